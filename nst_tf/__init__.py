@@ -1,0 +1,55 @@
+"""Neural style transfer for TensorFlow and Keras.
+
+    picture = nst_tf.stylize("photo.jpg", "painting.jpg")
+    nst_tf.images.save(picture, "result.png")
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nst_tf import backbones, callbacks, errors, images, losses, optimizers
+    from nst_tf.backbones import Backbone
+    from nst_tf.config import StyleTransferConfig
+    from nst_tf.transfer import StyleTransfer, stylize
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backbone",
+    "StyleTransfer",
+    "StyleTransferConfig",
+    "backbones",
+    "callbacks",
+    "errors",
+    "images",
+    "losses",
+    "optimizers",
+    "stylize",
+]
+
+_HOMES = {
+    "Backbone": "nst_tf.backbones",
+    "StyleTransfer": "nst_tf.transfer",
+    "StyleTransferConfig": "nst_tf.config",
+    "stylize": "nst_tf.transfer",
+}
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,60 @@
+"""Networks whose activations the losses compare. One network a file; see `get`."""
+
+from __future__ import annotations
+
+from nst_tf import errors
+from nst_tf.backbones import vgg16, vgg19, weights
+from nst_tf.backbones.architecture import Architecture
+from nst_tf.backbones.backbone import Backbone
+
+__all__ = ["Architecture", "Backbone", "build", "get"]
+
+_ARCHITECTURES = {
+    architecture.name: architecture for architecture in (vgg16.ARCHITECTURE, vgg19.ARCHITECTURE)
+}
+
+
+def get(identifier: str | Architecture) -> Architecture:
+    """Returns the architecture of that name, or the one that is given.
+
+    Raises:
+        ConfigError: there is no backbone of that name.
+    """
+    if isinstance(identifier, Architecture):
+        return identifier
+    if identifier not in _ARCHITECTURES:
+        raise errors.unknown_name("backbone", identifier, _ARCHITECTURES)
+    return _ARCHITECTURES[identifier]
+
+
+def build(
+    name: str,
+    layers: tuple[str, ...],
+    *,
+    path: str = "",
+    pooling: str = "max",
+    precision: str = "float32",
+    progress: weights.Progress | None = None,
+) -> Backbone:
+    """Returns the backbone that a config asks for, its weights loaded.
+
+    Args:
+        name: `vgg19`, `vgg16`, or `auto` for the first of the two whose weights can be had.
+        layers: layers to expose, in any spelling that `nst_tf.layers.canonical` knows.
+        path: a Keras weight file to load instead of the ImageNet weights.
+        pooling: `max` or `avg`.
+        precision: `float32` or `bfloat16`, of the convolutions alone.
+        progress: called with the bytes done and the bytes in all during a download.
+
+    Raises:
+        ConfigError: a name is unknown.
+        WeightsError: the weights cannot be had, or the file is not right.
+    """
+    found = weights.locate(_candidates(name), path, progress)
+    return Backbone(layers, found.architecture, found, pooling=pooling, precision=precision)
+
+
+def _candidates(name: str) -> list[Architecture]:
+    if name == "auto":
+        return [_ARCHITECTURES["vgg19"], _ARCHITECTURES["vgg16"]]
+    return [get(name)]

@@ -1,0 +1,90 @@
+"""A frozen Keras network that exposes the activations of chosen layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+
+from nst_tf import layers as layer_names
+from nst_tf.backbones import weights as weight_files
+from nst_tf.backbones.architecture import Architecture
+
+IMAGE = "image"
+"""Name under which a backbone exposes its own input."""
+
+
+class Backbone(keras.Model):
+    """A functional Keras model from pictures to the activations of named layers.
+
+    Preprocessing is inside: the input is `(1, height, width, 3)`, sRGB in [0, 1]. The output
+    is a dict from layer name to a float32 tensor `(1, h, w, channels)`, taken after the ReLU;
+    `image` is the input itself. The network ends at the deepest layer that is asked for, and
+    is not trainable.
+
+    Args:
+        layers: names of layers, as `nst_tf.layers.canonical` understands them.
+        architecture: the network, an entry of `nst_tf.backbones`.
+        weights: a file that fits it, or None for random weights.
+        pooling: `max` or `avg`.
+        precision: `float32` or `bfloat16`, of the convolutions. The outputs are float32.
+
+    Raises:
+        ConfigError: the network has no such layer.
+        WeightsError: the file does not fit the network.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[str],
+        architecture: Architecture,
+        weights: weight_files.Weights | None = None,
+        *,
+        pooling: str = "max",
+        precision: str = "float32",
+    ) -> None:
+        wanted = [layer_names.canonical(name, architecture.name) for name in layers]
+        policy = keras.DTypePolicy("float32" if precision == "float32" else f"mixed_{precision}")
+        image = keras.Input((None, None, 3), batch_size=1, name=IMAGE, dtype="float32")
+        outputs = {IMAGE: image}
+        activation = _preprocess(image, architecture)
+        for layer in architecture.application(include_top=False, weights=None).layers[1:]:
+            if outputs.keys() >= set(wanted):
+                break
+            if pooling == "avg" and isinstance(layer, keras.layers.MaxPooling2D):
+                layer = keras.layers.AveragePooling2D.from_config(layer.get_config())
+            layer.dtype_policy = policy
+            activation = layer(activation)
+            if layer.name in wanted:
+                name = f"{layer.name}_output"
+                outputs[layer.name] = keras.layers.Identity(dtype="float32", name=name)(activation)
+        super().__init__(image, outputs, name=architecture.name, trainable=False)
+        self.architecture = architecture
+        self.weight_file = weights
+        if weights:
+            self._assign(weights)
+
+    def _assign(self, weights: weight_files.Weights) -> None:
+        shapes = {
+            layer.name: tuple(layer.kernel.shape)
+            for layer in self.layers
+            if isinstance(layer, keras.layers.Conv2D)
+        }
+        for name, arrays in weight_files.read(weights.path, shapes).items():
+            self.get_layer(name).set_weights(arrays)
+
+    def activation_bytes(self, height: int, width: int) -> int:
+        """Returns the bytes of all activations for one picture of the given size."""
+        total = 0
+        for layer in self.layers:
+            if isinstance(layer, (keras.layers.Conv2D, keras.layers.MaxPooling2D)):
+                stride = layer_names.stride(layer.name)
+                size = 2 if layer.compute_dtype == "bfloat16" else 4
+                total += (height // stride) * (width // stride) * layer.output.shape[-1] * size
+        return total
+
+
+def _preprocess(image: keras.KerasTensor, architecture: Architecture) -> keras.KerasTensor:
+    """Returns blue, green and red in 0 to 255, less the mean of ImageNet."""
+    offset = [-mean for mean in architecture.mean]
+    return keras.layers.Rescaling(255.0, offset, dtype="float32")(image[..., ::-1])

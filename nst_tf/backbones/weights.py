@@ -1,0 +1,251 @@
+"""Finding, fetching and reading the weights of a backbone."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+import re
+import threading
+import urllib.request
+from collections.abc import Callable, Sequence
+from http.client import HTTPResponse
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from nst_tf import errors
+from nst_tf.backbones.architecture import Architecture
+
+logger = logging.getLogger("nst_tf")
+
+Progress = Callable[[int, int], None]
+CONNECT_SECONDS = 8.0
+"""How long the weight server may take to answer, and to send each further block."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A weight file for an architecture.
+
+    Attributes:
+        architecture: what the weights are for.
+        path: of the file.
+        source: where they came from, in words.
+        sha256: of the file.
+    """
+
+    architecture: Architecture
+    path: Path
+    source: str
+    sha256: str
+
+
+def locate(
+    candidates: Sequence[Architecture], path: str = "", progress: Progress | None = None
+) -> Weights:
+    """Finds weights for the first of `candidates` that has any.
+
+    The order is: `path`; the Keras cache; the Keras download; the file in the package.
+
+    Args:
+        candidates: architectures, the best first.
+        path: a weight file given by hand, which must fit one of them.
+        progress: called with the bytes done and the bytes in all during a download.
+
+    Raises:
+        WeightsError: none can be had, or the file at `path` fits no candidate.
+    """
+    if path:
+        return _given(candidates, Path(path))
+    failures = []
+    for architecture in candidates:
+        cached = _cache_folder() / architecture.url.rsplit("/", 1)[1]
+        bundled = Path(__file__).parent / architecture.bundled
+        try:
+            if _has_md5(cached, architecture.md5):
+                source = "the Keras cache"
+            elif architecture.bundled and not cached.exists():
+                cached, source = bundled, "the package"
+            else:
+                source = "the Keras download"
+                download(architecture, cached, progress)
+        except errors.WeightsError as error:
+            failures.append(str(error))
+            continue
+        for failure in failures:
+            logger.info("%s Using %s instead.", failure, architecture.name)
+        return Weights(architecture, cached, source, _hash(cached, "sha256"))
+    raise errors.WeightsError(
+        f"{failures[-1]} Use --backbone=vgg16, whose weights ship with the package, or give a "
+        "Keras weight file with --weights=PATH."
+    )
+
+
+def download(architecture: Architecture, target: Path, progress: Progress | None = None) -> None:
+    """Fetches the Keras weights of `architecture` into `target`, its hash checked.
+
+    Raises:
+        WeightsError: the server does not answer in `CONNECT_SECONDS`, breaks off, or sends
+            another file than expected.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with _connect(architecture.url) as response, open(partial, "wb") as file:
+            total, done = int(response.headers.get("Content-Length", 0)), 0
+            while block := response.read(1 << 18):
+                file.write(block)
+                done += len(block)
+                if progress:
+                    progress(done, total)
+        if _hash(partial, "md5") != architecture.md5:
+            raise errors.WeightsError(
+                f"the {architecture.name} weights arrived damaged ({done} of {total} bytes)."
+            )
+        partial.replace(target)
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise errors.WeightsError(
+            f"the {architecture.name} weights could not be fetched ({reason})."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _connect(url: str) -> HTTPResponse:
+    """Opens `url`, looking up its name included, within `CONNECT_SECONDS`."""
+    outcome: list[HTTPResponse | Exception] = []
+
+    def connect() -> None:
+        try:
+            outcome.append(urllib.request.urlopen(url, timeout=CONNECT_SECONDS))
+        except Exception as error:
+            outcome.append(error)
+
+    # A socket's time limit does not cover name look-up, so the wait is bounded from outside.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    if not outcome:
+        raise TimeoutError(f"no answer within {CONNECT_SECONDS:g} seconds")
+    if isinstance(outcome[0], Exception):
+        raise outcome[0] if isinstance(outcome[0], OSError) else OSError(str(outcome[0]))
+    return outcome[0]
+
+
+def _cache_folder() -> Path:
+    """Returns the folder in which `keras.applications` keeps its downloads."""
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    return Path(home) / "models"
+
+
+def _has_md5(path: Path, md5: str) -> bool:
+    return path.is_file() and _hash(path, "md5") == md5
+
+
+def _hash(path: Path, kind: str) -> str:
+    state = hashlib.new(kind, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+def _given(candidates: Sequence[Architecture], path: Path) -> Weights:
+    """Returns the weights at `path` for the candidate that they fit."""
+    failure = errors.WeightsError(f"{path}: fits no backbone.")
+    for architecture in candidates:
+        try:
+            read(path, convolution_shapes(architecture))
+            return Weights(architecture, path, str(path), _hash(path, "sha256"))
+        except errors.WeightsError as error:
+            failure = error
+    raise failure
+
+
+def convolution_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Returns the kernel shape of every convolution, by layer name, from image to depth."""
+    shapes, channels = {}, 3
+    for layer in architecture.application(include_top=False, weights=None).layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            shapes[layer.name] = (*layer.kernel_size, channels, layer.filters)
+            channels = layer.filters
+    return shapes
+
+
+def read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, list[np.ndarray]]:
+    """Reads kernels and biases of convolutions from a Keras weight file of any kind.
+
+    Keras has filed weights by layer name (`block1_conv1/kernel:0`) and by position
+    (`layers/conv2d_1/vars/0`). Both are understood, with a classifier on top or without.
+
+    Args:
+        path: an HDF5 file.
+        shapes: kernel shape by layer name, in the order of the network.
+
+    Returns:
+        For each layer, its kernel and its bias, float32.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or made for another network.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            stored = _convolutions(file)
+    except FileNotFoundError:
+        raise errors.WeightsError(
+            f"{path}: no such file; expected Keras weights (.h5 or .weights.h5)."
+        ) from None
+    except OSError as error:
+        raise errors.WeightsError(
+            f"{path}: not a readable HDF5 file ({error}); expected Keras weights (.h5 or "
+            ".weights.h5). Fetch or copy it again."
+        ) from error
+    arrays = {name: stored.get(name) for name in shapes}
+    if not any(arrays.values()):
+        arrays = dict(zip(shapes, (stored[name] for name in sorted(stored, key=_position)),
+                          strict=False))  # fmt: skip
+    return {name: _checked(path, name, arrays.get(name), shape) for name, shape in shapes.items()}
+
+
+def _convolutions(file: h5py.File) -> dict[str, list[np.ndarray]]:
+    """Returns the arrays below every group that holds a 4-dimensional one, by its name."""
+    found: dict[str, list[np.ndarray]] = {}
+
+    def visit(path: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim in (1, 4) and "optimizer" not in path:
+            parts = [part for part in path.split("/")[:-1] if part != "vars"]
+            found.setdefault(parts[-1] if parts else "", []).append(item[()])
+
+    file.visititems(visit)
+    return {
+        name: sorted(arrays, key=np.ndim, reverse=True)
+        for name, arrays in found.items()
+        if any(array.ndim == 4 for array in arrays)
+    }
+
+
+def _position(name: str) -> int:
+    """Returns 0 for `conv2d`, 1 for `conv2d_1`, and so on."""
+    match = re.search(r"_(\d+)$", name)
+    return int(match[1]) if match else 0
+
+
+def _checked(
+    path: Path, name: str, arrays: list[np.ndarray] | None, shape: tuple[int, ...]
+) -> list[np.ndarray]:
+    if not arrays:
+        raise errors.WeightsError(f"{path}: holds no weights for {name}; made for another network.")
+    if [array.shape for array in arrays] != [shape, shape[-1:]]:
+        shown = " and ".join(str(array.shape) for array in arrays)
+        raise errors.WeightsError(
+            f"{path}: {name} has weights of shape {shown}; expected {shape} and {shape[-1:]}."
+        )
+    converted = [array.astype(np.float32) for array in arrays]
+    if not all(np.isfinite(array).all() for array in converted):
+        raise errors.WeightsError(f"{path}: the weights of {name} are not all finite numbers.")
+    return converted

@@ -1,0 +1,75 @@
+"""The interface of a callback, and what it is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from nst_tf import config as configs
+from nst_tf import pyramid
+from nst_tf.backbones import backbone as backbones
+
+
+@dataclasses.dataclass
+class Run:
+    """One stylisation, from its beginning.
+
+    Attributes:
+        config: what the picture is made with.
+        backbone: the network.
+        levels: of the pyramid, coarse to fine.
+        device: name of the TensorFlow device that the steps run on.
+        stopping: set to True, at any time, to end the run after the current step.
+    """
+
+    config: configs.StyleTransferConfig
+    backbone: backbones.Backbone
+    levels: Sequence[pyramid.Level]
+    device: str
+    stopping: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class StepEnd:
+    """A step that has just ended. Tensors stay on the device until they are read.
+
+    Attributes:
+        level: index of the level, from 0, coarse to fine.
+        step: number of the step in its level, from 1.
+        loss: float32 scalar tensor.
+        terms: the weighted terms of the loss, scalar tensors that add up to it, by name.
+        picture: returns the picture so far, float32 `(height, width, 3)` in [0, 1].
+    """
+
+    level: int
+    step: int
+    loss: tf.Tensor
+    terms: dict[str, tf.Tensor]
+    picture: Callable[[], tf.Tensor]
+
+
+class Callback:
+    """Base of all callbacks; each method does nothing until it is overridden."""
+
+    def on_begin(self, run: Run) -> None:
+        """Called once, before the first level."""
+
+    def on_level_begin(self, level: int) -> None:
+        """Called before the first step of the level with that index."""
+
+    def on_step_end(self, step: StepEnd) -> None:
+        """Called after every step."""
+
+    def on_end(self, image: tf.Tensor) -> None:
+        """Called once with the finished picture, float32 `(height, width, 3)` in [0, 1]."""
+
+
+def group_terms(terms: dict[str, tf.Tensor]) -> dict[str, float]:
+    """Returns the terms summed by what stands before the `/` of their names, as numbers."""
+    sums: dict[str, float] = {}
+    for name, value in terms.items():
+        group = name.partition("/")[0]
+        sums[group] = sums.get(group, 0.0) + float(value)
+    return sums

@@ -1,0 +1,38 @@
+"""A picture file that follows the work."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from nst_tf import errors, images
+from nst_tf.callbacks.callback import Callback, StepEnd
+
+logger = logging.getLogger("nst_tf")
+
+
+class Preview(Callback):
+    """Refreshes a picture file every so many steps, atomically.
+
+    A preview that cannot be written is reported once, and the work goes on.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        every: steps between two refreshes, counted over all levels.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: int) -> None:
+        self._path = path
+        self._every = every
+        self._count = 0
+        self._failed = False
+
+    def on_step_end(self, step: StepEnd) -> None:
+        self._count += 1
+        if self._count % self._every or self._failed:
+            return
+        try:
+            images.save(step.picture(), self._path)
+        except errors.OutputError as error:
+            logger.info("No more previews: %s", error)
+            self._failed = True

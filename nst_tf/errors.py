@@ -1,0 +1,51 @@
+"""Errors that a person can act on, and the exit status that each gives a command."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StyleTransferError(Exception):
+    """Base of every error that this package raises for a reason the caller can mend."""
+
+    exit_status = 1
+
+
+class ConfigError(StyleTransferError, ValueError):
+    """A setting is unknown, out of range, or at odds with another one."""
+
+    exit_status = 2
+
+
+class ImageError(StyleTransferError):
+    """An input picture cannot be read, or is unfit for the work."""
+
+
+class WeightsError(StyleTransferError):
+    """The weights of a backbone cannot be found, fetched or trusted."""
+
+
+class OutputError(StyleTransferError):
+    """A result cannot be written where it was asked for."""
+
+
+class DivergenceError(StyleTransferError):
+    """The loss became NaN or infinite.
+
+    Attributes:
+        image: the last good picture, a float32 tensor of shape `(height, width, 3)` in
+            [0, 1].
+    """
+
+    def __init__(self, message: str, image: object) -> None:
+        super().__init__(message)
+        self.image = image
+
+
+def unknown_name(kind: str, name: object, valid: Iterable[str]) -> ConfigError:
+    """Returns the error for a name that is not one of `valid`, with the nearest match."""
+    valid = list(valid)
+    message = f"unknown {kind} {name!r}; expected one of: {', '.join(valid)}"
+    near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
+    return ConfigError(f"{message}. Did you mean {near[0]!r}?" if near else f"{message}.")

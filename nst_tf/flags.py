@@ -1,0 +1,141 @@
+"""Config dataclasses to absl flags, and a command line back to config dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from nst_tf import config, errors
+
+ALL = (config.FileOptions, config.StyleTransferConfig)
+"""The dataclasses whose fields are the flags of the command."""
+
+_USAGE = """Repaints a photo in the manner of a painting.
+
+  {program} --content=photo.jpg --style=painting.jpg [--output=result.png]
+"""
+_PLURALS = {int: "whole numbers", float: "numbers", str: "names"}
+
+
+class _Parser(flags.ArgumentParser):
+    """Parses one value, or `a,b,c` to a tuple, and says what it expected when it cannot."""
+
+    def __init__(self, kind: type, many: bool) -> None:
+        super().__init__()
+        self._kind, self._many = kind, many
+
+    def parse(self, argument: Any) -> Any:
+        if not isinstance(argument, str):
+            return argument
+        try:
+            if not self._many:
+                return self._kind(argument)
+            return tuple(self._kind(part.strip()) for part in argument.split(",") if part.strip())
+        except ValueError:
+            raise ValueError(f"expected {self.flag_type()}") from None
+
+    def flag_type(self) -> str:
+        if self._many:
+            return f"{_PLURALS[self._kind]} separated by commas"
+        return config.KINDS[self._kind]
+
+
+class _TupleSerializer(flags.ArgumentSerializer):
+    def serialize(self, value: Any) -> str:
+        return ",".join(map(str, value))
+
+
+def define(*dataclass_types: type) -> flags.FlagValues:
+    """Returns flags for every field of the given config dataclasses."""
+    values = flags.FlagValues()
+    for owner in dataclass_types:
+        kinds = typing.get_type_hints(owner)
+        for field in dataclasses.fields(owner):
+            _define_flag(values, field, kinds[field.name])
+    flags.DEFINE_string("flagfile", None, "read flags from this file", values)
+    flags.DEFINE_bool("help", False, "show this help", values, short_name="h")
+    flags.DEFINE_bool("version", False, "show the version", values)
+    return values
+
+
+def _define_flag(values: flags.FlagValues, field: dataclasses.Field[Any], kind: Any) -> None:
+    arguments = {
+        "name": field.name,
+        "default": field.default,
+        "help": field.metadata["help"],
+        "flag_values": values,
+    }
+    if kind is bool:
+        flags.DEFINE_bool(**arguments)
+        return
+    many = kind not in (int, float, str)
+    item = typing.get_args(kind)[0] if many else kind
+    serializer = _TupleSerializer() if many else flags.ArgumentSerializer()
+    flags.DEFINE(_Parser(item, many), serializer=serializer, **arguments)
+
+
+def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    """Parses a command line, its first entry being the program's name.
+
+    Raises:
+        ConfigError: a flag is unknown or its value unreadable, or there are loose arguments.
+    """
+    try:
+        rest = values(list(argv))
+    except flags.UnrecognizedFlagError as error:
+        near = difflib.get_close_matches(error.flagname, list(values), n=1)
+        hint = f" Did you mean --{near[0]}?" if near else ""
+        raise errors.ConfigError(
+            f"unknown flag --{error.flagname}.{hint} --help lists all flags."
+        ) from None
+    except flags.Error as error:
+        message = str(error).removeprefix("ERROR:: ").removeprefix("flag ").rstrip(".")
+        raise errors.ConfigError(f"{message}. --help lists all flags.") from error
+    if rest[1:]:
+        raise errors.ConfigError(
+            f"unexpected argument {rest[1]!r}; settings are written as --name=value. "
+            "--help lists them."
+        )
+
+
+def to_dataclass(values: flags.FlagValues, owner: type, **defaults: Any) -> Any:
+    """Returns the `owner` that parsed flags describe.
+
+    Args:
+        values: flags from `define`, parsed.
+        owner: the dataclass to build.
+        **defaults: stand in for the defaults of the class where a flag was not given.
+    """
+    given = {
+        field.name: values[field.name].value
+        for field in dataclasses.fields(owner)
+        if values[field.name].present
+    }
+    return owner(**{**defaults, **given})
+
+
+def help_text(program: str, *dataclass_types: type) -> str:
+    """Returns the help of all fields, by group, with their defaults."""
+    groups: dict[str, list[str]] = {}
+    for owner in dataclass_types:
+        for field in dataclasses.fields(owner):
+            groups.setdefault(field.metadata["group"], []).append(_help_lines(field))
+    groups["Command line"] = [
+        "  --flagfile=FILE\n      read flags from this file, one a line",
+        "  --help, --version\n      show this text, or the version, and stop",
+    ]
+    body = "\n\n".join(f"{name}:\n" + "\n".join(lines) for name, lines in groups.items())
+    return f"{_USAGE.format(program=program)}\n{body}"
+
+
+def _help_lines(field: dataclasses.Field[Any]) -> str:
+    default, text = field.default, field.metadata["help"]
+    if isinstance(default, bool):
+        return f"  --[no]{field.name}\n      {text} (default: {'yes' if default else 'no'})"
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return f"  --{field.name}=...\n      {text}" + (f" (default: {shown})" if shown else "")

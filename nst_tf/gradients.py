@@ -1,0 +1,80 @@
+"""The loss, its gradient and the compiled step: the only `tf.function`s of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from nst_tf import objective as objectives
+from nst_tf import optimizers
+
+Step = Callable[
+    [tf.Variable, dict[str, tf.Variable], objectives.Targets],
+    tuple[tf.Tensor, dict[str, tf.Tensor]],
+]
+"""Moves picture and state one step, in place; returns the loss and its weighted terms."""
+
+
+def value_and_gradient(
+    objective: objectives.Objective, image: tf.Tensor, targets: objectives.Targets
+) -> optimizers.Evaluation:
+    """Returns the loss of a picture, its gradient, and its terms.
+
+    Args:
+        objective: what is minimised.
+        image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
+        targets: of the objective's terms.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(image)
+        statistics = objective.statistics(image, targets)
+        loss, terms = objective.value(statistics, targets)
+    return optimizers.Evaluation(loss, tape.gradient(loss, image), terms)
+
+
+def compile_step(
+    objective: objectives.Objective,
+    optimizer: optimizers.Optimizer,
+    *,
+    run_eagerly: bool = False,
+    jit_compile: bool = False,
+) -> Step:
+    """Returns one optimiser step as a graph, traced anew only for a new shape.
+
+    A step whose loss is not a finite number changes nothing, so that the picture stays the
+    last good one however late the caller looks.
+
+    Args:
+        objective: what is minimised.
+        optimizer: how.
+        run_eagerly: leave out the graph, to debug.
+        jit_compile: compile the graph with XLA.
+    """
+
+    def step(
+        image: tf.Variable, state: dict[str, tf.Variable], targets: objectives.Targets
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        before = tf.nest.map_structure(tf.identity, state)
+        moved, after, evaluation = optimizer.step(
+            tf.identity(image), before, lambda at: value_and_gradient(objective, at, targets)
+        )
+        sound = tf.math.is_finite(evaluation.loss)
+        sound &= tf.math.is_finite(tf.reduce_sum(evaluation.gradient))
+        image.assign(tf.where(sound, moved, image))
+        for name, variable in state.items():
+            variable.assign(tf.where(sound, after[name], before[name]))
+        return tf.where(sound, evaluation.loss, float("nan")), evaluation.terms
+
+    if run_eagerly:
+        return step
+    return tf.function(step, jit_compile=jit_compile, autograph=False)
+
+
+def compile_targets(
+    objective: objectives.Objective, *, run_eagerly: bool = False
+) -> Callable[..., objectives.Targets]:
+    """Returns `objective.targets` as a graph that serves pictures of every size."""
+    if run_eagerly:
+        return objective.targets
+    return tf.function(objective.targets, autograph=False, reduce_retracing=True)

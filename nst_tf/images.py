@@ -1,0 +1,468 @@
+"""Picture files to arrays and back: depth, colour profiles, orientation, transparency.
+
+Nothing here needs TensorFlow, so that a bad file is found before it is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+
+from nst_tf import errors
+
+logger = logging.getLogger("nst_tf")
+
+MAX_PIXELS = 80_000_000
+"""Pixels of an input that are accepted by default, below the limit of Pillow itself."""
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+"""File suffixes that `save` writes, and Pillow's name of each format."""
+
+_RECIPE_KEY = "nst_tf"
+_DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, OverflowError,
+    struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow's decoders raise on damaged files, depending on the format."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        rgb: float32 array of shape `(height, width, 3)`, sRGB in [0, 1].
+        alpha: opacity, float32 array of shape `(height, width)` in [0, 1], or None where
+            the picture is opaque.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    def digest(self) -> str:
+        """Returns a hash of the pixels, for telling two pictures apart."""
+        state = hashlib.sha256(repr(self.rgb.shape).encode())
+        for plane in (self.rgb, self.alpha):
+            if plane is not None:
+                state.update(np.ascontiguousarray(plane).tobytes())
+        return state.hexdigest()
+
+
+def load(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decodes a picture to float32 sRGB in [0, 1].
+
+    The EXIF orientation is applied, a colour profile is converted to sRGB, 16 bits are kept,
+    and transparency is split off. Greyscale, palette and CMYK become RGB. Of an animation
+    the first frame is taken. Colours under fully transparent pixels mean nothing, so they are
+    replaced by the average visible colour.
+
+    Args:
+        source: a path, a PIL image, a `Picture`, or an array or tensor of shape
+            `(height, width)`, `(height, width, channels)` or `(1, height, width, channels)`
+            with 1, 3 or 4 channels: uint8, uint16, or floating point in [0, 1].
+        max_pixels: largest accepted picture, in pixels.
+
+    Raises:
+        ImageError: the file is missing, damaged, no picture, or too large, or the array has
+            another shape, type or range.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        with _opened(source, max_pixels) as image:
+            try:
+                return _picture(_decode(image, str(source)))
+            except _DAMAGED as error:
+                raise errors.ImageError(
+                    f"{source}: the picture is damaged or cut short ({error}). Copy or export it "
+                    "again."
+                ) from error
+    if isinstance(source, Image.Image):
+        _check_size("the picture", *source.size, max_pixels)
+        return _picture(_decode(source, "the picture"))
+    return _picture(_from_array(source, max_pixels))
+
+
+def size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Returns height and width of a picture file as displayed, reading only its header.
+
+    Raises:
+        ImageError: as in `load`.
+    """
+    with _opened(path, max_pixels) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) > 4 else (height, width)
+
+
+def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes float32 `(h, w)` or `(h, w, channels)`, antialiased, to the given size.
+
+    The filter is bicubic; its overshoot is clipped to the range of the input.
+    """
+    if array.shape[:2] == (height, width):
+        return array
+    planes = array.reshape(*array.shape[:2], -1)
+    resized = np.stack(
+        [
+            np.asarray(
+                Image.fromarray(np.ascontiguousarray(planes[..., channel])).resize(
+                    (width, height), Image.Resampling.BICUBIC
+                )
+            )
+            for channel in range(planes.shape[2])
+        ],
+        axis=-1,
+    )
+    resized = resized.clip(array.min(), array.max())
+    return resized.reshape(height, width, *array.shape[2:])
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    state = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+# Reading.
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[Image.Image]:
+    path = Path(path)
+    if path.is_dir():
+        raise errors.ImageError(f"{path}: this is a folder; expected a picture file.")
+    try:
+        if path.stat().st_size == 0:
+            raise errors.ImageError(f"{path}: the file is empty; expected a picture.")
+        image = Image.open(path)
+    except FileNotFoundError:
+        raise errors.ImageError(f"{path}: no such file; expected a picture.") from None
+    except Image.DecompressionBombError as error:
+        raise errors.ImageError(
+            f"{path}: {error} Pillow's own limit is PIL.Image.MAX_IMAGE_PIXELS."
+        ) from error
+    except _DAMAGED as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
+        raise errors.ImageError(
+            f"{path}: {reason or 'not a picture, or of a kind that cannot be read'}; expected "
+            "PNG, JPEG, WebP, TIFF, GIF or BMP."
+        ) from error
+    with image:
+        _check_size(str(path), *image.size, max_pixels)
+        yield image
+
+
+def _check_size(name: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise errors.ImageError(
+            f"{name}: {width}x{height} is {width * height} pixels, and max_pixels allows "
+            f"{max_pixels}. Shrink the picture, or raise max_pixels if you trust it."
+        )
+
+
+def _decode(image: Image.Image, name: str) -> np.ndarray:
+    """Returns float32 `(h, w, 3 or 4)` in [0, 1], sRGB, upright."""
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        frames = getattr(image, "n_frames", 1)
+        logger.info("%s has %d frames; the first one is used.", name, frames)
+    orientation = _orientation(image)
+    profile = image.info.get("icc_profile")
+    deep = None if profile else _decode_deep(image)
+    array = deep if deep is not None else _decode_shallow(image, profile, name)
+    return _UPRIGHT[orientation](array)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DAMAGED:
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+"""What brings a picture upright, by its EXIF orientation."""
+
+
+def _decode_deep(image: Image.Image) -> np.ndarray | None:
+    """Decodes more than 8 bits a channel, or returns None where the file has no more."""
+    if image.mode == "F":
+        return _rgb(np.asarray(image, np.float32).clip(0, 1))
+    if image.mode.startswith("I"):
+        return _rgb((np.asarray(image).astype(np.float32) / 65535).clip(0, 1))
+    if not _has_deep_colour(image):
+        return None
+    import cv2  # Pillow cuts 16-bit colour down to 8 bits.
+
+    data = np.fromfile(image.filename, np.uint8)
+    array = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype != np.uint16 or array.ndim != 3:
+        return None
+    order = [2, 1, 0, 3][: array.shape[2]]
+    return array[..., order].astype(np.float32) / 65535
+
+
+def _has_deep_colour(image: Image.Image) -> bool:
+    if image.mode not in ("RGB", "RGBA") or not getattr(image, "filename", ""):
+        return False
+    if image.format == "PNG":
+        with open(image.filename, "rb") as file:
+            return file.read(25)[24] == 16  # The bit depth's place in the header chunk.
+    bits = getattr(image, "tag_v2", {}).get(258, ())  # The TIFF tag BitsPerSample.
+    return image.format == "TIFF" and 16 in bits
+
+
+def _decode_shallow(image: Image.Image, profile: bytes | None, name: str) -> np.ndarray:
+    transparent = image.has_transparency_data
+    if image.mode.startswith("I"):
+        image = image.point(lambda value: value / 257).convert("L")
+    if image.mode in ("P", "PA", "LA", "La", "RGBa", "1") or transparent:
+        image = image.convert("RGBA" if transparent else "RGB")
+    alpha = image.getchannel("A") if transparent else None
+    colour = image.convert("RGB") if image.mode == "RGBA" else image
+    planes = [np.asarray(_to_srgb(colour, profile, name))]
+    if alpha is not None:
+        planes.append(np.asarray(alpha)[..., None])
+    return np.concatenate(planes, axis=-1).astype(np.float32) / 255
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
+    """Returns an RGB image in sRGB; a damaged or unfit profile is left out, with a note."""
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" in ImageCms.getProfileDescription(source).lower():
+                return image.convert("RGB")
+            converted = ImageCms.profileToProfile(
+                image,
+                source,
+                ImageCms.createProfile("sRGB"),
+                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                outputMode="RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+            assert converted is not None  # Only an in-place conversion returns None.
+            return converted
+        except (ImageCms.PyCMSError, OSError) as error:
+            logger.info("%s: its colour profile cannot be used (%s); sRGB assumed.", name, error)
+    return image.convert("RGB")
+
+
+def _from_array(source: Any, max_pixels: int) -> np.ndarray:
+    array = np.asarray(source)
+    expected = (
+        "expected (height, width, 3), uint8, uint16 or floating point in [0, 1]; 1 or 4 channels "
+        "and a leading 1 are accepted too"
+    )
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
+        raise errors.ImageError(f"a picture has the shape {np.shape(source)}; {expected}.")
+    _check_size("the picture", array.shape[1], array.shape[0], max_pixels)
+    if array.dtype in (np.uint8, np.uint16):
+        return _rgb(array.astype(np.float32) / np.iinfo(array.dtype).max)
+    array = array.astype(np.float32) if array.dtype.kind in "fV" else array
+    if array.dtype != np.float32:
+        raise errors.ImageError(f"a picture has the type {array.dtype}; {expected}.")
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -1e-4 and high <= 1 + 1e-4):
+        raise errors.ImageError(
+            f"a picture holds values from {low:g} to {high:g}; {expected}. Divide 0 to 255 by 255."
+        )
+    return _rgb(array.clip(0, 1))
+
+
+def _rgb(array: np.ndarray) -> np.ndarray:
+    planes = array if array.ndim == 3 else array[..., None]
+    return np.repeat(planes, 3, axis=-1) if planes.shape[2] == 1 else planes
+
+
+def _picture(array: np.ndarray) -> Picture:
+    """Splits alpha off, and gives transparent pixels the average visible colour."""
+    rgb = np.ascontiguousarray(array[..., :3])
+    if array.shape[2] == 3 or array[..., 3].min() == 1:
+        return Picture(rgb)
+    alpha = np.ascontiguousarray(array[..., 3])
+    if not alpha.any():
+        raise errors.ImageError("the picture is fully transparent; expected something to see.")
+    average = np.average(rgb.reshape(-1, 3), axis=0, weights=alpha.ravel())
+    return Picture(np.where(alpha[..., None] > 0, rgb, average.astype(np.float32)), alpha)
+
+
+# Writing.
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuses a picture path that `save` could not write to, before any work is done.
+
+    Raises:
+        OutputError: the suffix is unknown, the folder is missing or nothing can be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise errors.OutputError(
+            f"{path}: cannot write a {path.suffix or 'file without suffix'}; expected one of "
+            f"{', '.join(FORMATS)}."
+        )
+    probe_writable(path)
+
+
+def probe_writable(path: str | os.PathLike[str]) -> None:
+    """Creates and removes a file beside `path`.
+
+    Raises:
+        OutputError: the folder is missing, or no file can be made in it, or `path` is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise errors.OutputError(f"{path}: this is a folder; expected the name of a file.")
+    try:
+        with atomic_file(path, keep=False):
+            pass
+    except OSError as error:
+        raise errors.OutputError(
+            f"{path}: cannot write there ({error.strerror}); make the folder, or choose another."
+        ) from error
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str], keep: bool = True) -> Iterator[io.BufferedWriter]:
+    """Opens a temporary file beside `path` that takes its place once it is whole.
+
+    Args:
+        path: the file to make or replace.
+        keep: False removes the temporary file instead.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if keep:
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save(
+    image: Any,
+    path: str | os.PathLike[str],
+    *,
+    alpha: np.ndarray | None = None,
+    recipe: str = "",
+    bit_depth: int = 8,
+) -> None:
+    """Writes a picture, rounded to the nearest value, in one atomic step.
+
+    Args:
+        image: array or tensor of shape `(height, width, 3)`, sRGB in [0, 1].
+        path: the file; its suffix, a key of `FORMATS`, chooses the format.
+        alpha: opacity of shape `(height, width)` in [0, 1]. JPEG has none: the picture is
+            laid on white.
+        recipe: text kept in the file's metadata, for `read_recipe`.
+        bit_depth: bits a channel, 8, or 16 for PNG.
+
+    Raises:
+        OutputError: the file cannot be written; what was there before is untouched.
+    """
+    path = Path(path)
+    rgb = np.asarray(image, np.float32).clip(0, 1)
+    format = FORMATS.get(path.suffix.lower(), "")
+    if format == "JPEG" and alpha is not None:
+        rgb, alpha = rgb * alpha[..., None] + 1 - alpha[..., None], None
+    array = rgb if alpha is None else np.concatenate([rgb, alpha[..., None]], axis=-1)
+    if not format or bit_depth != 8 and (bit_depth, format) != (16, "PNG"):
+        raise errors.OutputError(
+            f"{path}: cannot write {bit_depth} bits a channel with the suffix {path.suffix!r}; "
+            f"expected one of {', '.join(FORMATS)} with 8 bits, or .png with 16."
+        )
+    encode = _encode_deep if bit_depth == 16 else _encode_shallow
+    try:
+        with atomic_file(path) as file:
+            file.write(encode(array, format, recipe))
+    except OSError as error:
+        raise errors.OutputError(f"{path}: cannot write the picture ({error.strerror}).") from error
+
+
+def _encode_shallow(array: np.ndarray, format: str, recipe: str) -> bytes:
+    image = Image.fromarray(np.rint(array * 255).astype(np.uint8))
+    options: dict[str, Any] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95},
+                               "TIFF": {"compression": "tiff_deflate"}}.get(format, {})  # fmt: skip
+    if recipe and format == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt(_RECIPE_KEY, recipe, zip=True)
+    elif recipe:
+        exif = Image.Exif()
+        exif[ExifTags.Base.ImageDescription] = recipe
+        options["exif"] = exif
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def _encode_deep(array: np.ndarray, format: str, recipe: str) -> bytes:
+    import cv2  # Pillow writes no 16-bit colour.
+
+    order = [2, 1, 0, 3][: array.shape[2]]
+    words = np.rint(array[..., order].astype(np.float64) * 65535).astype(np.uint16)
+    encoded = cv2.imencode(".png", words)[1].tobytes()
+    content = b"iTXt" + _RECIPE_KEY.encode() + bytes(5) + recipe.encode()
+    chunk = struct.pack(">I", len(content) - 4) + content
+    chunk += struct.pack(">I", zlib.crc32(content))
+    header = 33  # Bytes of the signature and the header chunk, after which text may stand.
+    return encoded[:header] + chunk + encoded[header:]
+
+
+def read_recipe(path: str | os.PathLike[str]) -> str:
+    """Returns the recipe that `save` left in a picture, or an empty text where there is none.
+
+    Raises:
+        ImageError: the file cannot be read as a picture.
+    """
+    with _opened(path, MAX_PIXELS) as image:
+        try:
+            image.load()
+            text = getattr(image, "text", {}).get(_RECIPE_KEY)
+            return text or str(image.getexif().get(ExifTags.Base.ImageDescription, ""))
+        except _DAMAGED:
+            return ""

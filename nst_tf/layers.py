@@ -1,0 +1,51 @@
+"""Names and strides of the VGG layers, known without building a network.
+
+Keras calls a layer `block4_conv2`, the papers call it `conv4_2`, and PyTorch users say
+`relu4_2`. All three mean the activation after the ReLU.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nst_tf import errors
+
+CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+"""Convolutions in each of the five blocks (Simonyan and Zisserman, 2015, table 1)."""
+
+
+def names(backbone: str) -> list[str]:
+    """Returns the layer names of `backbone`, from the image to the deepest layer."""
+    found = []
+    for block, count in enumerate(CONVOLUTIONS[backbone], start=1):
+        found += [f"block{block}_conv{index}" for index in range(1, count + 1)]
+        found.append(f"block{block}_pool")
+    return found
+
+
+def canonical(name: str, backbone: str) -> str:
+    """Returns the Keras name of a layer that is given in any of the three spellings.
+
+    Args:
+        name: `block4_conv2`, `conv4_2`, `relu4_2` or `block4_pool`.
+        backbone: a key of `CONVOLUTIONS`.
+
+    Raises:
+        ConfigError: the backbone has no such layer.
+    """
+    match = re.fullmatch(r"(?:conv|relu)(\d)_(\d)", name)
+    keras_name = f"block{match[1]}_conv{match[2]}" if match else name
+    valid = names(backbone)
+    if keras_name not in valid:
+        raise errors.unknown_name(f"layer of {backbone}", keras_name, valid)
+    return keras_name
+
+
+def stride(name: str) -> int:
+    """Returns the pixels between two neighbouring positions of the layer `name`.
+
+    Args:
+        name: a Keras layer name, as `canonical` returns it.
+    """
+    block = int(name[len("block")])
+    return 2**block if name.endswith("pool") else 2 ** (block - 1)

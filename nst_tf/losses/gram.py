@@ -1,0 +1,41 @@
+"""The Gram matrix style loss."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from nst_tf.losses.loss import Loss, Statistics, position_count
+
+
+class Gram(Loss):
+    """Squared difference of Gram matrices, relative to the energy of the painting's.
+
+    ```
+    gram = sum over positions of (features featuresᵀ) / positions
+    loss = sum((gram - target)²) / sum(target²)
+    ```
+
+    These are equations 3 and 4 of Gatys, Ecker and Bethge (2016), "Image Style Transfer Using
+    Convolutional Neural Networks". The matrix is a mean over positions, so that photo and
+    painting may differ in size, and the loss is divided by the energy of the target.
+    """
+
+    model = "style"
+
+    def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
+        sums = self.statistics(features, weights, {})
+        return {"gram": sums["products"] / sums["positions"]}
+
+    def statistics(
+        self, features: tf.Tensor, weights: tf.Tensor, target: Statistics
+    ) -> Statistics:
+        del target
+        channels = features.shape[-1]
+        weighted = tf.reshape(weights * features, (-1, channels))
+        products = tf.matmul(weighted, tf.reshape(features, (-1, channels)), transpose_a=True)
+        return {"products": products, "positions": position_count(features, weights)}
+
+    def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
+        gram = statistics["products"] / statistics["positions"]
+        error = tf.reduce_sum(tf.math.squared_difference(gram, target["gram"]))
+        return tf.math.divide_no_nan(error, tf.reduce_sum(tf.square(target["gram"])))

@@ -1,0 +1,62 @@
+"""The interface of a loss."""
+
+from __future__ import annotations
+
+import abc
+
+import tensorflow as tf
+
+Statistics = dict[str, tf.Tensor]
+"""Named tensors. Those that `Loss.statistics` returns add up over the tiles of a picture."""
+
+
+class Loss(abc.ABC):
+    """A dimensionless function of a picture's activations at one layer.
+
+    Shapes: `features` is `(1, height, width, channels)`, float32; `weights` weighs its
+    positions and has a shape that broadcasts to `(1, height, width, 1)`; a weight of 1
+    everywhere means no mask.
+
+    Attributes:
+        model: the picture that the target is taken from: `content`, `style`, or an empty
+            text for a loss that needs none.
+    """
+
+    model: str = ""
+
+    def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
+        """Returns what the activations of the model picture ask for.
+
+        Args:
+            features: activations of the model picture.
+            weights: of its positions.
+        """
+        del features, weights
+        return {}
+
+    @abc.abstractmethod
+    def statistics(
+        self, features: tf.Tensor, weights: tf.Tensor, target: Statistics
+    ) -> Statistics:
+        """Returns sums over positions, of which the loss is a function.
+
+        Args:
+            features: activations of the picture that is being made.
+            weights: of its positions.
+            target: what `target` returned.
+        """
+
+    @abc.abstractmethod
+    def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
+        """Returns the loss, a float32 scalar.
+
+        Args:
+            statistics: sums over all positions of the picture.
+            target: what `target` returned.
+        """
+
+
+def position_count(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of the weights over all positions, a float32 scalar."""
+    shape = tf.concat([tf.shape(features)[:3], [1]], axis=0)
+    return tf.reduce_sum(tf.broadcast_to(weights, shape))

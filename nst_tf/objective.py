@@ -1,0 +1,141 @@
+"""What a stylisation minimises: a weighted sum of losses at the layers of a backbone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
+
+from nst_tf import config as configs
+from nst_tf import layers, losses
+from nst_tf.backbones import backbone as backbones
+
+Targets = dict[str, losses.Statistics]
+"""The target of each term, by the term's name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One summand of the objective.
+
+    Attributes:
+        name: unique in its objective, such as `style/block1_conv1`.
+        layer: a Keras layer name, or `image` for the picture itself.
+        loss: the function of the activations at that layer.
+        weight: factor of the loss.
+    """
+
+    name: str
+    layer: str
+    loss: losses.Loss
+    weight: float
+
+
+class Objective:
+    """A backbone and the terms that are evaluated on its activations.
+
+    Args:
+        backbone: exposes at least the layers that the terms name.
+        terms: the summands.
+    """
+
+    def __init__(self, backbone: backbones.Backbone, terms: Iterable[Term]) -> None:
+        self.backbone = backbone
+        self.terms = tuple(terms)
+
+    def targets(self, image: tf.Tensor, weights: tf.Tensor, model: str) -> Targets:
+        """Returns the targets of all terms that take `image` for their model.
+
+        Args:
+            image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
+            weights: of its pixels, broadcasting to `(1, height, width, 1)`.
+            model: `content` or `style`, the role of the picture.
+        """
+        features = self.backbone(image)
+        return {
+            term.name: term.loss.target(
+                features[term.layer], _weights_at(features[term.layer], weights)
+            )
+            for term in self.terms
+            if term.loss.model == model
+        }
+
+    def statistics(self, image: tf.Tensor, targets: Targets) -> Targets:
+        """Returns the statistics of every term for a picture, by the term's name."""
+        features = self.backbone(image)
+        return {
+            term.name: term.loss.statistics(
+                features[term.layer], _EVERYWHERE, targets.get(term.name, {})
+            )
+            for term in self.terms
+        }
+
+    def value(
+        self, statistics: Targets, targets: Targets
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns the loss and its weighted terms, which add up to it, by their names."""
+        values = {
+            term.name: term.weight
+            * term.loss.value(statistics[term.name], targets.get(term.name, {}))
+            for term in self.terms
+        }
+        return tf.add_n(list(values.values())), values
+
+
+_EVERYWHERE = 1.0
+"""The weight of every position of a picture without a mask; graphs drop the product."""
+
+
+def _weights_at(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Returns a pixel weight map at the resolution of a layer."""
+    if weights.shape.rank == 0:
+        return weights
+    size = tf.shape(features)[1:3]
+    return tf.image.resize(weights, size, method="bilinear", antialias=True)
+
+
+def blend(targets: Sequence[Targets]) -> Targets:
+    """Returns the average of the targets of several pictures."""
+    return tf.nest.map_structure(lambda *values: tf.add_n(values) / len(values), *targets)
+
+
+def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:
+    """Returns the layers whose terms have a weight above 0, as the config spells them."""
+    content = config.content_layers if config.content_weight else ()
+    return (*content, *(name for name, _ in _style_shares(config)))
+
+
+def _style_shares(config: configs.StyleTransferConfig) -> list[tuple[str, float]]:
+    """Returns each style layer and its share of the style weight, all shares adding to 1."""
+    weights = config.style_layer_weights or (1.0,) * len(config.style_layers)
+    if not config.style_weight:
+        return []
+    return [
+        (name, weight / sum(weights))
+        for name, weight in zip(config.style_layers, weights, strict=True)
+        if weight
+    ]
+
+
+def terms(config: configs.StyleTransferConfig, architecture: str) -> list[Term]:
+    """Returns the terms that a config asks for, those of weight 0 left out.
+
+    Args:
+        config: of the stylisation.
+        architecture: name of the backbone, which the layer names belong to.
+    """
+    found = []
+    content_layers = config.content_layers if config.content_weight else ()
+    for name in content_layers:
+        layer = layers.canonical(name, architecture)
+        weight = config.content_weight / len(content_layers)
+        found.append(Term(f"content/{layer}", layer, losses.Content(), weight))
+    for name, share in _style_shares(config):
+        layer = layers.canonical(name, architecture)
+        weight = config.style_weight * share
+        found.append(Term(f"style/{layer}", layer, losses.Gram(), weight))
+    if config.tv_weight:
+        loss = losses.TotalVariation(config.tv_form)
+        found.append(Term("tv", backbones.IMAGE, loss, config.tv_weight))
+    return found

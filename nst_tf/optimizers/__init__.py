@@ -1,0 +1,32 @@
+"""How the picture moves down its gradient. One optimiser a file; see `get`."""
+
+from __future__ import annotations
+
+from nst_tf import config as configs
+from nst_tf import errors
+from nst_tf.optimizers.adam import Adam
+from nst_tf.optimizers.lbfgs import LBFGS
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+
+__all__ = ["Adam", "Evaluation", "LBFGS", "Optimizer", "State", "get"]
+
+_OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "lbfgs": LBFGS}
+
+
+def get(
+    identifier: str | Optimizer, config: configs.StyleTransferConfig | None = None
+) -> Optimizer:
+    """Returns the optimiser of that name, or the one that is given.
+
+    Args:
+        identifier: `adam`, `lbfgs`, or an optimiser.
+        config: where an optimiser that is named finds its settings.
+
+    Raises:
+        ConfigError: there is no optimiser of that name.
+    """
+    if isinstance(identifier, Optimizer):
+        return identifier
+    if identifier not in _OPTIMIZERS:
+        raise errors.unknown_name("optimizer", identifier, _OPTIMIZERS)
+    return _OPTIMIZERS[identifier].from_config(config or configs.StyleTransferConfig())

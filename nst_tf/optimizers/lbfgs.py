@@ -1,0 +1,149 @@
+"""L-BFGS within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from nst_tf import config as configs
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+
+_SUFFICIENT_DECREASE = 1e-4  # c1 of the Armijo condition, Nocedal and Wright, equation 3.4.
+_LEAST_CURVATURE = 1e-10  # Of a pair that is remembered: s·y relative to y·y.
+
+
+class LBFGS(Optimizer):
+    """Limited-memory BFGS, projected to bounds, with a backtracking line search.
+
+    Each step is one evaluation: of the full move along the current direction, or, after a
+    move that did not lower the loss enough, of half that move. The first step evaluates the
+    start and does not move.
+
+    The direction is the two-loop recursion, algorithm 7.4 of Nocedal and Wright, "Numerical
+    Optimization" (2006), with the initial scaling of equation 7.20. Values that sit on a bound
+    and whose gradient points outwards are left out of it (Bertsekas, 1982). A pair of
+    differences is remembered only if its curvature is positive.
+
+    Args:
+        history: pairs of past differences to remember.
+        first_step: root mean square change of a move when no curvature is known.
+        largest_step: root mean square change that no move exceeds.
+        largest_backtracks: halvings after which the history is forgotten.
+        bounds: lowest and highest value, or None.
+    """
+
+    def __init__(
+        self,
+        history: int = 10,
+        *,
+        first_step: float = 0.01,
+        largest_step: float = 0.1,
+        largest_backtracks: int = 5,
+        bounds: tuple[float, float] | None = (0.0, 1.0),
+    ) -> None:
+        self.history = history
+        self.first_step = first_step
+        self.largest_step = largest_step
+        self.largest_backtracks = largest_backtracks
+        self.bounds = bounds
+
+    @classmethod
+    def from_config(cls, config: configs.StyleTransferConfig) -> LBFGS:
+        if config.learning_rate:
+            return cls(config.lbfgs_history, first_step=config.learning_rate)
+        return cls(config.lbfgs_history)
+
+    def initial_state(self, image: tf.Tensor, steps: int) -> State:
+        del steps
+        pairs = tf.zeros((self.history, *image.shape))
+        return {
+            "loss": tf.constant(float("inf")),
+            "gradient": tf.zeros_like(image),
+            "direction": tf.zeros_like(image),
+            "backtracks": tf.constant(0.0),
+            "moves": pairs,
+            "changes": pairs,
+        }
+
+    def step(
+        self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
+    ) -> tuple[tf.Tensor, State, Evaluation]:
+        moved = image + tf.pow(0.5, state["backtracks"]) * state["direction"]
+        if self.bounds is not None:
+            moved = tf.clip_by_value(moved, *self.bounds)
+        evaluation = evaluate(moved)
+        move, change = moved - image, evaluation.gradient - state["gradient"]
+        expected = _SUFFICIENT_DECREASE * _dot(state["gradient"], move)
+        accepted = evaluation.loss <= state["loss"] + expected
+        stuck = ~accepted & (state["backtracks"] >= self.largest_backtracks)
+        first = tf.math.is_inf(state["loss"])
+        curved = _dot(move, change) > _LEAST_CURVATURE * _dot(change, change)
+        remembered = accepted & curved & ~first
+
+        def pushed(pairs: tf.Tensor, newest: tf.Tensor) -> tf.Tensor:
+            kept = tf.where(remembered, tf.concat([pairs[1:], newest[tf.newaxis]], 0), pairs)
+            return tf.where(stuck, tf.zeros_like(pairs), kept)
+
+        moves, changes = pushed(state["moves"], move), pushed(state["changes"], change)
+        image = tf.where(accepted, moved, image)
+        gradient = tf.where(accepted, evaluation.gradient, state["gradient"])
+        turned = self._direction(image, gradient, moves, changes)
+        return image, {
+            "loss": tf.where(accepted, evaluation.loss, state["loss"]),
+            "gradient": gradient,
+            "direction": tf.where(accepted | stuck, turned, state["direction"]),
+            "backtracks": tf.where(accepted | stuck, 0.0, state["backtracks"] + 1),
+            "moves": moves,
+            "changes": changes,
+        }, evaluation  # fmt: skip
+
+    def _direction(
+        self, image: tf.Tensor, gradient: tf.Tensor, moves: tf.Tensor, changes: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns a descent direction whose root mean square is at most `largest_step`."""
+        free = tf.ones_like(image)
+        if self.bounds is not None:
+            low, high = self.bounds
+            stopped = ((image <= low) & (gradient > 0)) | ((image >= high) & (gradient < 0))
+            free = tf.where(stopped, 0.0, free)
+        downhill = -free * gradient
+        newton = free * _inverse_hessian_product(downhill, moves, changes)
+        steepest = downhill * tf.math.divide_no_nan(self.first_step, _rms(downhill))
+        direction = tf.where(_dot(newton, downhill) > 0, newton, steepest)
+        return direction / tf.maximum(_rms(direction) / self.largest_step, 1)
+
+
+def _inverse_hessian_product(
+    vector: tf.Tensor, moves: tf.Tensor, changes: tf.Tensor
+) -> tf.Tensor:
+    """Returns the estimated inverse Hessian times `vector`: the two-loop recursion.
+
+    Args:
+        vector: of any shape.
+        moves: differences of the variable, `(history, *shape)`, the newest last. Unused places
+            hold zeros and have no effect.
+        changes: differences of the gradient, likewise.
+
+    Returns:
+        A tensor like `vector`; zero where there is no history.
+    """
+    count = moves.shape[0]
+    curvatures = [_dot(moves[i], changes[i]) for i in range(count)]
+    projections = [tf.constant(0.0)] * count
+    for i in reversed(range(count)):
+        projections[i] = tf.math.divide_no_nan(_dot(moves[i], vector), curvatures[i])
+        vector -= projections[i] * changes[i]
+    vector *= tf.math.divide_no_nan(curvatures[-1], _dot(changes[-1], changes[-1]))
+    for i in range(count):
+        correction = tf.math.divide_no_nan(_dot(changes[i], vector), curvatures[i])
+        vector += (projections[i] - correction) * moves[i]
+    return vector
+
+
+def _dot(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(left * right)
+
+
+def _rms(values: tf.Tensor) -> tf.Tensor:
+    return tf.sqrt(tf.reduce_mean(tf.square(values)))

@@ -1,0 +1,76 @@
+"""The interface of an optimiser."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from nst_tf import config as configs
+
+State = dict[str, tf.Tensor]
+"""What an optimiser remembers from step to step, as named tensors of fixed shapes."""
+
+
+class Evaluation(NamedTuple):
+    """The objective at one picture.
+
+    Attributes:
+        loss: float32 scalar.
+        gradient: of the loss, with the shape of the picture.
+        terms: the weighted terms of the loss, by their names.
+    """
+
+    loss: tf.Tensor
+    gradient: tf.Tensor
+    terms: dict[str, tf.Tensor]
+
+
+class Optimizer(abc.ABC):
+    """A pure function from picture and state to the next picture and state.
+
+    Pictures are float32 tensors `(1, height, width, 3)`. Nothing is kept on the object, so
+    one optimiser may serve any number of pictures at once.
+    """
+
+    @classmethod
+    @abc.abstractmethod
+    def from_config(cls, config: configs.StyleTransferConfig) -> Optimizer:
+        """Returns the optimiser with the settings of a config."""
+
+    @abc.abstractmethod
+    def initial_state(self, image: tf.Tensor, steps: int) -> State:
+        """Returns the state before the first of `steps` steps from `image`."""
+
+    @abc.abstractmethod
+    def step(
+        self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
+    ) -> tuple[tf.Tensor, State, Evaluation]:
+        """Takes one step.
+
+        Args:
+            image: the current picture.
+            state: what `initial_state`, `carried_state` or the step before returned.
+            evaluate: the objective.
+
+        Returns:
+            The next picture, the next state, and an evaluation that was made on the way.
+        """
+
+    def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
+        """Returns the state to begin a finer level with.
+
+        Args:
+            state: at the end of the level below.
+            image: the picture at the finer level.
+            steps: of the finer level.
+        """
+        del state
+        return self.initial_state(image, steps)
+
+    def result(self, image: tf.Tensor, state: State) -> tf.Tensor:
+        """Returns the picture to show, which need not be the one that the steps walk on."""
+        del state
+        return image

@@ -1,0 +1,64 @@
+"""Sizes that a config asks for, given the pictures' own. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nst_tf import config as configs
+from nst_tf import errors, layers, pyramid
+
+
+def minimum_side(config: configs.StyleTransferConfig) -> int:
+    """Returns the shortest side, in pixels, that leaves the deepest layer 2x2 positions."""
+    names = (*config.content_layers, *config.style_layers)
+    strides = (layers.stride(layers.canonical(name, "vgg19")) for name in names)
+    return 2 * max(strides, default=1)
+
+
+def plan(
+    config: configs.StyleTransferConfig,
+    photo: tuple[int, int],
+    paintings: Sequence[tuple[int, int]],
+) -> list[pyramid.Level]:
+    """Returns the levels of a stylisation, coarse to fine.
+
+    Args:
+        config: the settings.
+        photo: height and width of the photo.
+        paintings: heights and widths of the paintings.
+
+    Raises:
+        ConfigError: a picture is too small or too narrow for the settings.
+    """
+    least = minimum_side(config)
+    for name, size in (("content", photo), *(("style", size) for size in paintings)):
+        if min(size) < least:
+            raise errors.ConfigError(
+                f"the {name} picture has {size[1]}x{size[0]} pixels; the chosen layers need a "
+                f"short side of at least {least}. Give a larger picture."
+            )
+    long_side = config.image_size or max(photo)
+    levels = pyramid.levels(
+        *pyramid.fit(*photo, long_side), config.steps, count=config.levels, minimum=least
+    )
+    for size in paintings:
+        height, width = pyramid.fit(*size, round(long_side * config.style_scale))
+        if min(height, width) < least:
+            raise errors.ConfigError(
+                f"the style would be {width}x{height} pixels; the chosen layers need a short side "
+                f"of at least {least}. Raise style_scale or image_size, or crop a very long style."
+            )
+    return levels
+
+
+def style_size(
+    config: configs.StyleTransferConfig, painting: tuple[int, int], level: pyramid.Level
+) -> tuple[int, int]:
+    """Returns height and width of a painting at a level.
+
+    Its long side is `style_scale` times the level's; coarse levels keep a narrow painting
+    large enough for the layers.
+    """
+    long_side = round(max(level.height, level.width) * config.style_scale)
+    narrowest = minimum_side(config) * max(painting) / min(painting)
+    return pyramid.fit(*painting, max(long_side, round(narrowest)))

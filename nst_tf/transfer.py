@@ -1,0 +1,289 @@
+"""The level loop and the step loop: a photo and a painting in, a picture out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nst_tf import backbones, callbacks, errors, gradients, images, optimizers, pyramid, sizes
+from nst_tf import config as configs
+from nst_tf import objective as objectives
+
+_CACHED_STYLES = 32  # Targets of that many pairs of style and size are kept.
+_CHECK_EVERY = 10  # Steps between two looks at whether the loss is still a number.
+
+
+def stylize(
+    content: Any,
+    styles: Any,
+    config: configs.StyleTransferConfig | None = None,
+    callbacks: Sequence[callbacks.Callback] = (),
+) -> tf.Tensor:
+    """Repaints a photo in the manner of one painting or several.
+
+    Args:
+        content: the photo: whatever `nst_tf.images.load` accepts, such as a path, a PIL image,
+            or an array or tensor `(height, width, 3)`, uint8, uint16 or floating point in
+            [0, 1].
+        styles: the painting, in any of the same forms, or a list of paintings, whose style
+            is averaged.
+        config: the settings; the defaults where it is None.
+        callbacks: told of the progress.
+
+    Returns:
+        The picture, float32 `(height, width, 3)`, sRGB in [0, 1].
+
+    Raises:
+        ConfigError: the settings do not fit each other or the pictures.
+        ImageError: a picture cannot be used.
+        WeightsError: the weights of the backbone cannot be had.
+        DivergenceError: the loss became NaN or infinite.
+    """
+    return StyleTransfer(config).stylize(content, styles, callbacks)
+
+
+class StyleTransfer:
+    """Stylises any number of photos with one network and one set of compiled steps.
+
+    The network is built at once; a step is compiled for each new size of a level, and the
+    targets of a style are computed once for each size. Photos of one size therefore cost
+    nothing but their steps from the second on.
+
+    Args:
+        config: the settings; the defaults where it is None.
+        backbone: a network to use instead of the one that the config names. It exposes at
+            least the layers that the config uses.
+
+    Raises:
+        ConfigError: the settings do not fit each other or this machine.
+        WeightsError: the weights of the backbone cannot be had.
+    """
+
+    def __init__(
+        self,
+        config: configs.StyleTransferConfig | None = None,
+        backbone: backbones.Backbone | None = None,
+    ) -> None:
+        self.config = config or configs.StyleTransferConfig()
+        check_keras_backend()
+        self._device = find_device(self.config.device)
+        self.backbone = backbone or build_backbone(self.config)
+        terms = objectives.terms(self.config, self.backbone.architecture.name)
+        self._objective = objectives.Objective(self.backbone, terms)
+        self._optimizer = optimizers.get(self.config.optimizer, self.config)
+        self._targets = gradients.compile_targets(
+            self._objective, run_eagerly=self.config.run_eagerly
+        )
+        self._step = gradients.compile_step(
+            self._objective,
+            self._optimizer,
+            run_eagerly=self.config.run_eagerly,
+            jit_compile=self.config.jit_compile,
+        )
+        self._style_targets: dict[tuple[str, int, int], objectives.Targets] = {}
+
+    def stylize(
+        self, content: Any, styles: Any, callbacks: Sequence[callbacks.Callback] = ()
+    ) -> tf.Tensor:
+        """Repaints one photo. Arguments, result and errors are those of `nst_tf.stylize`.
+
+        Raises:
+            ConfigError: the settings do not fit the pictures.
+            ImageError: a picture cannot be used.
+            DivergenceError: the loss became NaN or infinite.
+        """
+        photo = images.load(content, self.config.max_pixels)
+        paintings = [
+            images.load(style, self.config.max_pixels)
+            for style in (styles if isinstance(styles, (list, tuple)) else [styles])
+        ]
+        levels = sizes.plan(self.config, photo.size, [painting.size for painting in paintings])
+        with tf.device(self._device):
+            return self._run(photo, paintings, levels, callbacks)
+
+    def _run(
+        self,
+        photo: images.Picture,
+        paintings: Sequence[images.Picture],
+        levels: Sequence[pyramid.Level],
+        callbacks_: Sequence[callbacks.Callback],
+    ) -> tf.Tensor:
+        image = tf.Variable(self._initial_image(photo, paintings[0], levels[0]))
+        state: dict[str, tf.Variable] = {}
+        run = callbacks.Run(self.config, self.backbone, levels, image.device)
+        for callback in callbacks_:
+            callback.on_begin(run)
+        for index, level in enumerate(levels):
+            if run.stopping:
+                break
+            for callback in callbacks_:
+                callback.on_level_begin(index)
+            targets = self._level_targets(photo, paintings, level)
+            image, state = self._enter(level, image, state)
+            for end in self._steps(index, level, image, state, targets):
+                for callback in callbacks_:
+                    callback.on_step_end(end)
+                if run.stopping:
+                    break
+        picture = _resized(self._result(image, state), levels[-1].height, levels[-1].width)[0]
+        for callback in callbacks_:
+            callback.on_end(picture)
+        return picture
+
+    def _steps(
+        self,
+        index: int,
+        level: pyramid.Level,
+        image: tf.Variable,
+        state: dict[str, tf.Variable],
+        targets: objectives.Targets,
+    ) -> Iterator[callbacks.StepEnd]:
+        for number in range(1, level.steps + 1):
+            loss, terms = self._step(image, state, targets)
+            yield callbacks.StepEnd(
+                index, number, loss, terms, lambda: self._result(image, state)[0]
+            )
+            # The step itself keeps the last good picture, so a late look loses nothing.
+            if number % _CHECK_EVERY in (0, 1) or number == level.steps:
+                self._check_finite(loss, index, number, image, state)
+
+    def _check_finite(
+        self,
+        loss: tf.Tensor,
+        index: int,
+        number: int,
+        image: tf.Variable,
+        state: dict[str, tf.Variable],
+    ) -> None:
+        if not np.isfinite(loss):
+            raise errors.DivergenceError(
+                f"the loss is no longer a finite number (level {index + 1}, by step {number}). "
+                "Lower learning_rate, or the largest of content_weight, style_weight and "
+                "tv_weight.",
+                self._result(image, state)[0],
+            )
+
+    def _initial_image(
+        self, photo: images.Picture, painting: images.Picture, level: pyramid.Level
+    ) -> tf.Tensor:
+        """Returns the start of the coarsest level, `(1, height, width, 3)`."""
+        size = (level.height, level.width)
+        init = self.config.init
+        if init == "noise":
+            noise = np.random.default_rng(self.config.seed).random((*size, 3), np.float32)
+            return tf.constant(noise[np.newaxis])
+        if init == "gray":
+            return tf.fill((1, *size, 3), 0.5)
+        named = {"content": photo, "style": painting}
+        picture = named[init] if init in named else images.load(init, self.config.max_pixels)
+        return _tensor(images.resize(picture.rgb, *size))
+
+    def _level_targets(
+        self, photo: images.Picture, paintings: Sequence[images.Picture], level: pyramid.Level
+    ) -> objectives.Targets:
+        content = _tensor(images.resize(photo.rgb, level.height, level.width))
+        styles = [self._style_target(painting, level) for painting in paintings]
+        return {
+            **self._targets(content, tf.constant(1.0), model="content"),
+            **objectives.blend(styles),
+        }
+
+    def _style_target(self, painting: images.Picture, level: pyramid.Level) -> objectives.Targets:
+        """Returns the targets of a painting, computed at the first use at each size."""
+        size = sizes.style_size(self.config, painting.size, level)
+        key = (painting.digest(), *size)
+        if key not in self._style_targets:
+            if len(self._style_targets) >= _CACHED_STYLES:
+                self._style_targets.pop(next(iter(self._style_targets)), None)
+            alpha = painting.alpha
+            weights = (
+                tf.constant(1.0)
+                if alpha is None
+                else _tensor(images.resize(alpha, *size)[..., np.newaxis])
+            )
+            pixels = _tensor(images.resize(painting.rgb, *size))
+            self._style_targets[key] = self._targets(pixels, weights, model="style")
+        return self._style_targets[key]
+
+    def _enter(
+        self, level: pyramid.Level, image: tf.Variable, state: dict[str, tf.Variable]
+    ) -> tuple[tf.Variable, dict[str, tf.Variable]]:
+        """Returns the variables of a level, begun from those of the level below."""
+        start = _resized(self._result(image, state), level.height, level.width)
+        if state:
+            values = {name: tf.identity(variable) for name, variable in state.items()}
+            begun = self._optimizer.carried_state(values, start, level.steps)
+        else:
+            begun = self._optimizer.initial_state(start, level.steps)
+        variables = {name: tf.Variable(value) for name, value in begun.items()}
+        return tf.Variable(start, constraint=_clip), variables
+
+    def _result(self, image: tf.Variable, state: dict[str, tf.Variable]) -> tf.Tensor:
+        values = {name: tf.identity(variable) for name, variable in state.items()}
+        shown = self._optimizer.result(tf.identity(image), values) if state else image
+        return _clip(shown)
+
+
+def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) -> backbones.Backbone:
+    """Returns the network that a config asks for.
+
+    Args:
+        config: the settings.
+        progress: called with the bytes done and the bytes in all if weights are downloaded.
+
+    Raises:
+        ConfigError: the network has no such layer.
+        WeightsError: its weights cannot be had.
+    """
+    check_keras_backend()
+    return backbones.build(
+        config.backbone,
+        objectives.used_layers(config),
+        path=config.weights,
+        pooling=config.pooling,
+        precision=config.precision,
+        progress=progress,
+    )
+
+
+def check_keras_backend() -> None:
+    """Raises ConfigError where Keras computes with anything but TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise errors.ConfigError(
+            f"Keras is set to the backend {keras.backend.backend()!r}; nst_tf needs 'tensorflow'. "
+            "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
+        )
+
+
+def find_device(name: str) -> str | None:
+    """Returns the TensorFlow name of a device, or None to leave the choice to TensorFlow.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    if name == "auto":
+        return None
+    wanted = name.upper().removeprefix("/DEVICE:").removeprefix("/")
+    wanted = wanted if ":" in wanted else f"{wanted}:0"
+    known = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
+    if wanted not in known:
+        raise errors.unknown_name("device", name, ["auto", *known])
+    return f"/device:{wanted}"
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+    return tf.constant(array[np.newaxis])
+
+
+def _resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    if image.shape[1:3] == (height, width):
+        return tf.identity(image)
+    return _clip(tf.image.resize(image, (height, width), method="bicubic"))
+
+
+def _clip(image: tf.Tensor) -> tf.Tensor:
+    return tf.clip_by_value(image, 0.0, 1.0)
