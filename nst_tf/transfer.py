@@ -250,6 +250,21 @@ def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) ->
     )
 
 
+def expected_memory(
+    config: configs.StyleTransferConfig, backbone: backbones.Backbone, level: pyramid.Level
+) -> int:
+    """Returns about how many bytes a run with this finest level takes, the program included."""
+    pixels = level.height * level.width
+    history = 2 * config.lbfgs_history if config.optimizer == "lbfgs" else 0
+    images_kept = (10 + 3 * history) * 12 * pixels
+    return round(
+        _PROGRAM_BYTES + 2.5 * backbone.activation_bytes(level.height, level.width) + images_kept
+    )
+
+
+_PROGRAM_BYTES = 700_000_000  # TensorFlow, the package and the weights.
+
+
 def check_keras_backend() -> None:
     """Raises ConfigError where Keras computes with anything but TensorFlow."""
     if keras.backend.backend() != "tensorflow":

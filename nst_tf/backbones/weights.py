@@ -92,9 +92,9 @@ def download(architecture: Architecture, target: Path, progress: Progress | None
         WeightsError: the server does not answer in `CONNECT_SECONDS`, breaks off, or sends
             another file than expected.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with _connect(architecture.url) as response, open(partial, "wb") as file:
             total, done = int(response.headers.get("Content-Length", 0)), 0
             while block := response.read(1 << 18):
@@ -139,8 +139,9 @@ def _connect(url: str) -> HTTPResponse:
 
 def _cache_folder() -> Path:
     """Returns the folder in which `keras.applications` keeps its downloads."""
-    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-    return Path(home) / "models"
+    home = os.path.expanduser("~")
+    home = home if os.access(home, os.W_OK) else "/tmp"
+    return Path(os.environ.get("KERAS_HOME", os.path.join(home, ".keras"))) / "models"
 
 
 def _has_md5(path: Path, md5: str) -> bool:

@@ -1,8 +1,8 @@
 """What watches a stylisation. One callback a file."""
 
-from nst_tf.callbacks.callback import Callback, Run, StepEnd
+from nst_tf.callbacks.callback import Callback, Run, StepEnd, group_terms
 from nst_tf.callbacks.history import History
 from nst_tf.callbacks.preview import Preview
 from nst_tf.callbacks.progress import Progress
 
-__all__ = ["Callback", "History", "Preview", "Progress", "Run", "StepEnd"]
+__all__ = ["Callback", "History", "Preview", "Progress", "Run", "StepEnd", "group_terms"]

@@ -24,9 +24,7 @@ class Content(Loss):
     def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         return {"features": features, "energy": tf.reduce_sum(weights * tf.square(features))}
 
-    def statistics(
-        self, features: tf.Tensor, weights: tf.Tensor, target: Statistics
-    ) -> Statistics:
+    def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         difference = tf.math.squared_difference(features, target["features"])
         return {"error": tf.reduce_sum(weights * difference)}
 

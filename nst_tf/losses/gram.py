@@ -26,9 +26,7 @@ class Gram(Loss):
         sums = self.statistics(features, weights, {})
         return {"gram": sums["products"] / sums["positions"]}
 
-    def statistics(
-        self, features: tf.Tensor, weights: tf.Tensor, target: Statistics
-    ) -> Statistics:
+    def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
         channels = features.shape[-1]
         weighted = tf.reshape(weights * features, (-1, channels))

@@ -35,9 +35,7 @@ class Loss(abc.ABC):
         return {}
 
     @abc.abstractmethod
-    def statistics(
-        self, features: tf.Tensor, weights: tf.Tensor, target: Statistics
-    ) -> Statistics:
+    def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         """Returns sums over positions, of which the loss is a function.
 
         Args:

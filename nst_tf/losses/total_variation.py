@@ -31,9 +31,7 @@ class TotalVariation(Loss):
             raise errors.unknown_name("form of total variation", form, ("squared", "absolute"))
         self.form = form
 
-    def statistics(
-        self, features: tf.Tensor, weights: tf.Tensor, target: Statistics
-    ) -> Statistics:
+    def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
         size = tf.shape(features)
         weights = tf.broadcast_to(weights, tf.concat([size[:3], [1]], axis=0))

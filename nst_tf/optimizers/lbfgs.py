@@ -114,9 +114,7 @@ class LBFGS(Optimizer):
         return direction / tf.maximum(_rms(direction) / self.largest_step, 1)
 
 
-def _inverse_hessian_product(
-    vector: tf.Tensor, moves: tf.Tensor, changes: tf.Tensor
-) -> tf.Tensor:
+def _inverse_hessian_product(vector: tf.Tensor, moves: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
     """Returns the estimated inverse Hessian times `vector`: the two-loop recursion.
 
     Args:

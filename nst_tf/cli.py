@@ -1,0 +1,310 @@
+"""The command: flags in, a picture file out, and a sentence for everything that goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nst_tf import config as configs
+from nst_tf import errors, flags, images, pyramid, recipe, sizes
+
+if TYPE_CHECKING:
+    from nst_tf import callbacks
+
+INTERRUPTED = 130
+_PLOT_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
+
+    0: the picture is written. 1: a file, the weights or the run failed. 2: a flag is wrong.
+    130: stopped by Ctrl-C.
+
+    Args:
+        argv: program name and flags; those of the process where it is None.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    program = Path(argv[0]).name
+    try:
+        values = flags.define(*flags.ALL)
+        flags.parse(values, argv)
+        if values.help or values.version:
+            print(_version() if values.version else flags.help_text(program, *flags.ALL))
+            return 0
+        return _run(*_settings(values))
+    except errors.StyleTransferError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("Interrupted before the first step; nothing was written.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _version() -> str:
+    import nst_tf
+
+    return nst_tf.__version__
+
+
+def _settings(values: Any) -> tuple[configs.StyleTransferConfig, configs.FileOptions]:
+    """Returns the settings, checked as far as they can be without reading a picture."""
+    options: configs.FileOptions = flags.to_dataclass(values, configs.FileOptions)
+    for name in ("content", "style"):
+        if not getattr(options, name):
+            raise errors.ConfigError(f"--{name} is missing; expected --{name}=PICTURE.")
+    made_with: dict[str, Any] = {}
+    if options.replay:
+        record = recipe.load(options.replay)
+        made_with = configs.StyleTransferConfig.from_dict(record["config"]).to_dict()
+    config = flags.to_dataclass(values, configs.StyleTransferConfig, **made_with)
+    return config, options
+
+
+def _run(config: configs.StyleTransferConfig, options: configs.FileOptions) -> int:
+    start = time.perf_counter()
+    output = _output(options)
+    levels = _announce(config, options, output)
+    inputs = recipe.input_hashes(recipe.input_files(config, options))
+    if options.replay:
+        recipe.check_inputs(recipe.load(options.replay), inputs)
+    _show_log()
+    photo = images.load(options.content, config.max_pixels)
+    painting = images.load(options.style, config.max_pixels)
+    if config.init not in configs.INITIALISATIONS:
+        images.load(config.init, config.max_pixels)
+    with _native_log_hidden():
+        from nst_tf import callbacks, report, transfer
+
+        _let_gpu_memory_grow()
+        device = transfer.find_device(config.device)
+    with _download_bar() as progress:
+        model = transfer.build_backbone(config, progress)
+    config = config.replace(backbone=model.architecture.name)
+    _say(
+        f"{_device_name(device)}; {model.architecture.name} with weights from "
+        f"{report.backbone(model)['weights']}; about "
+        f"{_gigabytes(transfer.expected_memory(config, model, levels[-1]))} of memory expected."
+    )
+    history = callbacks.History()
+    watchers = [callbacks.Progress(), history, interrupt := _interrupt()]
+    if options.preview_every:
+        preview = output.with_name(f"{output.stem}.preview.png")
+        watchers.append(callbacks.Preview(preview, options.preview_every))
+    made = recipe.dump(config, report.versions(), report.backbone(model), inputs)
+    engine = transfer.StyleTransfer(config, model)
+    partial = output.with_name(f"{output.stem}.partial{output.suffix}")
+    begin = time.perf_counter()
+    try:
+        picture = engine.stylize(photo, [painting], watchers)
+    except errors.DivergenceError as error:
+        kept = _save(error.image, partial, photo, "", options)
+        raise errors.StyleTransferError(f"{error} The last good picture is {kept}.") from error
+    seconds = time.perf_counter() - begin
+    if interrupt.run.stopping:
+        kept = _save(picture, partial, photo, "", options)
+        _say(f"Stopped. What there is so far is {kept}.")
+        return INTERRUPTED
+    kept = _save(picture, output, photo, made, options)
+    _write_extras(options, interrupt.run, history.entries, seconds)
+    peak = report.peak_memory_bytes(interrupt.run.device)
+    _say(
+        f"Done in {time.perf_counter() - start:.0f} s, {seconds:.0f} s of it stylising; "
+        f"{_gigabytes(peak)} of memory used."
+    )
+    print(kept)
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# Before the work.
+
+
+def _output(options: configs.FileOptions) -> Path:
+    """Returns where the picture goes, once it is sure that everything asked for can be written."""
+    name = f"{Path(options.content).stem}_{Path(options.style).stem}.png"
+    output = Path(options.output or name)
+    if output.suffix.lower() not in images.FORMATS:
+        raise errors.ConfigError(
+            f"--output={output}: cannot write a picture with the suffix {output.suffix!r}; "
+            f"expected one of {', '.join(images.FORMATS)}."
+        )
+    if options.bit_depth not in (8, 16) or options.bit_depth == 16 and output.suffix != ".png":
+        raise errors.ConfigError(
+            f"--bit_depth={options.bit_depth} with {output}: expected 8, or 16 with .png."
+        )
+    if options.preview_every < 0:
+        raise errors.ConfigError(
+            f"--preview_every={options.preview_every}: expected 0 (never) or a number of steps."
+        )
+    if options.plot and Path(options.plot).suffix.lower() not in _PLOT_SUFFIXES:
+        raise errors.ConfigError(
+            f"--plot={options.plot}: expected one of the suffixes {', '.join(_PLOT_SUFFIXES)}."
+        )
+    for path in filter(None, (output, options.plot, options.report)):
+        images.probe_writable(path)
+    if output.exists() and not options.overwrite:
+        raise errors.OutputError(
+            f"{output}: exists already. Choose another --output, or replace it with --overwrite."
+        )
+    return output
+
+
+def _announce(
+    config: configs.StyleTransferConfig, options: configs.FileOptions, output: Path
+) -> list[pyramid.Level]:
+    """Prints what is about to happen, from the headers of the files alone."""
+    photo = images.size(options.content, config.max_pixels)
+    painting = images.size(options.style, config.max_pixels)
+    levels = sizes.plan(config, photo, [painting])
+    steps = ", ".join(f"{level.width}x{level.height} in {level.steps} steps" for level in levels)
+    _say(
+        f"{options.content} ({photo[1]}x{photo[0]}) in the manner of {options.style} "
+        f"({painting[1]}x{painting[0]}) -> {output}; {steps}."
+    )
+    return levels
+
+
+def _show_log() -> None:
+    """Lets the notes of the package through to the person at the terminal."""
+    logger = logging.getLogger("nst_tf")
+    logger.setLevel(logging.INFO)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+
+
+@contextlib.contextmanager
+def _native_log_hidden() -> Iterator[None]:
+    """Hides what TensorFlow's native code prints while it loads, unless loading fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            hidden.seek(0)
+            os.write(shown, hidden.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+
+
+def _let_gpu_memory_grow() -> None:
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _device_name(device: str | None) -> str:
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    name = device or ("/device:GPU:0" if gpus else "/device:CPU:0")
+    name = name.removeprefix("/device:")
+    return f"{name} ({os.cpu_count()} cores)" if name.startswith("CPU") else name
+
+
+@contextlib.contextmanager
+def _download_bar() -> Iterator[Any]:
+    """Yields a download progress callback that draws a bar once the first bytes arrive."""
+    import tqdm
+
+    bars: list[tqdm.tqdm] = []
+
+    def progress(done: int, total: int) -> None:
+        if not bars:
+            bars.append(tqdm.tqdm(total=total, desc="weights", unit="B", unit_scale=True))
+        bars[0].update(done - bars[0].n)
+
+    yield progress
+    for bar in bars:
+        bar.close()
+
+
+def _interrupt() -> Any:
+    """Returns a callback that makes Ctrl-C end the run after the current step."""
+    from nst_tf import callbacks
+
+    class Interrupt(callbacks.Callback):
+        run: callbacks.Run
+
+        def on_begin(self, run: callbacks.Run) -> None:
+            self.run = run
+            self._previous = signal.signal(signal.SIGINT, self._stop)
+
+        def _stop(self, *_: object) -> None:
+            self.run.stopping = True
+            signal.signal(signal.SIGINT, self._previous)  # A second Ctrl-C does not wait.
+            _say("\nStopping after this step.")
+
+        def on_end(self, image: object) -> None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    return Interrupt()
+
+
+# After the work.
+
+
+def _save(
+    picture: Any, path: Path, photo: images.Picture, made: str, options: configs.FileOptions
+) -> Path:
+    """Writes the picture and returns where; finds it another place rather than lose it."""
+    height, width = picture.shape[:2]
+    alpha = None if photo.alpha is None else images.resize(photo.alpha, height, width)
+    if alpha is not None and images.FORMATS[path.suffix.lower()] == "JPEG":
+        _say("JPEG holds no transparency; the picture is laid on white.")
+    if path.exists() and not options.overwrite:
+        path = _free_name(path)
+    arguments = {"alpha": alpha, "recipe": made, "bit_depth": options.bit_depth}
+    try:
+        images.save(picture, path, **arguments)
+        return path
+    except errors.OutputError as error:
+        refuge = _free_name(Path(tempfile.gettempdir()) / path.name)
+        images.save(picture, refuge, **arguments)
+        raise errors.OutputError(f"{error} The picture is {refuge} instead.") from error
+
+
+def _free_name(path: Path) -> Path:
+    number = 2
+    free = path
+    while free.exists():
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return free
+
+
+def _write_extras(
+    options: configs.FileOptions, run: callbacks.Run, history: list[dict[str, Any]], seconds: float
+) -> None:
+    """Writes report and plot; the picture is safe by now, so a failure is only reported."""
+    from nst_tf import report
+
+    try:
+        if options.report:
+            report.write(options.report, run, history, seconds)
+        if options.plot:
+            report.plot(options.plot, history)
+    except OSError as error:
+        _say(f"{error.filename or 'report or plot'}: cannot be written ({error.strerror}).")
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB"
