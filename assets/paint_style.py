@@ -26,10 +26,18 @@ Part = tuple[np.ndarray, int, np.ndarray, np.ndarray]  # mask, region, tone, bru
 VORTICES = ((268, 122, 90, 1.9), (664, 74, 66, -1.7), (694, 232, 50, 1.4), (50, 62, 62, 1.3))
 CYPRESSES = ((122, 500, 40, 36), (183, 500, 168, 25), (72, 490, 214, 23))
 PAINT = {
-    "night": (20, 27, 78), "ultramarine": (34, 56, 146), "cobalt": (52, 104, 190),
-    "viridian": (12, 62, 72), "teal": (22, 124, 138), "turquoise": (118, 192, 188),
-    "cream": (252, 238, 198), "yellow": (247, 204, 88), "ochre": (208, 152, 46),
-    "orange": (233, 122, 38), "crimson": (172, 36, 58), "wine": (78, 28, 58),
+    "night": (20, 27, 78),
+    "ultramarine": (34, 56, 146),
+    "cobalt": (52, 104, 190),
+    "viridian": (12, 62, 72),
+    "teal": (22, 124, 138),
+    "turquoise": (118, 192, 188),
+    "cream": (252, 238, 198),
+    "yellow": (247, 204, 88),
+    "ochre": (208, 152, 46),
+    "orange": (233, 122, 38),
+    "crimson": (172, 36, 58),
+    "wine": (78, 28, 58),
 }
 RAMPS = {  # each region's paints, from light (tone 0) to dark (tone 1)
     SKY: "cream yellow yellow orange ochre turquoise teal cobalt ultramarine ultramarine night",
@@ -40,8 +48,11 @@ RAMPS = {  # each region's paints, from light (tone 0) to dark (tone 1)
     TREE: "ochre teal viridian night wine night",
 }
 LAYERS = (  # spacing, length, width (pixels), tone jitter
-    (9.0, 88.0, 14.0, 0.04), (8.0, 68.0, 10.0, 0.06), (8.0, 50.0, 6.5, 0.08),
-    (10.0, 34.0, 4.0, 0.11))
+    (9.0, 88.0, 14.0, 0.04),
+    (8.0, 68.0, 10.0, 0.06),
+    (8.0, 50.0, 6.5, 0.08),
+    (10.0, 34.0, 4.0, 0.11),
+)
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, cell: float) -> np.ndarray:
@@ -76,10 +87,20 @@ def plan_hills(x: np.ndarray, y: np.ndarray, wobble: np.ndarray) -> list[Part]:
     lit = 0.28 * np.exp(-(((x - SUN[0]) / 170) ** 2))
     far = y - 300 + 30 * np.sin(x / 105 + 0.4) + 9 * np.sin(x / 37)
     near = y - 336 - 21 * np.cos((x - SUN[0]) / 84) + 5 * np.sin(x / 29)
-    return [(far > 0, FAR, 0.25 + far / 90 - lit + 0.1 * wobble,
-             -0.3 * np.cos(x / 105 + 0.4) + 0.25 * wobble),
-            (near > 0, NEAR, 0.4 + near / 50 - lit + 0.2 * wobble,
-             0.35 * np.sin(x / 60) + 0.4 * wobble)]
+    return [
+        (
+            far > 0,
+            FAR,
+            0.25 + far / 90 - lit + 0.1 * wobble,
+            -0.3 * np.cos(x / 105 + 0.4) + 0.25 * wobble,
+        ),
+        (
+            near > 0,
+            NEAR,
+            0.4 + near / 50 - lit + 0.2 * wobble,
+            0.35 * np.sin(x / 60) + 0.4 * wobble,
+        ),
+    ]
 
 
 def plan_water(x: np.ndarray, y: np.ndarray, wobble: np.ndarray) -> list[Part]:
@@ -97,15 +118,26 @@ def plan_bank(x: np.ndarray, y: np.ndarray, wobble: np.ndarray, reeds: np.ndarra
     """Return the bank of wind-blown reeds and the cypresses that stand on it."""
     drop = y - 496 + 48 * np.exp(-(((x - 90) / 200) ** 2)) - 10 * np.sin(x / 70) - 5 * reeds
     rows = np.sin((drop + 16 * np.sin(x / 83)) / 8.5) + 0.6 * wobble + 0.5 * reeds
-    parts = [(drop > 0, BANK, 0.3 + 0.2 * rows + 0.001 * np.abs(x - 470) + drop / 260,
-              -1.15 + 0.45 * np.sin(x / 64 + y / 50) + 0.35 * wobble)]
+    parts = [
+        (
+            drop > 0,
+            BANK,
+            0.3 + 0.2 * rows + 0.001 * np.abs(x - 470) + drop / 260,
+            -1.15 + 0.45 * np.sin(x / 64 + y / 50) + 0.35 * wobble,
+        )
+    ]
     for cx, base, top, half in CYPRESSES:
         rise = np.clip((base - y) / (base - top), 0, 1)
         span = half * np.clip(rise * 9, 0, 1) * (1 - rise) ** 0.7 * (1 + 0.3 * np.sin(y / 13 + cx))
         side = (x - cx - 9 * np.sin(y / 48 + cx)) / (span + 1)
-        parts.append(((np.abs(side) < 1) & (y < base) & (y > top), TREE,
-                      0.55 - 0.4 * side + 0.16 * np.sin(y / 9 + x / 7),
-                      -np.pi / 2 + 0.5 * side + 0.35 * np.sin(y / 21 + x / 16)))
+        parts.append(
+            (
+                (np.abs(side) < 1) & (y < base) & (y > top),
+                TREE,
+                0.55 - 0.4 * side + 0.16 * np.sin(y / 9 + x / 7),
+                -np.pi / 2 + 0.5 * side + 0.35 * np.sin(y / 21 + x / 16),
+            )
+        )
     return parts
 
 
@@ -157,8 +189,14 @@ def mix_paint(rng: np.random.Generator, label: int, tone: float) -> np.ndarray:
     return colour * rng.normal(1, 0.05) + rng.normal(0, 5, 3)
 
 
-def brush(rng: np.random.Generator, canvas: np.ndarray, relief: np.ndarray, path: np.ndarray,
-          width: float, colours: tuple[np.ndarray, np.ndarray]) -> None:
+def brush(
+    rng: np.random.Generator,
+    canvas: np.ndarray,
+    relief: np.ndarray,
+    path: np.ndarray,
+    width: float,
+    colours: tuple[np.ndarray, np.ndarray],
+) -> None:
     """Drag one loaded brush along a path, changing the canvas and its relief in place.
 
     Args:
@@ -215,7 +253,7 @@ def paint_picture() -> Image.Image:
     canvas = np.array((176, 92, 44), np.float32) + stain
     relief = 0.15 * weave
     for spacing, length, width, jitter in LAYERS:
-        grid = np.mgrid[-45:WIDTH + 45:spacing, -45:HEIGHT + 45:spacing].reshape(2, -1).T
+        grid = np.mgrid[-45 : WIDTH + 45 : spacing, -45 : HEIGHT + 45 : spacing].reshape(2, -1).T
         starts = rng.permutation(grid + rng.uniform(-0.7, 0.7, grid.shape) * spacing)
         for start in sorted(starts, key=lambda point: at(plan[0], point)):
             label = int(at(plan[0], start))

@@ -140,7 +140,7 @@ def _output(options: configs.FileOptions) -> Path:
             f"--output={output}: cannot write a picture with the suffix {output.suffix!r}; "
             f"expected one of {', '.join(images.FORMATS)}."
         )
-    if options.bit_depth not in (8, 16) or options.bit_depth == 16 and output.suffix != ".png":
+    if options.bit_depth not in (8, 16) or (options.bit_depth == 16 and output.suffix != ".png"):
         raise errors.ConfigError(
             f"--bit_depth={options.bit_depth} with {output}: expected 8, or 16 with .png."
         )
@@ -152,8 +152,9 @@ def _output(options: configs.FileOptions) -> Path:
         raise errors.ConfigError(
             f"--plot={options.plot}: expected one of the suffixes {', '.join(_PLOT_SUFFIXES)}."
         )
-    for path in filter(None, (output, options.plot, options.report)):
-        images.probe_writable(path)
+    for path in (output, options.plot, options.report):
+        if path:
+            images.probe_writable(path)
     if output.exists() and not options.overwrite:
         raise errors.OutputError(
             f"{output}: exists already. Choose another --output, or replace it with --overwrite."
@@ -272,7 +273,7 @@ def _save(
         _say("JPEG holds no transparency; the picture is laid on white.")
     if path.exists() and not options.overwrite:
         path = _free_name(path)
-    arguments = {"alpha": alpha, "recipe": made, "bit_depth": options.bit_depth}
+    arguments: dict[str, Any] = {"alpha": alpha, "recipe": made, "bit_depth": options.bit_depth}
     try:
         images.save(picture, path, **arguments)
         return path

@@ -192,7 +192,7 @@ def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
 
 def _scalar(name: str, kind: type, value: Any) -> Any:
     exact = isinstance(value, bool) == (kind is bool)
-    if exact and (isinstance(value, kind) or kind is float and isinstance(value, int)):
+    if exact and (isinstance(value, kind) or (kind is float and isinstance(value, int))):
         return kind(value)
     raise errors.ConfigError(f"{name} is {value!r}; expected {KINDS[kind]}.")
 

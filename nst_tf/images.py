@@ -230,7 +230,7 @@ def _decode_deep(image: Image.Image) -> np.ndarray | None:
         return None
     import cv2  # Pillow cuts 16-bit colour down to 8 bits.
 
-    data = np.fromfile(image.filename, np.uint8)
+    data = np.fromfile(_file(image), np.uint8)
     array = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16 or array.ndim != 3:
         return None
@@ -238,11 +238,16 @@ def _decode_deep(image: Image.Image) -> np.ndarray | None:
     return array[..., order].astype(np.float32) / 65535
 
 
+def _file(image: Image.Image) -> str:
+    """Returns the path that a PIL image was read from, or an empty text."""
+    return str(getattr(image, "filename", ""))
+
+
 def _has_deep_colour(image: Image.Image) -> bool:
-    if image.mode not in ("RGB", "RGBA") or not getattr(image, "filename", ""):
+    if image.mode not in ("RGB", "RGBA") or not _file(image):
         return False
     if image.format == "PNG":
-        with open(image.filename, "rb") as file:
+        with open(_file(image), "rb") as file:
             return file.read(25)[24] == 16  # The bit depth's place in the header chunk.
     bits = getattr(image, "tag_v2", {}).get(258, ())  # The TIFF tag BitsPerSample.
     return image.format == "TIFF" and 16 in bits
@@ -407,11 +412,11 @@ def save(
     """
     path = Path(path)
     rgb = np.asarray(image, np.float32).clip(0, 1)
-    format = FORMATS.get(path.suffix.lower(), "")
-    if format == "JPEG" and alpha is not None:
+    kind = FORMATS.get(path.suffix.lower(), "")
+    if kind == "JPEG" and alpha is not None:
         rgb, alpha = rgb * alpha[..., None] + 1 - alpha[..., None], None
     array = rgb if alpha is None else np.concatenate([rgb, alpha[..., None]], axis=-1)
-    if not format or bit_depth != 8 and (bit_depth, format) != (16, "PNG"):
+    if not kind or (bit_depth != 8 and (bit_depth, kind) != (16, "PNG")):
         raise errors.OutputError(
             f"{path}: cannot write {bit_depth} bits a channel with the suffix {path.suffix!r}; "
             f"expected one of {', '.join(FORMATS)} with 8 bits, or .png with 16."
@@ -419,16 +424,22 @@ def save(
     encode = _encode_deep if bit_depth == 16 else _encode_shallow
     try:
         with atomic_file(path) as file:
-            file.write(encode(array, format, recipe))
+            file.write(encode(array, kind, recipe))
     except OSError as error:
         raise errors.OutputError(f"{path}: cannot write the picture ({error.strerror}).") from error
 
 
-def _encode_shallow(array: np.ndarray, format: str, recipe: str) -> bytes:
+_ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+    "TIFF": {"compression": "tiff_deflate"},
+}
+
+
+def _encode_shallow(array: np.ndarray, kind: str, recipe: str) -> bytes:
     image = Image.fromarray(np.rint(array * 255).astype(np.uint8))
-    options: dict[str, Any] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95},
-                               "TIFF": {"compression": "tiff_deflate"}}.get(format, {})  # fmt: skip
-    if recipe and format == "PNG":
+    options = dict(_ENCODER_OPTIONS.get(kind, {}))
+    if recipe and kind == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt(_RECIPE_KEY, recipe, zip=True)
     elif recipe:
@@ -436,11 +447,11 @@ def _encode_shallow(array: np.ndarray, format: str, recipe: str) -> bytes:
         exif[ExifTags.Base.ImageDescription] = recipe
         options["exif"] = exif
     buffer = io.BytesIO()
-    image.save(buffer, format, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def _encode_deep(array: np.ndarray, format: str, recipe: str) -> bytes:
+def _encode_deep(array: np.ndarray, kind: str, recipe: str) -> bytes:
     import cv2  # Pillow writes no 16-bit colour.
 
     order = [2, 1, 0, 3][: array.shape[2]]

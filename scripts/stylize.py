@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nst_tf import cli  # noqa: E402
+from nst_tf import cli
 
 if __name__ == "__main__":
     sys.exit(cli.main())

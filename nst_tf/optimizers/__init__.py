@@ -8,7 +8,7 @@ from nst_tf.optimizers.adam import Adam
 from nst_tf.optimizers.lbfgs import LBFGS
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
 
-__all__ = ["Adam", "Evaluation", "LBFGS", "Optimizer", "State", "get"]
+__all__ = ["LBFGS", "Adam", "Evaluation", "Optimizer", "State", "get"]
 
 _OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "lbfgs": LBFGS}
 
