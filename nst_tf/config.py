@@ -65,7 +65,7 @@ class StyleTransferConfig:
     seed: int = knob(0, "Size and schedule", "seed of the noise that init=noise starts from")
 
     content_weight: float = knob(1.0, "Losses", "weight of the content loss")
-    style_weight: float = knob(10.0, "Losses", "weight of the style loss, all layers together")
+    style_weight: float = knob(8.0, "Losses", "weight of the style loss, all layers together")
     tv_weight: float = knob(0.0, "Losses", "weight of the total variation, which smooths")
     tv_form: str = knob(
         "squared",
@@ -94,9 +94,9 @@ class StyleTransferConfig:
         BACKBONES,
     )
     weights: str = knob("", "Network", "a Keras weight file (.h5, .weights.h5) to use instead")
-    pooling: str = knob("max", "Network", "pooling of the network: max or avg", ("max", "avg"))
+    pooling: str = knob("avg", "Network", "pooling of the network: max or avg", ("max", "avg"))
 
-    optimizer: str = knob("adam", "Optimiser", "adam or lbfgs", ("adam", "lbfgs"))
+    optimizer: str = knob("lbfgs", "Optimiser", "lbfgs or adam", ("lbfgs", "adam"))
     learning_rate: float = knob(
         0.0, "Optimiser", "step size of the optimiser, in pixel values; 0 takes its own default"
     )

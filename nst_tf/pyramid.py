@@ -39,8 +39,8 @@ def levels(
     steps: Sequence[int],
     *,
     count: int = 0,
-    factor: float = 2.0,
-    growth: float = 2.0,
+    factor: float = math.sqrt(2),
+    growth: float = math.sqrt(2),
     coarsest: int = 128,
     minimum: int = 32,
 ) -> list[Level]:
