@@ -55,16 +55,21 @@ def compile_step(
     def step(
         image: tf.Variable, state: dict[str, tf.Variable], targets: objectives.Targets
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        before = tf.nest.map_structure(tf.identity, state)
+        before = {name: tf.identity(variable) for name, variable in state.items()}
         moved, after, evaluation = optimizer.step(
             tf.identity(image), before, lambda at: value_and_gradient(objective, at, targets)
         )
+
+        def write() -> tf.Tensor:
+            image.assign(moved)
+            for name, variable in state.items():
+                variable.assign(after[name])
+            return evaluation.loss
+
         sound = tf.math.is_finite(evaluation.loss)
         sound &= tf.math.is_finite(tf.reduce_sum(evaluation.gradient))
-        image.assign(tf.where(sound, moved, image))
-        for name, variable in state.items():
-            variable.assign(tf.where(sound, after[name], before[name]))
-        return tf.where(sound, evaluation.loss, float("nan")), evaluation.terms
+        loss = tf.cond(sound, write, lambda: tf.constant(float("nan")))
+        return loss, evaluation.terms
 
     if run_eagerly:
         return step

@@ -85,14 +85,15 @@ class Adam(Optimizer):
         second_unbiased = second / (1 - tf.pow(self.beta_2, moment_steps))
         direction = first_unbiased / (tf.sqrt(second_unbiased) + self.epsilon)
         moved = tf.clip_by_value(image - self._rate(state) * direction, 0.0, 1.0)
-        return moved, {
+        after = {
             "first_moment": first,
             "second_moment": second,
             "moment_steps": moment_steps,
             "average": self.average * state["average"] + (1 - self.average) * moved,
             "step": state["step"] + 1,
             "steps": state["steps"],
-        }, evaluation  # fmt: skip
+        }
+        return moved, after, evaluation
 
     def _rate(self, state: State) -> tf.Tensor:
         progress = state["step"] / tf.maximum(state["steps"] - 1, 1)

@@ -64,6 +64,7 @@ class LBFGS(Optimizer):
             "backtracks": tf.constant(0.0),
             "moves": pairs,
             "changes": pairs,
+            "curvatures": tf.zeros(self.history),
         }
 
     def step(
@@ -77,29 +78,36 @@ class LBFGS(Optimizer):
         expected = _SUFFICIENT_DECREASE * _dot(state["gradient"], move)
         accepted = evaluation.loss <= state["loss"] + expected
         stuck = ~accepted & (state["backtracks"] >= self.largest_backtracks)
-        first = tf.math.is_inf(state["loss"])
-        curved = _dot(move, change) > _LEAST_CURVATURE * _dot(change, change)
-        remembered = accepted & curved & ~first
+        curvature = _dot(move, change)
+        curved = curvature > _LEAST_CURVATURE * _dot(change, change)
+        remembered = accepted & curved & tf.math.is_finite(state["loss"])
 
         def pushed(pairs: tf.Tensor, newest: tf.Tensor) -> tf.Tensor:
-            kept = tf.where(remembered, tf.concat([pairs[1:], newest[tf.newaxis]], 0), pairs)
-            return tf.where(stuck, tf.zeros_like(pairs), kept)
+            return tf.where(remembered, tf.concat([pairs[1:], newest[tf.newaxis]], 0), pairs)
 
         moves, changes = pushed(state["moves"], move), pushed(state["changes"], change)
+        curvatures = tf.where(stuck, 0.0, pushed(state["curvatures"], curvature))
         image = tf.where(accepted, moved, image)
         gradient = tf.where(accepted, evaluation.gradient, state["gradient"])
-        turned = self._direction(image, gradient, moves, changes)
-        return image, {
+        turned = self._direction(image, gradient, moves, changes, curvatures)
+        after = {
             "loss": tf.where(accepted, evaluation.loss, state["loss"]),
             "gradient": gradient,
             "direction": tf.where(accepted | stuck, turned, state["direction"]),
             "backtracks": tf.where(accepted | stuck, 0.0, state["backtracks"] + 1),
             "moves": moves,
             "changes": changes,
-        }, evaluation  # fmt: skip
+            "curvatures": curvatures,
+        }
+        return image, after, evaluation
 
     def _direction(
-        self, image: tf.Tensor, gradient: tf.Tensor, moves: tf.Tensor, changes: tf.Tensor
+        self,
+        image: tf.Tensor,
+        gradient: tf.Tensor,
+        moves: tf.Tensor,
+        changes: tf.Tensor,
+        curvatures: tf.Tensor,
     ) -> tf.Tensor:
         """Returns a descent direction whose root mean square is at most `largest_step`."""
         free = tf.ones_like(image)
@@ -108,26 +116,28 @@ class LBFGS(Optimizer):
             stopped = ((image <= low) & (gradient > 0)) | ((image >= high) & (gradient < 0))
             free = tf.where(stopped, 0.0, free)
         downhill = -free * gradient
-        newton = free * _inverse_hessian_product(downhill, moves, changes)
+        newton = free * _inverse_hessian_product(downhill, moves, changes, curvatures)
         steepest = downhill * tf.math.divide_no_nan(self.first_step, _rms(downhill))
         direction = tf.where(_dot(newton, downhill) > 0, newton, steepest)
         return direction / tf.maximum(_rms(direction) / self.largest_step, 1)
 
 
-def _inverse_hessian_product(vector: tf.Tensor, moves: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
+def _inverse_hessian_product(
+    vector: tf.Tensor, moves: tf.Tensor, changes: tf.Tensor, curvatures: tf.Tensor
+) -> tf.Tensor:
     """Returns the estimated inverse Hessian times `vector`: the two-loop recursion.
 
     Args:
         vector: of any shape.
-        moves: differences of the variable, `(history, *shape)`, the newest last. Unused places
-            hold zeros and have no effect.
+        moves: differences of the variable, `(history, *shape)`, the newest last.
         changes: differences of the gradient, likewise.
+        curvatures: product of each move and its change, `(history,)`. A pair whose curvature
+            is 0 has no effect: it is not there, or forgotten.
 
     Returns:
         A tensor like `vector`; zero where there is no history.
     """
-    count = moves.shape[0]
-    curvatures = [_dot(moves[i], changes[i]) for i in range(count)]
+    count = curvatures.shape[0]
     projections = [tf.constant(0.0)] * count
     for i in reversed(range(count)):
         projections[i] = tf.math.divide_no_nan(_dot(moves[i], vector), curvatures[i])
