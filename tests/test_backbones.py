@@ -1,0 +1,201 @@
+"""The networks against the source of their weights, against Keras, and at their edges."""
+
+import runpy
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import backbones, errors, layers
+
+DATA = Path(__file__).with_name("data")
+BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
+REFERENCE = np.load(DATA / "vgg16_reference.npz")
+
+
+def relative_error(found, expected):
+    found, expected = np.float64(found), np.float64(expected)
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def picture(seed=0, height=32, width=48):
+    values = np.random.default_rng(seed).random((1, height, width, 3))
+    return tf.constant(values, tf.float32)
+
+
+def bundled(*names, **options):
+    return backbones.build("vgg16", names, path=str(BUNDLED), **options)
+
+
+# Against the source of the weights.
+
+
+@pytest.fixture(scope="module")
+def bundled_features():
+    """Returns the activations of the bundled VGG16 on the picture of the reference."""
+    pixels = runpy.run_path(str(DATA / "make_vgg16_reference.py"))["picture"]()
+    return bundled(*REFERENCE.files)(tf.constant(pixels[np.newaxis], tf.float32))
+
+
+def test_the_reference_covers_every_convolution():
+    expected = [name for name in layers.names("vgg16") if "conv" in name]
+    assert sorted(REFERENCE.files) == sorted(expected)
+    assert all(REFERENCE[name].any() for name in expected)
+
+
+@pytest.mark.parametrize("name", REFERENCE.files)
+def test_the_bundled_vgg16_sees_what_its_source_sees(bundled_features, name):
+    found, expected = bundled_features[name][0].numpy(), REFERENCE[name]
+    assert found.shape == expected.shape
+    # Zero padding is the mean colour of ImageNet, which Keras and torchvision round differently
+    # by half a grey value, so the outermost positions of the first layer differ most.
+    border = 1 if name.startswith("block1") else 0
+    inside = slice(border, -border or None)
+    assert relative_error(found[inside, inside], expected[inside, inside]) < 1e-3
+    assert relative_error(found, expected) < 2e-3
+
+
+# Against keras.applications.
+
+
+@pytest.fixture(scope="module", params=["vgg16", "vgg19"])
+def twins(request):
+    """Returns a backbone and the Keras model of the same random weights, biases included."""
+    architecture, random = backbones.get(request.param), np.random.default_rng(0)
+    original = architecture.application(include_top=False, weights=None)
+    backbone = backbones.Backbone(layers.names(request.param), architecture)
+    for layer in original.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            shapes = [array.shape for array in layer.get_weights()]
+            spread = np.sqrt(2 / np.prod(shapes[0][:3]))
+            layer.set_weights([random.normal(0, spread, shape) for shape in shapes])
+            backbone.get_layer(layer.name).set_weights(layer.get_weights())
+    outputs = {name: original.get_layer(name).output for name in layers.names(request.param)}
+    return backbone, keras.Model(original.input, outputs)
+
+
+def preprocessed(image, name):
+    module = {"vgg16": keras.applications.vgg16, "vgg19": keras.applications.vgg19}[name]
+    return module.preprocess_input(255 * image.numpy())
+
+
+def test_a_backbone_gives_the_features_of_the_keras_model(twins):
+    backbone, original = twins
+    image = picture()
+    expected = original(preprocessed(image, backbone.architecture.name))
+    found = backbone(image)
+    for name, value in expected.items():
+        assert relative_error(found[name], value) < 1e-5, name
+
+
+@pytest.mark.parametrize("name", ["vgg16", "vgg19"])
+def test_preprocessing_is_that_of_keras(name):
+    architecture = backbones.get(name)
+    backbone = backbones.Backbone(["block1_conv1"], architecture)
+    kernel = np.zeros((3, 3, 3, 64), np.float32)
+    kernel[1, 1, :, :3] = np.eye(3)
+    # Lifted above zero, so that the ReLU lets every value through.
+    backbone.get_layer("block1_conv1").set_weights([kernel, np.full(64, 200, np.float32)])
+    found = backbone(picture())["block1_conv1"][..., :3] - 200
+    np.testing.assert_allclose(found, preprocessed(picture(), name), atol=1e-4)
+
+
+# Pooling and precision.
+
+
+def test_average_pooling_takes_the_mean_of_every_square():
+    outputs = bundled("block1_conv2", "block1_pool", "block2_conv1", pooling="avg")(picture())
+    before = np.float64(outputs["block1_conv2"][0])
+    squares = before.reshape(16, 2, 24, 2, 64)
+    np.testing.assert_allclose(outputs["block1_pool"][0], squares.mean((1, 3)), rtol=1e-4)
+
+    backbone = bundled("block2_conv1")
+    kernel, bias = map(np.float64, backbone.get_layer("block2_conv1").get_weights())
+    padded = np.pad(squares.mean((1, 3)), ((1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (0, 1))
+    expected = np.maximum(np.einsum("hwcij,ijco->hwo", windows, kernel, optimize=True) + bias, 0)
+    assert relative_error(outputs["block2_conv1"][0], expected) < 1e-5
+
+
+def test_average_pooling_leaves_no_maximum_behind():
+    backbone = bundled("block5_conv1", pooling="avg")
+    kinds = [type(layer) for layer in backbone.layers]
+    assert keras.layers.MaxPooling2D not in kinds
+    assert kinds.count(keras.layers.AveragePooling2D) == 4
+
+
+def test_bfloat16_gives_float32_that_is_close():
+    names = ("block1_conv1", "block3_conv1", "block5_conv1")
+    exact, rough = bundled(*names), bundled(*names, precision="bfloat16")
+    expected, found = exact(picture()), rough(picture())
+    np.testing.assert_array_equal(found["image"], picture())
+    for name in names:
+        assert found[name].dtype == tf.float32
+        assert 1e-5 < relative_error(found[name], expected[name]) < 0.05, name
+        assert rough.get_layer(name).kernel.dtype == "float32"
+
+
+def test_building_in_bfloat16_leaves_the_policy_of_keras_alone():
+    before = keras.config.dtype_policy().name
+    bundled("block1_conv1", precision="bfloat16")
+    assert keras.config.dtype_policy().name == before
+
+
+# Layers.
+
+
+@pytest.mark.parametrize(
+    ("names", "deepest"),
+    [
+        (["block1_conv1"], "block1_conv1"),
+        (["block3_conv2", "block1_conv2"], "block3_conv2"),
+        (["block2_pool"], "block2_pool"),
+        (["block5_conv1", "block4_conv2"], "block5_conv1"),
+    ],
+)
+def test_a_backbone_ends_at_the_deepest_layer_asked_for(names, deepest):
+    backbone = bundled(*names)
+    kept = [layer.name for layer in backbone.layers if layer.name.startswith("block")]
+    kept = [name for name in kept if not name.endswith("_output")]
+    every = layers.names("vgg16")
+    assert kept == every[: every.index(deepest) + 1]
+    assert set(backbone(picture())) == {"image", *names}
+
+
+def test_no_layers_leave_the_image():
+    np.testing.assert_array_equal(bundled()(picture())["image"], picture())
+
+
+@pytest.mark.parametrize("alias", ["block4_conv2", "conv4_2", "relu4_2"])
+def test_a_layer_may_be_spelled_in_three_ways(alias):
+    assert set(bundled(alias)(picture())) == {"image", "block4_conv2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("block4_conv9", "block4_conv"), ("blok3_conv1", "block3_conv1"), ("conv3_4", "block3_conv")],
+)
+def test_an_unknown_layer_names_the_nearest(name, near):
+    with pytest.raises(errors.ConfigError, match=f"expected one of.*Did you mean '{near}"):
+        bundled(name)
+
+
+def test_an_unknown_backbone_names_the_nearest():
+    with pytest.raises(errors.ConfigError, match="Did you mean 'vgg1"):
+        backbones.get("vgg18")
+
+
+def test_a_backbone_without_weights_differs_from_the_bundled_one():
+    blank = backbones.Backbone(["block1_conv1"], backbones.get("vgg16"))
+    found, expected = (model(picture())["block1_conv1"] for model in (blank, bundled("conv1_1")))
+    assert relative_error(found, expected) > 0.1
+
+
+def test_the_memory_of_the_activations_is_that_of_their_arrays():
+    backbone = bundled("block4_conv1")
+    names = [name for name in layers.names("vgg16") if name < "block4_conv2"]
+    outputs = bundled(*names)(picture(0, 64, 48))
+    expected = sum(value.numpy().nbytes for name, value in outputs.items() if name != "image")
+    assert backbone.activation_bytes(64, 48) == expected

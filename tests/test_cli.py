@@ -1,0 +1,475 @@
+"""The command as a person meets it: files, words on the terminal and the exit status."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nst_tf import cli, config, images
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "stylize.py"
+QUICK = ("--backbone=vgg16", "--image_size=64", "--steps=2", "--levels=1", "--device=cpu")
+"""Flags of a run that takes no longer than TensorFlow takes to load."""
+
+Command = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="session")
+def command(content_path: Path, style_path: Path, command_environment: dict[str, str]) -> Command:
+    """Runs the command on the two pictures with further flags, as a process of its own."""
+
+    def run(folder: Path, *arguments: object, **options: object) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, SCRIPT, f"--content={content_path}", f"--style={style_path}",
+             *map(str, arguments)],
+            **{"cwd": folder, "env": command_environment, "capture_output": True, "text": True,
+               "timeout": 300, **options},
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def main(
+    content_path: Path,
+    style_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., int]]:
+    """Calls the command in this process, for what ends before TensorFlow is loaded."""
+    monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("nst_tf")
+    handlers, level = list(logger.handlers), logger.level
+
+    def run(*arguments: str) -> int:
+        return cli.main(
+            ["stylize.py", f"--content={content_path}", f"--style={style_path}", *arguments]
+        )
+
+    yield run
+    logger.handlers, logger.level = handlers, level
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+# A run that goes well.
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `finished` ran."""
+    return tmp_path_factory.mktemp("finished")
+
+
+@pytest.fixture(scope="module")
+def finished(command: Command, folder: Path) -> subprocess.CompletedProcess:
+    """A run with all extras, which gives its output no name."""
+    extras = ("--report=report.json", "--plot=curves.png", "--preview_every=1")
+    return command(folder, *QUICK, *extras)
+
+
+def test_finished_run_writes_the_picture_and_the_extras(
+    finished: subprocess.CompletedProcess, folder: Path
+):
+    assert finished.returncode == 0, finished.stderr
+    expected = ["content_style.png", "content_style.preview.png", "curves.png", "report.json"]
+    assert sorted(os.listdir(folder)) == expected
+    assert pixels(folder / "content_style.png").shape == (48, 64, 3)
+    assert pixels(folder / "content_style.preview.png").shape == (48, 64, 3)
+    assert np.ptp(pixels(folder / "curves.png")[..., :3]) > 100, "the plot is blank"
+
+
+def test_standard_output_is_the_path_alone(finished: subprocess.CompletedProcess):
+    assert finished.stdout == "content_style.png\n"
+
+
+def test_sizes_are_announced_before_the_device(
+    finished: subprocess.CompletedProcess, content_path: Path, style_path: Path
+):
+    lines = finished.stderr.splitlines()
+    for word in (str(content_path), "96x72", str(style_path), "64x80", "64x48 in 2 steps"):
+        assert word in lines[0]
+    assert "CPU:0" in lines[1] and "vgg16" in lines[1] and "GB of memory" in lines[1]
+    assert any("step 2/2" in line and "loss" in line for line in lines[2:])
+    assert lines[-1].startswith("Done in")
+
+
+def test_report_holds_the_whole_run(finished: subprocess.CompletedProcess, folder: Path):
+    report = json.loads((folder / "report.json").read_text())
+    assert set(report) == {
+        "config", "versions", "device", "backbone", "levels", "history", "seconds",
+        "peak_memory_bytes",
+    }  # fmt: skip
+    made_with = config.StyleTransferConfig.from_dict(report["config"])
+    assert (made_with.image_size, made_with.steps, made_with.backbone) == (64, (2,), "vgg16")
+    assert {"nst_tf", "python", "tensorflow", "keras", "numpy"} <= set(report["versions"])
+    assert "CPU:0" in report["device"]
+    assert report["levels"] == [{"height": 48, "width": 64, "steps": 2}]
+    assert report["seconds"] > 0
+    assert 10**8 < report["peak_memory_bytes"] < 10**10
+
+
+def test_report_names_the_weights(finished: subprocess.CompletedProcess, folder: Path):
+    backbone = json.loads((folder / "report.json").read_text())["backbone"]
+    bundled = Path(config.__file__).parent / "backbones" / "vgg16_imagenet.h5"
+    expected = {"name": "vgg16", "weights": "the package", "sha256": images.file_hash(bundled)}
+    assert backbone == expected
+
+
+def test_history_has_every_step_and_terms_that_add_up(
+    finished: subprocess.CompletedProcess, folder: Path
+):
+    history = json.loads((folder / "report.json").read_text())["history"]
+    assert [(entry["level"], entry["step"]) for entry in history] == [(0, 1), (0, 2)]
+    assert 0 < history[0]["seconds"] <= history[1]["seconds"]
+    for entry in history:
+        assert set(entry) == {"level", "step", "loss", "terms", "seconds"}
+        assert sum(entry["terms"].values()) == pytest.approx(entry["loss"], rel=1e-4)
+        assert any(name.startswith("style/") for name in entry["terms"])
+
+
+def test_existing_output_is_left_alone(
+    finished: subprocess.CompletedProcess, folder: Path, command: Command
+):
+    before = (folder / "content_style.png").read_bytes()
+    again = command(folder, *QUICK)
+    assert again.returncode == 1
+    assert again.stdout == ""
+    lines = again.stderr.splitlines()
+    assert len(lines) == 1 and "content_style.png" in lines[0] and "--overwrite" in lines[0]
+    assert (folder / "content_style.png").read_bytes() == before
+
+
+def test_replay_makes_the_same_pixels_again(
+    finished: subprocess.CompletedProcess, folder: Path, command: Command, tmp_path: Path
+):
+    replay = f"--replay={folder / 'content_style.png'}"
+    (tmp_path / "again.tif").write_bytes(b"old")
+    done = command(tmp_path, replay, "--output=again.tif", "--overwrite")
+    assert (done.returncode, done.stdout) == (0, "again.tif\n"), done.stderr
+    again = pixels(tmp_path / "again.tif")
+    np.testing.assert_array_equal(again, pixels(folder / "content_style.png"))
+    assert images.read_recipe(tmp_path / "again.tif") == images.read_recipe(
+        folder / "content_style.png"
+    )
+
+
+def test_replay_refuses_another_photo(
+    finished: subprocess.CompletedProcess,
+    folder: Path,
+    main: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    Image.fromarray(np.full((72, 96, 3), 90, np.uint8)).save(tmp_path / "other.png")
+    replay = f"--replay={folder / 'content_style.png'}"
+    status = main(replay, "--content=other.png", "--output=again.png")
+    assert status == 1
+    assert "other.png: not the content picture" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["other.png"]
+
+
+def test_replay_refuses_a_picture_without_recipe(
+    main: Callable[..., int], content_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(f"--replay={content_path}", "--output=again.png") == 1
+    error = capsys.readouterr().err
+    assert str(content_path) in error and "holds no recipe" in error
+
+
+def test_transparent_photo_gives_a_transparent_picture(command: Command, tmp_path: Path):
+    array = np.random.default_rng(0).integers(0, 256, (48, 64, 4), dtype=np.uint8)
+    array[..., 3] = np.linspace(0, 255, 64).astype(np.uint8)
+    Image.fromarray(array).save(tmp_path / "cut.webp", lossless=True)
+    done = command(tmp_path, *QUICK, "--content=cut.webp", "--output=new.webp")
+    assert (done.returncode, done.stdout) == (0, "new.webp\n"), done.stderr
+    made = pixels(tmp_path / "new.webp")
+    assert made.shape == (48, 64, 4)
+    np.testing.assert_array_equal(made[..., 3], array[..., 3])
+
+
+# A run that is stopped, or cannot keep its result.
+
+
+def start(
+    folder: Path, content: Path, style: Path, *arguments: str, env: dict[str, str]
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, f"--content={content}", f"--style={style}", *QUICK, *arguments],
+        cwd=folder, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(process: subprocess.Popen[str], words: str) -> None:
+    """Reads what the process says until a line holds `words`."""
+    assert process.stderr is not None
+    assert any(words in line for line in process.stderr)
+
+
+def test_ctrl_c_keeps_what_there_is(
+    content_path: Path, style_path: Path, command_environment: dict[str, str], tmp_path: Path
+):
+    process = start(
+        tmp_path, content_path, style_path, "--levels=2", "--steps=1,100000", "--image_size=96",
+        "--output=long.png", env=command_environment,
+    )  # fmt: skip
+    wait_for(process, "step 1/1")
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert os.listdir(tmp_path) == ["long.partial.png"]
+    assert pixels(tmp_path / "long.partial.png").shape == (72, 96, 3)
+    assert "long.partial.png" in error and "Traceback" not in error
+    assert out == ""
+
+
+def test_ctrl_c_while_tensorflow_loads_is_one_sentence(
+    content_path: Path, style_path: Path, command_environment: dict[str, str], tmp_path: Path
+):
+    process = start(
+        tmp_path, content_path, style_path, "--output=new.png", env=command_environment
+    )  # fmt: skip
+    wait_for(process, "in the manner of")
+    time.sleep(0.7)  # Loading takes some seconds.
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert error == "Interrupted before the first step; nothing was written.\n"
+    assert not os.listdir(tmp_path)
+
+
+def test_loss_that_is_no_number_keeps_the_last_good_picture(command: Command, tmp_path: Path):
+    done = command(tmp_path, *QUICK, "--style_weight=1e300", "--output=new.png")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert os.listdir(tmp_path) == ["new.partial.png"]
+    last = done.stderr.splitlines()[-1]
+    for word in ("finite", "learning_rate", "new.partial.png"):
+        assert word in last
+    assert "Traceback" not in done.stderr
+
+
+def limit_files() -> None:
+    """Lets no file of this process grow beyond 2000 bytes, as on a disk that is full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+
+def test_full_disk_is_one_sentence_and_no_file(
+    command: Command, command_environment: dict[str, str], tmp_path: Path
+):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (tmp_path / "old.png").write_bytes(b"old")
+    done = command(
+        tmp_path, *QUICK, "--output=old.png", "--overwrite", preexec_fn=limit_files,
+        env={**command_environment, "TMPDIR": str(scratch)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("stylize.py: old.png: ") and "File too large" in last
+    assert (tmp_path / "old.png").read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["old.png", "scratch"] and not os.listdir(scratch)
+
+
+def test_picture_is_kept_elsewhere_when_its_folder_vanishes(
+    content_path: Path, style_path: Path, command_environment: dict[str, str], tmp_path: Path
+):
+    for name in ("results", "scratch"):
+        (tmp_path / name).mkdir()
+    process = start(
+        tmp_path, content_path, style_path, "--output=results/new.png",
+        env={**command_environment, "TMPDIR": str(tmp_path / "scratch")},
+    )  # fmt: skip
+    wait_for(process, "in the manner of")
+    (tmp_path / "results").rmdir()
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, out) == (1, "")
+    refuge = tmp_path / "scratch" / "new.png"
+    assert pixels(refuge).shape == (48, 64, 3)
+    assert str(refuge) in error.splitlines()[-1] and "Traceback" not in error
+
+
+# Bad input.
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
+
+
+@pytest.fixture
+def bad_files(tmp_path: Path, content_path: Path) -> Path:
+    """A folder of pictures that are none, or unfit."""
+    good = content_path.read_bytes()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.jpg").write_text("This is no picture.\n" * 20)
+    with Image.open(content_path) as image:
+        image.save(tmp_path / "cut.jpg")
+        image.resize((1, 1)).save(tmp_path / "dot.png")
+        image.resize((1200, 40)).save(tmp_path / "ribbon.png")
+    cut = (tmp_path / "cut.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(cut[: len(cut) // 2])
+    (tmp_path / "cut.png").write_bytes(good[: len(good) // 2])
+    forged = struct.pack(">II", 2_000_000, 2_000_000) + good[24:29]
+    (tmp_path / "bomb.png").write_bytes(good[:8] + chunk(b"IHDR", forged) + good[33:])
+    images.save(np.random.default_rng(0).random((64, 64, 3)), tmp_path / "deep.png", bit_depth=16)
+    (tmp_path / "deep.png").write_bytes((tmp_path / "deep.png").read_bytes()[:3000])
+    (tmp_path / "taken.png").write_bytes(b"taken")
+    return tmp_path
+
+
+FILES = 1
+FLAGS = 2
+BAD_INPUT = {
+    "missing file": (["--content=missing.png"], FILES, ["missing.png", "no such file"]),
+    "missing style": (["--style=missing.png"], FILES, ["missing.png", "no such file"]),
+    "missing initial picture": (["--init=missing.png"], FILES, ["missing.png", "no such file"]),
+    "folder as initial picture": (["--init=folder"], FILES, ["folder"]),
+    "damaged initial picture": (["--init=cut.png"], FILES, ["cut.png", "damaged"]),
+    "folder": (["--content=folder"], FILES, ["folder"]),
+    "empty file": (["--style=empty.png"], FILES, ["empty.png", "empty"]),
+    "text as picture": (["--content=text.jpg"], FILES, ["text.jpg", "not a picture"]),
+    "truncated JPEG": (["--content=cut.jpg"], FILES, ["cut.jpg", "damaged"]),
+    "truncated PNG": (["--style=cut.png"], FILES, ["cut.png", "damaged"]),
+    "truncated 16-bit PNG": (["--style=deep.png"], FILES, ["deep.png", "damaged"]),
+    "too many pixels": (["--max_pixels=100"], FILES, ["96x72", "max_pixels"]),
+    "forged header": (["--content=bomb.png"], FILES, ["bomb.png"]),
+    "name too long": ([f"--content={'n' * 300}.png"], FILES, ["nnn"]),
+    "picture of one pixel": (["--content=dot.png"], FLAGS, ["content", "1x1"]),
+    "extreme aspect ratio": (["--content=ribbon.png"], FLAGS, ["64x2", "image_size"]),
+    "extreme aspect ratio of the style": (["--style=ribbon.png"], FLAGS, ["64x2", "style"]),
+    "image_size too small": (["--image_size=20"], FLAGS, ["20x15", "image_size"]),
+    "too many levels": (["--levels=9"], FLAGS, ["9 levels"]),
+    "levels against steps": (["--levels=1", "--steps=1,2"], FLAGS, ["levels=1", "2 numbers"]),
+    "no content": (["--content="], FLAGS, ["--content is missing"]),
+    "no style": (["--style="], FLAGS, ["--style is missing"]),
+    "unknown flag": (["--stile=x.png"], FLAGS, ["--stile", "Did you mean --style?"]),
+    "loose argument": (["photo.png"], FLAGS, ["photo.png", "--name=value"]),
+    "no number": (["--image_size=big"], FLAGS, ["image_size", "big", "whole number"]),
+    "unknown layer": (
+        ["--style_layers=block3_conv9"], FLAGS,
+        ["block3_conv9", "block1_conv1", "block5_pool", "Did you mean 'block3_conv"],
+    ),
+    "unknown backbone": (
+        ["--backbone=vvg16"], FLAGS, ["'vvg16'", "auto, vgg16, vgg19", "Did you mean 'vgg16'"]
+    ),
+    "unknown optimizer": (
+        ["--optimizer=adan"], FLAGS, ["'adan'", "lbfgs", "Did you mean 'adam'"]
+    ),
+    "negative weight": (["--style_weight=-1"], FLAGS, ["style_weight", "-1.0", "0 or above"]),
+    "weight is NaN": (["--content_weight=nan"], FLAGS, ["content_weight", "nan", "finite"]),
+    "all weights zero": (
+        ["--content_weight=0", "--style_weight=0", "--tv_weight=0"], FLAGS, ["nothing to optimise"]
+    ),
+    "learning rate is infinite": (["--learning_rate=inf"], FLAGS, ["learning_rate", "inf"]),
+    "existing output": (["--output=taken.png"], FILES, ["taken.png", "--overwrite"]),
+    "missing output folder": (["--output=no/x.png"], FILES, ["no/x.png", "No such file"]),
+    "unwritable output folder": (["--output=/proc/x.png"], FILES, ["/proc/x.png"]),
+    "output below a file": (["--output=taken.png/x.png"], FILES, ["taken.png/x.png"]),
+    "output is a folder": (["--output=folder.png"], FILES, ["folder.png", "folder"]),
+    "output name too long": ([f"--output={'n' * 300}.png"], FILES, ["nnn"]),
+    "unsupported suffix": (["--output=x.gif"], FLAGS, ["x.gif", ".png", ".webp"]),
+    "no suffix": (["--output=x"], FLAGS, ["x", ".png"]),
+    "bit depth": (["--bit_depth=12"], FLAGS, ["bit_depth", "12"]),
+    "bit depth of a JPEG": (["--bit_depth=16", "--output=x.jpg"], FLAGS, ["16", ".png"]),
+    "preview_every": (["--preview_every=-1"], FLAGS, ["preview_every", "-1"]),
+    "suffix of the plot": (["--plot=x.doc"], FLAGS, ["x.doc", ".png"]),
+    "missing report folder": (["--report=no/x.json"], FILES, ["no/x.json"]),
+    "replay of nothing": (["--replay=missing.png"], FILES, ["missing.png"]),
+}  # fmt: skip
+"""Flags, the exit status and words that the sentence on the terminal holds."""
+ANNOUNCED = {"damaged initial picture", "truncated JPEG", "truncated PNG", "truncated 16-bit PNG",
+             "missing initial picture", "folder as initial picture"}  # fmt: skip
+"""What may be found out after the first line, which names sizes and steps."""
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    return {path.name: path.read_bytes() if path.is_file() else None for path in folder.iterdir()}
+
+
+def check_refusal(name: str, error: str) -> None:
+    assert "Traceback" not in error
+    lines = error.splitlines()
+    if name in ANNOUNCED and " in the manner of " in lines[0]:
+        lines = lines[1:]
+    assert len(lines) == 1, error
+    assert lines[0].startswith("stylize.py: ")
+    for word in BAD_INPUT[name][2]:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_is_refused_in_one_sentence(
+    name: str, main: Callable[..., int], bad_files: Path, capfd: pytest.CaptureFixture[str]
+):
+    (bad_files / "folder.png").mkdir()
+    before = snapshot(bad_files)
+    arguments, status, _ = BAD_INPUT[name]
+    assert main(*QUICK, "--output=new.png", *arguments) == status
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    check_refusal(name, captured.err)
+    assert snapshot(bad_files) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["missing file", "truncated JPEG", "truncated 16-bit PNG", "unknown flag", "bit depth"]
+)
+def test_bad_input_is_refused_by_the_process_too(name: str, command: Command, bad_files: Path):
+    before = snapshot(bad_files)
+    arguments, status, _ = BAD_INPUT[name]
+    done = command(bad_files, *QUICK, "--output=new.png", *arguments)
+    assert (done.returncode, done.stdout) == (status, "")
+    check_refusal(name, done.stderr)
+    assert snapshot(bad_files) == before
+
+
+def test_unfit_weights_are_refused_in_one_sentence(command: Command, bad_files: Path):
+    done = command(bad_files, *QUICK, "--weights=text.jpg", "--output=new.png")
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 and "text.jpg" in lines[1] and "HDF5" in lines[1]
+    assert not (bad_files / "new.png").exists()
+
+
+# Help and version.
+
+
+def test_help_shows_every_group_without_tensorflow(
+    command_environment: dict[str, str], tmp_path: Path
+):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", SCRIPT, "--help"],
+        cwd=tmp_path, env=command_environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0
+    for group in ("Files", "Size and schedule", "Losses", "Network", "Optimiser", "Machine"):
+        assert f"\n{group}:\n" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "nst_tf.cli" in imported
+    assert not {"tensorflow", "keras"} & imported
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]):
+    import nst_tf
+
+    assert cli.main(["stylize.py", "--version"]) == 0
+    assert capsys.readouterr().out == f"{nst_tf.__version__}\n"

@@ -1,0 +1,327 @@
+"""The same checks for every public loss, optimiser and backbone, found by looking.
+
+Whoever adds one gets these checks for nothing. One that is not exported, not registered, or
+cannot be built the common way fails the suite.
+"""
+
+import importlib
+import inspect
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import backbones, config, layers, losses, optimizers
+
+CHANNELS = 4
+
+
+def modules(package):
+    """Returns every module of a package."""
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return [importlib.import_module(f"{package.__name__}.{name}") for name in names]
+
+
+def concrete(package, base):
+    """Returns the classes in the modules of a package that can be instantiated."""
+    found = {
+        value
+        for module in modules(package)
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, base) and not inspect.isabstract(value)
+    }
+    return sorted(found, key=lambda kind: kind.__name__)
+
+
+LOSS_CLASSES = concrete(losses, losses.Loss)
+OPTIMIZER_CLASSES = concrete(optimizers, optimizers.Optimizer)
+ARCHITECTURES = [
+    value
+    for module in modules(backbones)
+    for value in vars(module).values()
+    if isinstance(value, backbones.Architecture)
+]
+LOSSES = [*(kind() for kind in LOSS_CLASSES), losses.TotalVariation("absolute")]
+
+each_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+each_optimizer = pytest.mark.parametrize("kind", OPTIMIZER_CLASSES, ids=lambda k: k.__name__)
+
+
+def test_something_was_found():
+    assert {losses.Content, losses.Gram, losses.TotalVariation} <= set(LOSS_CLASSES)
+    assert {optimizers.Adam, optimizers.LBFGS} <= set(OPTIMIZER_CLASSES)
+    assert {"vgg16", "vgg19"} <= {architecture.name for architecture in ARCHITECTURES}
+
+
+def test_every_loss_is_exported_and_has_a_name():
+    named = {type(losses.get(name)) for name in losses._LOSSES}
+    assert named == set(LOSS_CLASSES)
+    assert {kind.__name__ for kind in LOSS_CLASSES} <= set(losses.__all__)
+
+
+def test_every_optimizer_is_exported_and_has_a_name():
+    settings = config.StyleTransferConfig()
+    named = {type(optimizers.get(name, settings)) for name in optimizers._OPTIMIZERS}
+    assert named == set(OPTIMIZER_CLASSES)
+    assert {kind.__name__ for kind in OPTIMIZER_CLASSES} <= set(optimizers.__all__)
+    for name in optimizers._OPTIMIZERS:
+        assert settings.replace(optimizer=name).optimizer == name
+
+
+def test_every_architecture_has_a_name_layers_and_a_setting():
+    for architecture in ARCHITECTURES:
+        assert backbones.get(architecture.name) is architecture
+        assert architecture.name in layers.CONVOLUTIONS
+        assert architecture.name in config.BACKBONES
+    assert set(layers.CONVOLUTIONS) == {architecture.name for architecture in ARCHITECTURES}
+
+
+# Losses.
+
+
+def activations(seed, height=6, width=5):
+    values = np.random.default_rng(seed).gamma(1, 1, (1, height, width, CHANNELS))
+    return tf.constant(values, tf.float32)
+
+
+def value_and_gradient(loss, features, model, weights):
+    target = loss.target(model, weights)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        value = loss.value(loss.statistics(features, weights, target), target)
+    return value, tape.gradient(value, features)
+
+
+@each_loss
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_loss_is_the_same_eagerly_and_in_a_graph_of_any_size(loss, masked):
+    features, model = activations(0), activations(1)
+    weights = tf.constant(np.random.default_rng(2).random((1, 6, 5, 1)), tf.float32)
+    weights = weights if masked else tf.constant(1.0)
+    size = tf.TensorSpec((1, None, None, CHANNELS))
+    signature = [size, size, tf.TensorSpec((1, None, None, 1) if masked else ())]
+    graph = tf.function(lambda *arrays: value_and_gradient(loss, *arrays), signature)
+    eager = value_and_gradient(loss, features, model, weights)
+    for found, expected in zip(graph(features, model, weights), eager, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@each_loss
+@pytest.mark.parametrize("level", [None, 0.0, 1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("model_level", [None, 0.0, 1.0])
+def test_a_loss_and_its_gradient_are_finite(loss, level, model_level):
+    features = activations(3) if level is None else tf.fill((1, 6, 5, CHANNELS), level)
+    model = activations(4) if model_level is None else tf.fill((1, 6, 5, CHANNELS), model_level)
+    value, gradient = value_and_gradient(loss, features, model, tf.constant(1.0))
+    assert value.dtype == tf.float32
+    assert value.shape == ()
+    assert value >= 0
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+@each_loss
+def test_the_statistics_of_two_halves_add_up_to_those_of_the_whole(loss):
+    features = activations(5, 6, 8)
+    weights = np.random.default_rng(6).random((1, 6, 8, 1)).astype(np.float32)
+    target = loss.target(activations(7, 6, 8), tf.constant(1.0))
+    left, right = weights.copy(), weights.copy()
+    left[:, :, 3:], right[:, :, :3] = 0, 0
+    parts = [loss.statistics(features, tf.constant(half), target) for half in (left, right)]
+    added = tf.nest.map_structure(tf.add, *parts)
+    whole = loss.statistics(features, tf.constant(weights), target)
+    assert added.keys() == whole.keys()
+    for name in whole:
+        np.testing.assert_allclose(added[name], whole[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LOSS_CLASSES if kind.model])
+def test_the_loss_of_the_model_itself_is_zero(kind):
+    loss, model = kind(), activations(8)
+    value, _ = value_and_gradient(loss, model, model, tf.constant(1.0))
+    np.testing.assert_allclose(value, 0, atol=1e-6)
+
+
+# Optimisers.
+
+
+def bowl(centre):
+    """Returns an objective whose lowest point is `centre`, steeper in some places."""
+    steepness = tf.constant(np.linspace(0.5, 3, int(tf.size(centre))), tf.float32)
+    steepness = tf.reshape(steepness, centre.shape)
+
+    def evaluate(image):
+        difference = image - centre
+        loss = tf.reduce_sum(steepness * difference**2)
+        return optimizers.Evaluation(loss, 2 * steepness * difference, {"bowl": loss})
+
+    return evaluate
+
+
+def picture(seed, height=6, width=5):
+    values = np.random.default_rng(seed).random((1, height, width, 3))
+    return tf.constant(values, tf.float32)
+
+
+def built(kind):
+    return kind.from_config(config.StyleTransferConfig())
+
+
+def walk(optimizer, evaluate, image, state, steps):
+    for _ in range(steps):
+        image, state, _ = optimizer.step(image, state, evaluate)
+    return image, state
+
+
+def shapes(state):
+    return {name: (value.shape, value.dtype) for name, value in state.items()}
+
+
+@each_optimizer
+def test_an_optimizer_lowers_the_loss(kind):
+    optimizer, evaluate, image = built(kind), bowl(picture(1)), picture(0)
+    moved, state = walk(optimizer, evaluate, image, optimizer.initial_state(image, 40), 40)
+    assert evaluate(optimizer.result(moved, state)).loss < 0.5 * evaluate(image).loss
+
+
+@each_optimizer
+def test_a_step_is_the_same_eagerly_and_in_a_graph(kind):
+    optimizer, evaluate, image = built(kind), bowl(picture(1)), picture(0)
+    image, state = walk(optimizer, evaluate, image, optimizer.initial_state(image, 9), 3)
+    graph = tf.function(lambda image, state: optimizer.step(image, state, evaluate))
+    found, expected = graph(image, state), optimizer.step(image, state, evaluate)
+    tf.nest.assert_same_structure(found, expected)
+    for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@each_optimizer
+def test_a_state_that_was_saved_goes_on_bit_for_bit(kind, tmp_path):
+    optimizer, evaluate, image = built(kind), bowl(picture(1)), picture(0)
+    image, state = walk(optimizer, evaluate, image, optimizer.initial_state(image, 9), 4)
+    kept = {name: tf.Variable(value) for name, value in state.items()}
+    path = tf.train.Checkpoint(image=tf.Variable(image), state=kept).save(str(tmp_path / "run"))
+
+    fresh = optimizer.initial_state(picture(5), 9)
+    found = {name: tf.Variable(value) for name, value in fresh.items()}
+    found_image = tf.Variable(picture(5))
+    checkpoint = tf.train.Checkpoint(image=found_image, state=found)
+    checkpoint.restore(path).assert_consumed()
+    restored = {name: tf.identity(value) for name, value in found.items()}
+
+    expected = optimizer.step(image, state, evaluate)
+    resumed = optimizer.step(tf.identity(found_image), restored, evaluate)
+    for one, other in zip(tf.nest.flatten(resumed), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@each_optimizer
+@pytest.mark.parametrize("centre", [-2.0, 3.0])
+def test_pixels_stay_between_0_and_1(kind, centre):
+    optimizer, image = built(kind), picture(0)
+    evaluate = bowl(tf.fill(image.shape, centre))
+    state = optimizer.initial_state(image, 15)
+    for _ in range(15):
+        image, state, _ = optimizer.step(image, state, evaluate)
+        for pixels in (image, optimizer.result(image, state)):
+            assert tf.reduce_min(pixels) >= 0
+            assert tf.reduce_max(pixels) <= 1
+
+
+@each_optimizer
+def test_a_state_keeps_its_shapes_from_step_to_step(kind):
+    optimizer, image = built(kind), picture(0)
+    state = optimizer.initial_state(image, 9)
+    _, later = walk(optimizer, bowl(picture(1)), image, state, 3)
+    assert shapes(later) == shapes(state)
+
+
+@each_optimizer
+def test_a_carried_state_serves_a_larger_picture(kind):
+    optimizer, image, larger = built(kind), picture(0), picture(2, 11, 9)
+    _, state = walk(optimizer, bowl(picture(1)), image, optimizer.initial_state(image, 9), 4)
+    carried = optimizer.carried_state(state, larger, 7)
+    assert shapes(carried) == shapes(optimizer.initial_state(larger, 7))
+    evaluate = bowl(picture(3, 11, 9))
+    moved, later = walk(optimizer, evaluate, larger, carried, 15)
+    assert shapes(later) == shapes(carried)
+    assert evaluate(optimizer.result(moved, later)).loss < evaluate(larger).loss
+
+
+@each_optimizer
+def test_before_any_step_the_result_is_the_picture(kind):
+    optimizer, image, larger = built(kind), picture(0), picture(2, 11, 9)
+    state = optimizer.initial_state(image, 9)
+    np.testing.assert_array_equal(optimizer.result(image, state), image)
+    _, state = walk(optimizer, bowl(picture(1)), image, state, 4)
+    carried = optimizer.carried_state(state, larger, 7)
+    np.testing.assert_array_equal(optimizer.result(larger, carried), larger)
+
+
+@each_optimizer
+def test_one_optimizer_serves_two_pictures_at_once(kind):
+    optimizer = built(kind)
+    starts, ends = [picture(0), picture(1)], []
+    evaluates = [bowl(picture(2)), bowl(picture(3))]
+    for start, evaluate in zip(starts, evaluates, strict=True):
+        state = optimizer.initial_state(start, 9)
+        ends.append(walk(optimizer, evaluate, start, state, 4)[0])
+    pairs = [(start, optimizer.initial_state(start, 9)) for start in starts]
+    for _ in range(4):
+        pairs = [walk(optimizer, e, *pair, 1) for e, pair in zip(evaluates, pairs, strict=True)]
+    for (image, _), expected in zip(pairs, ends, strict=True):
+        np.testing.assert_array_equal(image, expected)
+
+
+# Backbones.
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES, ids=lambda a: a.name)
+def backbone(request):
+    """A network with random weights that exposes all its layers."""
+    keras.utils.set_random_seed(0)
+    return backbones.Backbone(layers.names(request.param.name), request.param)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 32), (45, 37)])
+def test_each_layer_has_the_stride_that_its_name_says(backbone, height, width):
+    outputs = backbone(picture(0, height, width))
+    for name in layers.names(backbone.architecture.name):
+        stride = layers.stride(name)
+        assert outputs[name].shape[:3] == (1, height // stride, width // stride), name
+
+
+def test_a_backbone_gives_the_layers_asked_for_and_the_image_in_float32(backbone):
+    image = picture(0, 33, 47)
+    outputs = backbone(image)
+    assert set(outputs) == {*layers.names(backbone.architecture.name), backbones.backbone.IMAGE}
+    assert all(value.dtype == tf.float32 for value in outputs.values())
+    np.testing.assert_array_equal(outputs["image"], image)
+
+
+def test_a_backbone_is_frozen(backbone):
+    assert not backbone.trainable
+    assert backbone.trainable_variables == []
+    convolutions = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert len(convolutions) == sum(layers.CONVOLUTIONS[backbone.architecture.name])
+
+
+def test_a_backbone_is_the_same_eagerly_and_in_a_graph(backbone):
+    image = picture(0, 32, 48)
+    found, expected = tf.function(backbone)(image), backbone(image)
+    for name, value in expected.items():
+        scale = float(tf.reduce_max(tf.abs(value)))
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("level", [None, 0.0, 0.5, 1.0])
+def test_the_gradient_through_a_backbone_is_finite(backbone, level):
+    image = picture(0, 32, 32) if level is None else tf.fill((1, 32, 32, 3), level)
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        deepest = backbone(image)[layers.names(backbone.architecture.name)[-1]]
+        total = tf.reduce_sum(deepest)
+    assert np.isfinite(tape.gradient(total, image)).all()
+    assert total > 0

@@ -1,0 +1,266 @@
+"""The objective, its gradient and the compiled step, on the bundled VGG16."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import backbones, config, gradients, losses, optimizers
+from nst_tf import objective as objectives
+
+BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
+SETTINGS = config.StyleTransferConfig(
+    backbone="vgg16",
+    weights=str(BUNDLED),
+    content_layers=("block4_conv2",),
+    style_layers=("block1_conv1", "block3_conv1", "block5_conv1"),
+    style_layer_weights=(1.0, 2.0, 3.0),
+    content_weight=1.5,
+    style_weight=6.0,
+    tv_weight=0.5,
+    pooling="max",
+    learning_rate=0.02,
+)
+EVERYWHERE = tf.ones((1, 1, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def objective():
+    backbone = backbones.build("vgg16", objectives.used_layers(SETTINGS), path=str(BUNDLED))
+    return objectives.Objective(backbone, objectives.terms(SETTINGS, "vgg16"))
+
+
+@pytest.fixture(scope="module")
+def shallow():
+    """Returns an objective of few layers, which compiles fast."""
+    settings = SETTINGS.replace(
+        content_layers=("block2_conv1",), style_layers=("block1_conv1",), style_layer_weights=()
+    )
+    backbone = backbones.build("vgg16", objectives.used_layers(settings), path=str(BUNDLED))
+    return objectives.Objective(backbone, objectives.terms(settings, "vgg16"))
+
+
+def picture(seed, height=32, width=40):
+    values = np.random.default_rng(seed).uniform(0.1, 0.9, (1, height, width, 3))
+    return tf.constant(values, tf.float32)
+
+
+def targets_of(objective, content=0, style=1, height=32, width=40):
+    return {
+        **objective.targets(picture(content, height, width), EVERYWHERE, "content"),
+        **objective.targets(picture(style, 48, 32), EVERYWHERE, "style"),
+    }
+
+
+def begun(optimizer, seed=2, height=32, width=40):
+    image = picture(seed, height, width)
+    state = optimizer.initial_state(image, 9)
+    return tf.Variable(image), {name: tf.Variable(value) for name, value in state.items()}
+
+
+def adam():
+    return optimizers.Adam(0.02)
+
+
+# The objective.
+
+
+TERMS = [term.name for term in objectives.terms(SETTINGS, "vgg16")]
+
+
+@pytest.mark.parametrize("names", [*([name] for name in TERMS), TERMS], ids="+".join)
+def test_the_gradient_agrees_with_finite_differences(objective, names):
+    chosen = [term for term in objective.terms if term.name in names]
+    part = objectives.Objective(objective.backbone, chosen)
+    targets = {name: target for name, target in targets_of(objective).items() if name in names}
+    evaluate = tf.function(lambda image: gradients.value_and_gradient(part, image, targets)[:2])
+    image = picture(2)
+    gradient = evaluate(image)[1].numpy()
+    random, step = np.random.default_rng(3), 3e-3
+    found, expected = [], []
+    for _ in range(8):
+        direction = random.normal(size=image.shape)
+        direction = np.float32(direction / np.linalg.norm(direction))
+        rise = np.float64(evaluate(image + step * direction)[0])
+        fall = np.float64(evaluate(image - step * direction)[0])
+        expected.append((rise - fall) / (2 * step))
+        found.append(np.sum(np.float64(gradient) * direction))
+    # Losses are float32, and a ReLU may turn between the two points.
+    assert np.linalg.norm(np.subtract(found, expected)) < 0.03 * np.linalg.norm(expected)
+
+
+def test_the_weighted_terms_add_up_to_the_loss(objective):
+    targets = targets_of(objective)
+    evaluation = gradients.value_and_gradient(objective, picture(2), targets)
+    assert list(evaluation.terms) == TERMS
+    np.testing.assert_allclose(evaluation.loss, sum(map(float, evaluation.terms.values())), 1e-6)
+    features = objective.backbone(picture(2))
+    for term in objective.terms:
+        target = targets.get(term.name, {})
+        alone = term.loss.value(term.loss.statistics(features[term.layer], 1.0, target), target)
+        np.testing.assert_allclose(evaluation.terms[term.name], term.weight * alone, rtol=1e-5)
+
+
+def test_the_weights_of_the_terms_are_those_of_the_settings():
+    weights = {term.name: term.weight for term in objectives.terms(SETTINGS, "vgg16")}
+    assert weights == pytest.approx(
+        {
+            "content/block4_conv2": 1.5,
+            "style/block1_conv1": 1.0,
+            "style/block3_conv1": 2.0,
+            "style/block5_conv1": 3.0,
+            "tv": 0.5,
+        }
+    )
+
+
+def test_a_term_of_no_weight_costs_no_layer():
+    settings = SETTINGS.replace(content_weight=0.0, style_layer_weights=(0.0, 1.0, 0.0))
+    assert objectives.used_layers(settings) == ("block3_conv1",)
+    names = [term.name for term in objectives.terms(settings, "vgg16")]
+    assert names == ["style/block3_conv1", "tv"]
+
+
+def test_each_model_gives_the_targets_of_its_own_terms(objective):
+    content = objective.targets(picture(0), EVERYWHERE, "content")
+    style = objective.targets(picture(0), EVERYWHERE, "style")
+    assert list(content) == [name for name in TERMS if name.startswith("content/")]
+    assert list(style) == [name for name in TERMS if name.startswith("style/")]
+
+
+def test_the_content_loss_of_the_photo_and_the_style_loss_of_the_painting_are_zero(objective):
+    targets = {
+        **objective.targets(picture(0), EVERYWHERE, "content"),
+        **objective.targets(picture(0), EVERYWHERE, "style"),
+    }
+    terms = gradients.value_and_gradient(objective, picture(0), targets).terms
+    assert terms.pop("tv") > 0
+    np.testing.assert_allclose(list(terms.values()), 0, atol=1e-6)
+
+
+def test_a_blend_is_the_mean_of_the_targets(objective):
+    one, other = (objective.targets(picture(seed), EVERYWHERE, "style") for seed in (0, 1))
+    blended = objectives.blend([one, other])
+    tf.nest.assert_same_structure(blended, one)
+    flat = [tf.nest.flatten(targets) for targets in (blended, one, other)]
+    for found, left, right in zip(*flat, strict=True):
+        np.testing.assert_allclose(found, (np.float64(left) + np.float64(right)) / 2, rtol=1e-6)
+
+
+def test_a_mask_leaves_out_the_positions_it_covers(objective):
+    image = picture(4, 48, 96)
+    mask = tf.concat([tf.ones((1, 48, 32, 1)), tf.zeros((1, 48, 64, 1))], axis=2)
+    name = "style/block1_conv1"
+    loss = next(term.loss for term in objective.terms if term.name == name)
+    found = objective.targets(image, mask, "style")[name]
+    expected = loss.target(objective.backbone(image)["block1_conv1"][:, :, :32], EVERYWHERE)
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, 1e-4), found, expected)
+
+
+def test_targets_are_the_same_in_a_graph(objective):
+    compiled = gradients.compile_targets(objective)
+    for height, width in ((32, 40), (48, 33)):
+        found = compiled(picture(0, height, width), EVERYWHERE, model="style")
+        expected = objective.targets(picture(0, height, width), EVERYWHERE, "style")
+        flat = zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True)
+        for one, other in flat:
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
+
+
+# The step.
+
+
+def test_a_step_is_traced_once_for_each_shape(shallow):
+    step = gradients.compile_step(shallow, adam())
+    for content, style in ((0, 1), (5, 6)):
+        targets = targets_of(shallow, content, style)
+        for seed in (2, 7):
+            image, state = begun(adam(), seed)
+            step(image, state, targets)
+            step(image, state, targets)
+    assert step.experimental_get_tracing_count() == 1
+    step(*begun(adam(), 2, 48, 32), targets_of(shallow, 0, 1, 48, 32))
+    assert step.experimental_get_tracing_count() == 2
+    step(*begun(adam(), 2), targets_of(shallow))
+    assert step.experimental_get_tracing_count() == 2
+
+
+@pytest.mark.parametrize("kind", ["adam", "lbfgs"])
+@pytest.mark.parametrize("option", ["run_eagerly", "jit_compile"])
+def test_every_way_to_run_a_step_does_the_same(shallow, kind, option):
+    optimizer = optimizers.get(kind, SETTINGS.replace(lbfgs_history=3))
+    targets = targets_of(shallow)
+    pictures, values = [], []
+    for options in ({}, {option: True}):
+        step = gradients.compile_step(shallow, optimizer, **options)
+        image, state = begun(optimizer)
+        for _ in range(3):
+            loss, terms = step(image, state, targets)
+        pictures.append(image.numpy())
+        values.append([float(loss), *map(float, terms.values())])
+    np.testing.assert_allclose(values[1], values[0], rtol=1e-4)
+    np.testing.assert_allclose(pictures[1], pictures[0], atol=1e-4)
+    assert np.abs(pictures[0] - picture(2)).max() > 1e-3
+
+
+def test_a_step_does_what_the_optimizer_does(shallow):
+    image, state = begun(adam())
+    before = {name: tf.identity(value) for name, value in state.items()}
+    targets = targets_of(shallow)
+    expected, after, evaluation = adam().step(
+        picture(2), before, lambda at: gradients.value_and_gradient(shallow, at, targets)
+    )
+    loss, _ = gradients.compile_step(shallow, adam())(image, state, targets)
+    np.testing.assert_allclose(loss, evaluation.loss, rtol=1e-5)
+    np.testing.assert_allclose(image, expected, atol=1e-4)
+    for name, value in after.items():
+        np.testing.assert_allclose(state[name], value, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["adam", "lbfgs"])
+def test_a_step_without_a_finite_loss_changes_nothing(shallow, kind):
+    optimizer = optimizers.get(kind, SETTINGS)
+    step = gradients.compile_step(shallow, optimizer)
+    image, state = begun(optimizer)
+    targets = targets_of(shallow)
+    step(image, state, targets)
+    step(image, state, targets)
+    kept = image.numpy(), {name: value.numpy() for name, value in state.items()}
+    broken = tf.nest.map_structure(lambda value: value * float("nan"), targets)
+    loss, _ = step(image, state, broken)
+    assert np.isnan(loss)
+    np.testing.assert_array_equal(image, kept[0])
+    for name, value in kept[1].items():
+        np.testing.assert_array_equal(state[name], value)
+
+
+class Faulty(losses.Loss):
+    """A sum whose loss, or whose gradient alone, can be made no number by its target."""
+
+    def statistics(self, features, weights, target):
+        return {"sum": tf.reduce_sum(features)}
+
+    def value(self, statistics, target):
+        total = statistics["sum"]
+        return total + target["fault"] + tf.sqrt(0.0 * total + target["root"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "root"), [(np.nan, 1.0), (np.inf, 1.0), (0.0, 0.0)], ids=["nan", "inf", "gradient"]
+)
+def test_a_fault_of_the_loss_or_of_the_gradient_alone_changes_nothing(shallow, fault, root):
+    faulty = objectives.Objective(shallow.backbone, [objectives.Term("a", "image", Faulty(), 1.0)])
+    step = gradients.compile_step(faulty, adam())
+
+    def targets(fault, root):
+        return {"a": {"fault": tf.constant(fault), "root": tf.constant(root)}}
+
+    image, state = begun(adam())
+    assert np.isfinite(step(image, state, targets(0.0, 1.0))[0])
+    kept = image.numpy(), {name: value.numpy() for name, value in state.items()}
+    assert np.abs(kept[0] - picture(2)).max() > 1e-3
+    assert np.isnan(step(image, state, targets(fault, root))[0])
+    np.testing.assert_array_equal(image, kept[0])
+    for name, value in kept[1].items():
+        np.testing.assert_array_equal(state[name], value)

@@ -1,0 +1,695 @@
+"""Picture files: what is read is what they show, and what is written is what was meant."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, ImageCms, ImageOps
+
+from nst_tf import errors, images
+
+ORIENTATION = 274
+"""The EXIF and TIFF tag that says which way up a picture is."""
+SUFFIXES = ("png", "jpg", "webp", "tif")
+
+
+def noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    random = np.random.default_rng(height * width * channels)
+    return random.integers(0, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype)
+
+
+def in_bytes(rgb: np.ndarray) -> np.ndarray:
+    return np.rint(rgb * 255).astype(np.uint8)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
+
+
+def write_deep_png(path: Path, words: np.ndarray, chunks: bytes = b"") -> None:
+    """Writes 16-bit RGB or RGBA by the letter of the PNG specification."""
+    height, width, channels = words.shape
+    colour_type = {3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in words)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + chunks
+        + png_chunk(b"IDAT", zlib.compress(rows))
+        + png_chunk(b"IEND", b"")
+    )
+
+
+def write_deep_tiff(path: Path, words: np.ndarray, orientation: int) -> None:
+    """Writes uncompressed 16-bit RGB by the letter of the TIFF specification."""
+    height, width, _ = words.shape
+    data = words.astype("<u2").tobytes()
+    bits, pixels = 8, 14  # Where the three bit depths and the pixels stand in the file.
+    short, long = 3, 4
+    entries = [
+        (256, short, 1, width),
+        (257, short, 1, height),
+        (258, short, 3, bits),
+        (259, short, 1, 1),  # No compression.
+        (262, short, 1, 2),  # RGB.
+        (273, long, 1, pixels),
+        (ORIENTATION, short, 1, orientation),
+        (277, short, 1, 3),
+        (278, short, 1, height),
+        (279, long, 1, len(data)),
+    ]
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    start = struct.pack("<2sHI", b"II", 42, pixels + len(data))
+    path.write_bytes(start + struct.pack("<3H", 16, 16, 16) + data + directory)
+
+
+# Orientation.
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_orientation_is_applied(tmp_path: Path, suffix: str, orientation: int):
+    path = tmp_path / f"turned.{suffix}"
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(noise(8, 12)).save(path, exif=exif)
+    with Image.open(path) as image:
+        image.load()
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert images.size(path) == expected.shape[:2]
+    np.testing.assert_array_equal(in_bytes(images.load(path).rgb), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_orientation_is_applied_to_16_bits(tmp_path: Path, suffix: str, orientation: int):
+    shallow = noise(4, 6)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    plain = tmp_path / "plain.png"
+    Image.fromarray(shallow).save(plain, exif=exif)
+    with Image.open(plain) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    path = tmp_path / f"turned.{suffix}"
+    words = shallow.astype(np.uint16) * 257
+    if suffix == "png":
+        write_deep_png(path, words, png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
+    else:
+        write_deep_tiff(path, words, orientation)
+    assert images.size(path) == expected.shape[:2]
+    np.testing.assert_array_equal(in_bytes(images.load(path).rgb), expected)
+
+
+def test_unknown_orientation_is_ignored(tmp_path: Path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 77
+    Image.fromarray(noise(4, 6)).save(tmp_path / "odd.png", exif=exif)
+    np.testing.assert_array_equal(in_bytes(images.load(tmp_path / "odd.png").rgb), noise(4, 6))
+
+
+# Colour profiles.
+
+
+ADOBE_GAMMA = 563 / 256
+"""The tone curve of Adobe RGB (1998), as its profile stores it."""
+ADOBE_TO_XYZ = np.array(
+    [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
+)
+"""Linear Adobe RGB (1998) to XYZ under D50, from its specification."""
+SRGB_TO_XYZ = np.array(
+    [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
+)
+"""Linear sRGB to XYZ under D50 (ICC, sRGB profile)."""
+
+
+def adobe_profile() -> bytes:
+    """Returns an ICC version 2 profile with the primaries and the curve of Adobe RGB."""
+
+    def xyz(values: np.ndarray) -> bytes:
+        return b"XYZ " + bytes(4) + np.rint(np.asarray(values) * 65536).astype(">i4").tobytes()
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(ADOBE_GAMMA * 256)) + bytes(2)
+    name = b"Wide\0"
+    description = b"desc" + bytes(4) + struct.pack(">I", len(name)) + name + bytes(78)
+    tags = {
+        b"desc": description + bytes(-len(description) % 4),
+        b"cprt": b"text" + bytes(8),
+        b"wtpt": xyz([0.9642, 1.0, 0.8249]),
+        b"rXYZ": xyz(ADOBE_TO_XYZ[:, 0]),
+        b"gXYZ": xyz(ADOBE_TO_XYZ[:, 1]),
+        b"bXYZ": xyz(ADOBE_TO_XYZ[:, 2]),
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+    }
+    offset = 128 + 4 + 12 * len(tags)
+    table, body = struct.pack(">I", len(tags)), b""
+    for tag, content in tags.items():
+        table += tag + struct.pack(">II", offset + len(body), len(content))
+        body += content
+    head = struct.pack(">I4sI4s4s4s", offset + len(body), b"lcms", 0x02400000, b"mntr", b"RGB ",
+                       b"XYZ ")  # fmt: skip
+    head += bytes(12) + b"acsp" + bytes(28) + xyz([0.9642, 1.0, 0.8249])[8:]
+    return head + bytes(128 - len(head)) + table + body
+
+
+def adobe_to_srgb(rgb: np.ndarray) -> np.ndarray:
+    """Converts by the formulas of both colour spaces, in float64."""
+    linear = rgb**ADOBE_GAMMA @ (np.linalg.inv(SRGB_TO_XYZ) @ ADOBE_TO_XYZ).T
+    linear = linear.clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def test_wide_colour_is_converted_to_srgb(tmp_path: Path):
+    colours = noise(16, 16) // 2 + 64  # No colour that sRGB cannot show.
+    path = tmp_path / "wide.png"
+    Image.fromarray(colours).save(path, icc_profile=adobe_profile())
+    rgb = images.load(path).rgb
+    assert np.abs(rgb - colours / 255).max() > 10 / 255, "the profile makes no difference"
+    np.testing.assert_allclose(rgb, adobe_to_srgb(colours / 255), atol=1.5 / 255)
+
+
+def test_profile_leaves_alpha_alone(tmp_path: Path):
+    colours = noise(8, 8, 4) // 2 + 64
+    path = tmp_path / "wide.png"
+    Image.fromarray(colours).save(path, icc_profile=adobe_profile())
+    picture = images.load(path)
+    assert picture.alpha is not None
+    np.testing.assert_array_equal(in_bytes(picture.alpha), colours[..., 3])
+    np.testing.assert_allclose(picture.rgb, adobe_to_srgb(colours[..., :3] / 255), atol=1.5 / 255)
+
+
+def test_srgb_profile_changes_nothing(tmp_path: Path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(noise(8, 8)).save(tmp_path / "tagged.png", icc_profile=profile)
+    np.testing.assert_array_equal(in_bytes(images.load(tmp_path / "tagged.png").rgb), noise(8, 8))
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [b"no profile at all", adobe_profile()[:200],
+     ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()],
+    ids=["text", "cut short", "of another colour space"],
+)  # fmt: skip
+def test_useless_profile_is_ignored_with_a_note(
+    tmp_path: Path, profile: bytes, caplog: pytest.LogCaptureFixture
+):
+    Image.fromarray(noise(8, 8)).save(tmp_path / "tagged.png", icc_profile=profile)
+    with caplog.at_level(logging.INFO, logger="nst_tf"):
+        rgb = images.load(tmp_path / "tagged.png").rgb
+    np.testing.assert_array_equal(in_bytes(rgb), noise(8, 8))
+    assert "profile" in caplog.text and "tagged.png" in caplog.text
+
+
+def test_srgb_profile_leaves_16_bits(tmp_path: Path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    words = noise(5, 7, dtype=np.uint16)
+    chunk = png_chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(profile))
+    write_deep_png(tmp_path / "tagged.png", words, chunk)
+    rgb = images.load(tmp_path / "tagged.png").rgb.astype(np.float64)
+    np.testing.assert_array_equal(np.rint(rgb * 65535), words)
+
+
+# Transparency.
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_alpha_survives_a_round_trip(tmp_path: Path, suffix: str):
+    alpha = np.linspace(0.2, 1, 30 * 40, dtype=np.float32).reshape(30, 40)
+    rgb = np.full((30, 40, 3), (0.8, 0.5, 0.2), np.float32)
+    images.save(rgb, tmp_path / f"clear.{suffix}", alpha=alpha)
+    picture = images.load(tmp_path / f"clear.{suffix}")
+    assert picture.alpha is not None and picture.alpha.dtype == np.float32
+    np.testing.assert_array_equal(in_bytes(picture.alpha), in_bytes(alpha))
+    np.testing.assert_allclose(picture.rgb, rgb, atol=(4 if suffix == "webp" else 0.51) / 255)
+
+
+def test_jpeg_is_laid_on_white(tmp_path: Path):
+    alpha = np.repeat(np.float32([[0, 0.5, 1]]), 16, axis=1).repeat(16, axis=0)
+    red = np.full((*alpha.shape, 3), (1, 0, 0), np.float32)
+    images.save(red, tmp_path / "flat.jpg", alpha=alpha)
+    with Image.open(tmp_path / "flat.jpg") as image:
+        shown = [image.getpixel((x, 8)) for x in (6, 24, 41)]
+    np.testing.assert_allclose(shown, [(255, 255, 255), (255, 128, 128), (255, 0, 0)], atol=4)
+
+
+def test_hidden_colour_becomes_the_average_visible_one(tmp_path: Path):
+    array = np.zeros((4, 4, 4), np.uint8)
+    array[...] = (255, 0, 255, 0)
+    array[0, :2] = (200, 100, 0, 255), (100, 200, 0, 51)  # Weights of 1 and 0.2.
+    Image.fromarray(array).save(tmp_path / "hidden.png")
+    picture = images.load(tmp_path / "hidden.png")
+    expected = (np.array([200, 100, 0]) + 0.2 * np.array([100, 200, 0])) / 1.2 / 255
+    np.testing.assert_allclose(picture.rgb[1:], np.broadcast_to(expected, (3, 4, 3)), atol=1e-6)
+    np.testing.assert_array_equal(in_bytes(picture.rgb[0, :2]), array[0, :2, :3])
+
+
+def test_opaque_alpha_is_no_alpha():
+    opaque = np.concatenate([noise(4, 4), np.full((4, 4, 1), 255, np.uint8)], axis=-1)
+    assert images.load(opaque).alpha is None
+
+
+def test_fully_transparent_picture_is_refused():
+    with pytest.raises(errors.ImageError, match="transparent"):
+        images.load(np.zeros((4, 4, 4), np.uint8))
+
+
+# Kinds of pictures.
+
+
+def test_palette_with_transparency(tmp_path: Path):
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.putdata([0, 1, 2])
+    image.save(tmp_path / "palette.png", transparency=bytes([255, 0, 128]))
+    picture = images.load(tmp_path / "palette.png")
+    assert picture.alpha is not None
+    np.testing.assert_array_equal(in_bytes(picture.alpha), [[255, 0, 128]])
+    np.testing.assert_array_equal(in_bytes(picture.rgb[0, ::2]), [[255, 0, 0], [0, 0, 255]])
+
+
+def test_palette_without_transparency(tmp_path: Path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([250, 10, 20, 30, 240, 50])
+    image.putdata([1, 0])
+    image.save(tmp_path / "palette.gif")
+    rgb = images.load(tmp_path / "palette.gif").rgb
+    np.testing.assert_array_equal(in_bytes(rgb), [[[30, 240, 50], [250, 10, 20]]])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_greyscale_becomes_rgb(tmp_path: Path, suffix: str):
+    grey = noise(5, 7, 1)[..., 0]
+    Image.fromarray(grey).save(tmp_path / f"grey.{suffix}")
+    picture = images.load(tmp_path / f"grey.{suffix}")
+    np.testing.assert_array_equal(in_bytes(picture.rgb), np.stack([grey] * 3, axis=-1))
+    assert picture.rgb.dtype == np.float32
+
+
+def test_greyscale_with_alpha(tmp_path: Path):
+    array = np.array([[[10, 255], [200, 100]]], np.uint8)
+    Image.fromarray(array, "LA").save(tmp_path / "la.png")
+    picture = images.load(tmp_path / "la.png")
+    assert picture.alpha is not None
+    np.testing.assert_array_equal(in_bytes(picture.alpha), [[255, 100]])
+    np.testing.assert_array_equal(in_bytes(picture.rgb), [[[10] * 3, [200] * 3]])
+
+
+def test_one_bit(tmp_path: Path):
+    bits = np.array([[True, False, True]])
+    Image.fromarray(bits).save(tmp_path / "bits.png")
+    rgb = images.load(tmp_path / "bits.png").rgb
+    np.testing.assert_array_equal(rgb, np.repeat(bits[..., None], 3, axis=-1).astype(np.float32))
+
+
+def test_cmyk_jpeg(tmp_path: Path):
+    ink = (40, 120, 200, 30)
+    Image.new("CMYK", (16, 16), ink).save(tmp_path / "print.jpg", quality=100)
+    expected = [(255 - level) * (255 - ink[3]) / 255 for level in ink[:3]]
+    rgb = images.load(tmp_path / "print.jpg").rgb
+    np.testing.assert_allclose(rgb * 255, np.broadcast_to(expected, (16, 16, 3)), atol=3)
+
+
+def test_16_bit_grey(tmp_path: Path):
+    words = noise(5, 7, 1, np.uint16)[..., 0]
+    Image.fromarray(words).save(tmp_path / "grey.png")
+    rgb = images.load(tmp_path / "grey.png").rgb.astype(np.float64)
+    np.testing.assert_array_equal(np.rint(rgb * 65535), np.stack([words] * 3, axis=-1))
+
+
+def test_animation_gives_its_first_frame_and_a_note(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    with caplog.at_level(logging.INFO, logger="nst_tf"):
+        rgb = images.load(tmp_path / "moving.gif").rgb
+    np.testing.assert_array_equal(rgb, np.full((4, 6, 3), (1, 0, 0), np.float32))
+    assert "3 frames" in caplog.text
+
+
+# Sixteen bits.
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_png_is_read_exactly(tmp_path: Path, channels: int):
+    words = noise(5, 7, channels, np.uint16)
+    words[..., 3:] |= 1  # A pixel that cannot be seen need not keep its colour.
+    write_deep_png(tmp_path / "deep.png", words)
+    picture = images.load(tmp_path / "deep.png")
+    planes = picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
+    np.testing.assert_array_equal(np.rint(planes.astype(np.float64) * 65535), words)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_png_survives_a_round_trip(tmp_path: Path, channels: int):
+    values = (noise(5, 7, channels, np.uint16) | 1) / np.float32(65535)
+    rgb, alpha = values[..., :3], values[..., 3] if channels == 4 else None
+    images.save(rgb, tmp_path / "deep.png", alpha=alpha, bit_depth=16)
+    picture = images.load(tmp_path / "deep.png")
+    np.testing.assert_allclose(picture.rgb, rgb, rtol=0, atol=1e-7)
+    assert (picture.alpha is None) == (alpha is None)
+    if alpha is not None:
+        np.testing.assert_allclose(picture.alpha, alpha, rtol=0, atol=1e-7)
+
+
+def test_16_bit_tiff_by_opencv_is_read_exactly(tmp_path: Path):
+    words = noise(5, 7, dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.tif"), words[..., ::-1])
+    rgb = images.load(tmp_path / "deep.tif").rgb.astype(np.float64)
+    np.testing.assert_array_equal(np.rint(rgb * 65535), words)
+
+
+def test_changed_pil_image_is_not_read_from_its_file_again(tmp_path: Path):
+    write_deep_png(tmp_path / "deep.png", noise(32, 32, dtype=np.uint16))
+    with Image.open(tmp_path / "deep.png") as image:
+        image.thumbnail((8, 8))
+        assert images.load(image).size == (8, 8)
+
+
+def test_truncated_16_bit_png_is_refused(tmp_path: Path):
+    path = tmp_path / "deep.png"
+    write_deep_png(path, noise(32, 32, dtype=np.uint16))
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(errors.ImageError, match="damaged"):
+        images.load(path)
+
+
+# Writing.
+
+
+def test_save_rounds_to_the_nearest_value(tmp_path: Path):
+    rgb = np.array([[[0.6 / 255, 99.4 / 255, 254.51 / 255]]], np.float32)
+    images.save(rgb, tmp_path / "rounded.png")
+    with Image.open(tmp_path / "rounded.png") as image:
+        assert image.getpixel((0, 0)) == (1, 99, 255)
+
+
+def test_save_rounds_16_bits_to_the_nearest_value(tmp_path: Path):
+    rgb = np.array([[[0.6 / 65535, 99.4 / 65535, 65534.6 / 65535]]], np.float32)
+    images.save(rgb, tmp_path / "rounded.png", bit_depth=16)
+    words = cv2.imread(str(tmp_path / "rounded.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    np.testing.assert_array_equal(words, [[[1, 99, 65535]]])
+
+
+def test_save_clips(tmp_path: Path):
+    images.save(np.array([[[-0.5, 0.0, 1.5]]]), tmp_path / "clipped.png")
+    with Image.open(tmp_path / "clipped.png") as image:
+        assert image.getpixel((0, 0)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("WEBP", "WEBP"), ("tif", "TIFF"),
+     ("tiff", "TIFF")],
+)  # fmt: skip
+def test_suffix_chooses_the_format(tmp_path: Path, suffix: str, kind: str):
+    images.save(noise(4, 6) / 255, tmp_path / f"picture.{suffix}")
+    with Image.open(tmp_path / f"picture.{suffix}") as image:
+        assert (image.format, image.size) == (kind, (6, 4))
+
+
+@pytest.mark.parametrize(("suffix", "width"), [("webp", 16_384), ("jpg", 65_536)])
+def test_failing_encoder_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, suffix: str, width: int
+):
+    path = tmp_path / f"wide.{suffix}"
+    path.write_bytes(b"what was there before")
+    with pytest.raises(errors.OutputError, match=f"wide.{suffix}") as caught:
+        images.save(np.zeros((1, width, 3), np.float32), path)
+    assert "None" not in str(caught.value)
+    assert path.read_bytes() == b"what was there before"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_failing_disk_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"what was there before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(errors.OutputError, match="No space left"):
+        images.save(noise(4, 4) / 255, path)
+    assert path.read_bytes() == b"what was there before"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_16_bits_are_refused_outside_png(tmp_path: Path):
+    with pytest.raises(errors.OutputError, match="16"):
+        images.save(noise(4, 4) / 255, tmp_path / "deep.jpg", bit_depth=16)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path", ["no/such/folder/x.png", "x.gif", "x", ".", "n" * 300 + ".png"],
+    ids=["folder missing", "suffix", "no suffix", "a folder", "name too long"],
+)  # fmt: skip
+def test_check_writable_refuses(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(errors.OutputError):
+        images.check_writable(path)
+    assert not os.listdir(tmp_path)
+
+
+def test_check_writable_leaves_nothing(tmp_path: Path):
+    (tmp_path / "old.png").write_bytes(b"old")
+    images.check_writable(tmp_path / "new.png")
+    images.check_writable(tmp_path / "old.png")
+    assert os.listdir(tmp_path) == ["old.png"]
+    assert (tmp_path / "old.png").read_bytes() == b"old"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    array=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2).map(lambda s: (*s, 3))),
+    suffix=st.sampled_from(["png", "tif"]),
+)
+def test_any_picture_survives_a_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, array: np.ndarray, suffix: str
+):
+    path = tmp_path_factory.mktemp("any") / f"picture.{suffix}"
+    images.save(images.load(array).rgb, path)
+    np.testing.assert_array_equal(in_bytes(images.load(path).rgb), array)
+
+
+# Recipes.
+
+
+RECIPE = json.dumps({"config": {"steps": [1, 2], "init": 'a "b" \\ é \n'}, "inputs": {}}) + "  "
+
+
+@pytest.mark.parametrize(
+    ("suffix", "bit_depth"), [("png", 8), ("png", 16), ("jpg", 8), ("webp", 8), ("tif", 8)]
+)
+def test_recipe_is_kept_exactly(tmp_path: Path, suffix: str, bit_depth: int):
+    path = tmp_path / f"made.{suffix}"
+    images.save(noise(8, 8) / 255, path, recipe=RECIPE, bit_depth=bit_depth)
+    assert images.read_recipe(path) == RECIPE
+
+
+@pytest.mark.parametrize(("suffix", "bit_depth"), [("png", 8), ("png", 16), ("tif", 8)])
+def test_recipe_changes_no_pixel(tmp_path: Path, suffix: str, bit_depth: int):
+    path = tmp_path / f"made.{suffix}"
+    images.save(noise(8, 8) / 255, path, recipe=RECIPE, bit_depth=bit_depth)
+    np.testing.assert_array_equal(in_bytes(images.load(path).rgb), noise(8, 8))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "bit_depth"), [("png", 8), ("png", 16), ("jpg", 8), ("webp", 8), ("tif", 8)]
+)
+def test_picture_without_recipe_gives_an_empty_text(tmp_path: Path, suffix: str, bit_depth: int):
+    images.save(noise(8, 8) / 255, tmp_path / f"plain.{suffix}", bit_depth=bit_depth)
+    assert images.read_recipe(tmp_path / f"plain.{suffix}") == ""
+
+
+def test_recipe_too_long_for_the_format_is_an_output_error(tmp_path: Path):
+    with pytest.raises(errors.OutputError):
+        images.save(noise(8, 8) / 255, tmp_path / "made.jpg", recipe="x" * 70_000)
+
+
+# Resizing.
+
+
+def test_resize_to_the_same_size_changes_nothing():
+    array = np.random.default_rng(0).random((5, 7, 3), np.float32)
+    np.testing.assert_array_equal(images.resize(array, 5, 7), array)
+
+
+def test_resize_keeps_the_range_of_its_input():
+    step = np.full((8, 8, 3), 0.25, np.float32)
+    step[:, 4:] = 0.75
+    larger = images.resize(step, 32, 32)
+    assert (larger.min(), larger.max()) == (0.25, 0.75)
+
+
+def test_resize_antialiases():
+    checkerboard = (np.indices((64, 64)).sum(axis=0) % 2).astype(np.float32)
+    np.testing.assert_allclose(images.resize(checkerboard, 8, 8), 0.5, atol=0.02)
+
+
+def test_resize_follows_a_ramp():
+    ramp = np.broadcast_to((np.arange(64, dtype=np.float32) + 0.5) / 64, (16, 64))
+    smaller = images.resize(np.ascontiguousarray(ramp), 8, 16)
+    expected = np.broadcast_to((np.arange(16) + 0.5) / 16, (8, 16))
+    np.testing.assert_allclose(smaller[:, 2:-2], expected[:, 2:-2], atol=1e-5)
+
+
+def test_resize_treats_every_channel_alike():
+    array = np.random.default_rng(0).random((9, 12, 3), np.float32)
+    whole = images.resize(array, 6, 5)
+    assert whole.shape == (6, 5, 3) and whole.dtype == np.float32
+    for channel in range(3):
+        single = images.resize(array[..., channel], 6, 5)
+        np.testing.assert_allclose(whole[..., channel], single, atol=1e-6)
+
+
+# Arrays and other sources.
+
+
+@pytest.mark.parametrize(
+    "array",
+    [noise(4, 6), noise(4, 6).astype(np.uint16) * 257, noise(4, 6) / 255,
+     (noise(4, 6) / 255).astype(np.float16), noise(4, 6)[None], Image.fromarray(noise(4, 6))],
+    ids=["uint8", "uint16", "float64", "float16", "leading 1", "PIL"],
+)  # fmt: skip
+def test_every_form_of_a_picture_is_the_same_picture(array: object):
+    picture = images.load(array)
+    assert picture.rgb.dtype == np.float32 and picture.alpha is None
+    np.testing.assert_allclose(picture.rgb, noise(4, 6) / 255, atol=6e-4)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1), (1, 4, 6, 1)])
+def test_grey_array_becomes_rgb(shape: tuple[int, ...]):
+    grey = noise(4, 6, 1)
+    rgb = images.load(grey.reshape(shape)).rgb
+    np.testing.assert_array_equal(in_bytes(rgb), np.repeat(grey, 3, axis=-1))
+
+
+def test_rgba_array_is_split():
+    picture = images.load(noise(4, 6, 4) | 1)
+    assert picture.alpha is not None
+    np.testing.assert_array_equal(in_bytes(picture.alpha), noise(4, 6, 4)[..., 3] | 1)
+
+
+def test_picture_is_taken_as_it_is():
+    picture = images.load(noise(4, 6))
+    assert images.load(picture) is picture
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros(4), np.zeros((4, 4, 2)), np.zeros((2, 4, 4, 3)), np.zeros((0, 4, 3)),
+     np.zeros((4, 4, 3), np.int32), np.zeros((4, 4, 3), bool), np.zeros((4, 4, 3), complex),
+     np.full((4, 4, 3), 255.0), np.full((4, 4, 3), -0.5), np.full((4, 4, 3), np.nan),
+     np.full((4, 4, 3), np.inf), np.full((4, 4, 3), None), None, 3.5, [[1, 2], [3]]],
+    ids=["1-d", "2 channels", "2 pictures", "empty", "int32", "bool", "complex", "0 to 255",
+         "negative", "NaN", "infinite", "objects", "None", "number", "ragged"],
+)  # fmt: skip
+def test_unfit_array_is_refused(array: object):
+    with pytest.raises(errors.ImageError, match="expected"):
+        images.load(array)
+
+
+def test_one_value_that_is_nan_is_refused():
+    array = np.zeros((4, 4, 3), np.float32)
+    array[2, 1, 0] = np.nan
+    with pytest.raises(errors.ImageError):
+        images.load(array)
+
+
+def test_max_pixels_is_the_largest_accepted_size(tmp_path: Path):
+    path = tmp_path / "picture.png"
+    images.save(noise(4, 6) / 255, path)
+    for source in (path, noise(4, 6), Image.fromarray(noise(4, 6))):
+        assert images.load(source, max_pixels=24).size == (4, 6)
+        with pytest.raises(errors.ImageError, match="max_pixels"):
+            images.load(source, max_pixels=23)
+    with pytest.raises(errors.ImageError, match="max_pixels"):
+        images.size(path, max_pixels=23)
+
+
+def test_digest_tells_pictures_apart():
+    one = images.load(noise(4, 6))
+    other = noise(4, 6)
+    other[3, 5, 2] ^= 1
+    assert one.digest() == images.load(noise(4, 6).copy()).digest()
+    assert one.digest() != images.load(other).digest()
+    assert one.digest() != images.load(noise(4, 6).reshape(6, 4, 3)).digest()
+
+
+# Bad files.
+
+
+def as_bytes(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(noise(32, 32)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "GIF"])
+def test_truncated_file_is_refused(tmp_path: Path, kind: str):
+    path = tmp_path / "cut"
+    path.write_bytes(as_bytes(kind)[:-400])
+    with pytest.raises(errors.ImageError, match="cut"):
+        images.load(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"]),
+    place=st.floats(0, 1, exclude_max=True),
+    damage=st.binary(min_size=1, max_size=8),
+)
+def test_damaged_file_is_read_or_refused_but_never_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, place: float, damage: bytes
+):
+    content = bytearray(as_bytes(kind))
+    start = int(place * len(content))
+    content[start : start + len(damage)] = damage
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(content)
+    try:
+        assert images.load(path, max_pixels=10_000).rgb.ndim == 3
+    except errors.ImageError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize(
+    "name", ["missing.png", ".", "empty.png", "text.jpg", "n" * 300 + ".png"],
+    ids=["missing", "a folder", "empty", "text", "name too long"],
+)  # fmt: skip
+def test_what_is_no_picture_is_refused_by_name(tmp_path: Path, name: str):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.jpg").write_text("This is no picture.\n" * 20)
+    path = tmp_path / name
+    for read in (images.load, images.size, images.read_recipe):
+        with pytest.raises(errors.ImageError) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_forged_header_is_refused_at_once(tmp_path: Path):
+    content = as_bytes("PNG")
+    header = struct.pack(">II", 2_000_000, 2_000_000) + content[24:29]
+    path = tmp_path / "bomb.png"
+    path.write_bytes(content[:8] + png_chunk(b"IHDR", header) + content[33:])
+    with pytest.raises(errors.ImageError, match=r"bomb\.png"):
+        images.load(path)

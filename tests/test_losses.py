@@ -1,0 +1,192 @@
+"""Each loss against an independent float64 formula: values, weights, gradients, extremes."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nst_tf import errors, losses
+
+
+def content_oracle(features, model, weights, model_weights):
+    return np.sum(weights * (features - model) ** 2) / np.sum(model_weights * model**2)
+
+
+def gram_oracle(features, model, weights, model_weights):
+    def gram(array, weight):
+        return np.einsum("hwa,hwb,hw->ab", array, array, weight[..., 0]) / np.sum(weight)
+
+    wanted = gram(model, model_weights)
+    return np.sum((gram(features, weights) - wanted) ** 2) / np.sum(wanted**2)
+
+
+def variation_oracle(features, model, weights, model_weights, measure):
+    """A pair of neighbours counts with the weight of the lower, or of the right, one."""
+    height, width, channels = features.shape
+    total = 0.0
+    for row in range(height):
+        for column in range(width):
+            here, weight = features[row, column], weights[row, column, 0]
+            if row:
+                total += weight * np.sum(measure(here - features[row - 1, column]))
+            if column:
+                total += weight * np.sum(measure(here - features[row, column - 1]))
+    return total / (np.sum(weights) * channels)
+
+
+CASES = {
+    "content": (losses.Content(), content_oracle),
+    "gram": (losses.Gram(), gram_oracle),
+    "squared variation": (
+        losses.TotalVariation("squared"),
+        functools.partial(variation_oracle, measure=np.square),
+    ),
+    "absolute variation": (
+        losses.TotalVariation("absolute"),
+        functools.partial(variation_oracle, measure=np.abs),
+    ),
+}
+every_loss = pytest.mark.parametrize(("loss", "oracle"), CASES.values(), ids=CASES)
+modelled_loss = pytest.mark.parametrize(
+    "loss", [losses.Content(), losses.Gram()], ids=["content", "gram"]
+)
+
+
+def evaluate(loss, features, model, weights=1.0, model_weights=1.0):
+    """Returns the value of a loss, and its gradient with respect to `features`."""
+    features, model, weights, model_weights = (
+        tf.constant(np.asarray(array)[np.newaxis] if np.ndim(array) else array, tf.float32)
+        for array in (features, model, weights, model_weights)
+    )
+    target = loss.target(model, model_weights)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        value = loss.value(loss.statistics(features, weights, target), target)
+    return value.numpy(), tape.gradient(value, features).numpy()[0]
+
+
+def sample(seed, *shape):
+    """Returns features, features of a model, and two weight maps, all exact in float32."""
+    random = np.random.default_rng(seed)
+    maps = (*shape[:2], 1)
+    arrays = [random.normal(1, 1, shape), random.normal(0.5, 2, shape), *random.random((2, *maps))]
+    return [np.float64(np.float32(array)) for array in arrays]
+
+
+@every_loss
+def test_without_a_mask_the_value_is_that_of_the_formula(loss, oracle):
+    features, model, _, _ = sample(0, 7, 5, 4)
+    ones = np.ones((7, 5, 1))
+    expected = oracle(features, model, ones, ones)
+    np.testing.assert_allclose(evaluate(loss, features, model)[0], expected, rtol=1e-5)
+
+
+@every_loss
+def test_with_a_weight_map_the_value_is_that_of_the_formula(loss, oracle):
+    arrays = sample(1, 6, 8, 3)
+    np.testing.assert_allclose(evaluate(loss, *arrays)[0], oracle(*arrays), rtol=1e-5)
+
+
+@every_loss
+def test_a_weight_of_one_is_a_map_of_ones(loss, oracle):
+    features, model, _, _ = sample(2, 4, 5, 3)
+    ones = np.ones((4, 5, 1))
+    np.testing.assert_allclose(
+        evaluate(loss, features, model)[0], evaluate(loss, features, model, ones, ones)[0], 1e-6
+    )
+
+
+@every_loss
+def test_the_gradient_is_that_of_the_formula(loss, oracle):
+    features, model, weights, model_weights = sample(3, 4, 3, 2)
+    expected, step = np.empty_like(features), 1e-6
+    for index in np.ndindex(features.shape):
+        shift = np.zeros_like(features)
+        shift[index] = step
+        rise = oracle(features + shift, model, weights, model_weights)
+        fall = oracle(features - shift, model, weights, model_weights)
+        expected[index] = (rise - fall) / (2 * step)
+    found = evaluate(loss, features, model, weights, model_weights)[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@every_loss
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    channels=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+)
+def test_every_shape_gives_the_value_of_the_formula(loss, oracle, height, width, channels, seed):
+    random = np.random.default_rng(seed)
+    shape, maps = (height, width, channels), (height, width, 1)
+    # Kept apart from the model, so that no difference cancels in float32.
+    features, model = random.uniform(1, 2, shape), random.uniform(0.1, 0.5, shape)
+    weights, model_weights = random.uniform(0.1, 1, (2, *maps))
+    arrays = [np.float64(np.float32(a)) for a in (features, model, weights, model_weights)]
+    np.testing.assert_allclose(evaluate(loss, *arrays)[0], oracle(*arrays), rtol=1e-5, atol=1e-12)
+
+
+@every_loss
+def test_a_model_without_energy_gives_no_nan(loss, oracle):
+    features, _, _, _ = sample(4, 5, 5, 3)
+    value, gradient = evaluate(loss, features, np.zeros_like(features))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+@modelled_loss
+@pytest.mark.parametrize("scale", [1e-3, 0.5, 300.0])
+def test_the_scale_of_the_activations_does_not_matter(loss, scale):
+    features, model, weights, model_weights = sample(5, 6, 5, 4)
+    plain = evaluate(loss, features, model, weights, model_weights)[0]
+    scaled = evaluate(loss, scale * features, scale * model, weights, model_weights)[0]
+    np.testing.assert_allclose(scaled, plain, rtol=1e-5)
+
+
+@modelled_loss
+def test_a_binary_mask_leaves_the_masked_positions_alone(loss):
+    features, model, _, _ = sample(6, 6, 7, 3)
+    mask = np.random.default_rng(6).random((6, 7, 1)) < 0.4
+    kept = mask[..., 0]
+    masked = evaluate(loss, features, model, mask, mask)
+    alone = evaluate(loss, features[kept][:, np.newaxis], model[kept][:, np.newaxis])
+    np.testing.assert_allclose(masked[0], alone[0], rtol=1e-5)
+    np.testing.assert_allclose(masked[1][kept], alone[1][:, 0], rtol=1e-4, atol=1e-7)
+    assert not masked[1][~kept].any()
+
+
+@modelled_loss
+def test_a_picture_and_its_model_repeated_give_the_same_value(loss):
+    features, model, _, _ = sample(7, 5, 4, 3)
+    repeated = evaluate(loss, np.tile(features, (2, 3, 1)), np.tile(model, (2, 3, 1)))[0]
+    np.testing.assert_allclose(repeated, evaluate(loss, features, model)[0], rtol=1e-5)
+
+
+def test_photo_and_painting_may_differ_in_size():
+    features, model = sample(8, 5, 4, 3)[0], sample(9, 7, 6, 3)[1]
+    expected = gram_oracle(features, model, np.ones((5, 4, 1)), np.ones((7, 6, 1)))
+    np.testing.assert_allclose(evaluate(losses.Gram(), features, model)[0], expected, rtol=1e-5)
+
+
+def test_a_flat_picture_has_no_variation():
+    for form in ("squared", "absolute"):
+        flat = np.full((5, 4, 3), 0.3)
+        assert evaluate(losses.TotalVariation(form), flat, flat)[0] == 0
+
+
+def test_an_unknown_name_lists_the_losses():
+    with pytest.raises(errors.ConfigError, match=r"content.*Did you mean 'gram'"):
+        losses.get("gramm")
+    with pytest.raises(errors.ConfigError, match="squared, absolute"):
+        losses.TotalVariation("square")
+
+
+def test_get_takes_a_name_or_a_loss():
+    loss = losses.TotalVariation("absolute")
+    assert losses.get(loss) is loss
+    assert isinstance(losses.get("content"), losses.Content)

@@ -1,0 +1,317 @@
+"""L-BFGS against SciPy and a dense BFGS matrix, Adam against the published algorithm."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.optimize
+import tensorflow as tf
+
+from nst_tf import config, errors, optimizers
+from nst_tf.optimizers import lbfgs
+
+SHAPE = (1, 3, 2, 3)
+
+
+def objective(function):
+    """Returns the evaluation of a TensorFlow function of a tensor."""
+
+    def evaluate(point):
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            loss = function(point)
+        return optimizers.Evaluation(loss, tape.gradient(loss, point), {"loss": loss})
+
+    return evaluate
+
+
+def minimise(optimizer, function, start, steps):
+    """Returns every point and state on the way, the first state excluded."""
+    evaluate = objective(function)
+    step = tf.function(lambda point, state: optimizer.step(point, state, evaluate))
+    point = tf.constant(start, tf.float32)
+    state, path = optimizer.initial_state(point, steps), []
+    for _ in range(steps):
+        point, state, _ = step(point, state)
+        path.append((point.numpy(), {name: value.numpy() for name, value in state.items()}))
+    return path
+
+
+# L-BFGS.
+
+
+def quadratic(seed):
+    """Returns a convex quadratic in float32 for TensorFlow, and in float64 for SciPy."""
+    random = np.random.default_rng(seed)
+    size = math.prod(SHAPE)
+    rotation = np.linalg.qr(random.normal(size=(size, size)))[0]
+    matrix = rotation @ np.diag(np.geomspace(1, 30, size)) @ rotation.T
+    centre = random.uniform(-0.5, 1.5, size)
+
+    def in_tensorflow(point):
+        away = tf.reshape(point, (-1, 1)) - tf.constant(centre[:, np.newaxis], tf.float32)
+        return 0.5 * tf.reduce_sum(away * tf.matmul(tf.constant(matrix, tf.float32), away))
+
+    def in_numpy(point):
+        away = point - centre
+        return 0.5 * away @ matrix @ away, matrix @ away
+
+    return in_tensorflow, in_numpy
+
+
+def rosenbrock(point):
+    x, y = tf.unstack(tf.reshape(point, (2,)))
+    return 100 * (y - x**2) ** 2 + (1 - x) ** 2
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_lbfgs_finds_the_minimiser_that_scipy_finds(bounds, seed):
+    in_tensorflow, in_numpy = quadratic(seed)
+    start = np.full(SHAPE, 0.5)
+    found = minimise(optimizers.LBFGS(10, bounds=bounds), in_tensorflow, start, 150)[-1][0]
+    expected = scipy.optimize.minimize(
+        in_numpy,
+        start.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds and [bounds] * start.size,
+        options={"ftol": 1e-14, "gtol": 1e-10},
+    )
+    np.testing.assert_allclose(found.ravel(), expected.x, atol=1e-3)
+
+
+def test_lbfgs_solves_rosenbrock_in_about_as_many_evaluations_as_scipy():
+    start = np.array([-1.2, 1.0])
+    path = minimise(
+        optimizers.LBFGS(10, bounds=None, first_step=0.1, largest_step=1.0),
+        rosenbrock,
+        start.reshape(1, 1, 2, 1),
+        200,
+    )
+    taken = next(i for i, (_, state) in enumerate(path, 1) if state["loss"] < 1e-5)
+    expected = scipy.optimize.minimize(
+        scipy.optimize.rosen, start, jac=scipy.optimize.rosen_der, method="L-BFGS-B"
+    )
+    assert taken <= 2 * expected.nfev
+
+
+@pytest.mark.parametrize("stored", [0, 1, 3, 6])
+def test_the_two_loop_recursion_is_the_product_with_the_dense_bfgs_matrix(stored):
+    random = np.random.default_rng(stored)
+    size, places = math.prod(SHAPE), 6
+    curvature = random.normal(size=(size, size))
+    curvature = curvature @ curvature.T / size + np.eye(size)
+    moves = random.normal(size=(stored, size))
+    changes = moves @ curvature
+    vector = random.normal(size=size)
+
+    inverse = np.zeros((size, size))
+    if stored:
+        inverse = np.eye(size) * (moves[-1] @ changes[-1]) / (changes[-1] @ changes[-1])
+    for move, change in zip(moves, changes, strict=True):
+        # Nocedal and Wright, equation 6.17.
+        scale = 1 / (move @ change)
+        left = np.eye(size) - scale * np.outer(move, change)
+        inverse = left @ inverse @ left.T + scale * np.outer(move, move)
+
+    def padded(pairs):
+        # Whatever lies in places without curvature must have no effect.
+        full = np.concatenate([np.full((places - stored, size), 7.0), pairs])
+        return tf.constant(full.reshape(places, *SHAPE), tf.float32)
+
+    curvatures = np.append(np.zeros(places - stored), np.sum(moves * changes, axis=1))
+    found = lbfgs._inverse_hessian_product(
+        tf.constant(vector.reshape(SHAPE), tf.float32),
+        padded(moves),
+        padded(changes),
+        tf.constant(curvatures, tf.float32),
+    )
+    np.testing.assert_allclose(found.numpy().ravel(), inverse @ vector, rtol=1e-3, atol=1e-4)
+
+
+def bumpy(point):
+    """A function with many hollows, curved upwards in some places and downwards in others."""
+    return tf.reduce_sum(tf.sin(9 * point) + 2 * (point - 0.4) ** 2)
+
+
+def test_lbfgs_never_accepts_a_higher_loss():
+    start = np.random.default_rng(3).random(SHAPE)
+    path = minimise(optimizers.LBFGS(5), bumpy, start, 60)
+    accepted = [float(state["loss"]) for _, state in path]
+    assert all(later <= earlier for earlier, later in itertools.pairwise(accepted))
+    assert accepted[-1] < accepted[0] - 1
+    for point, state in path:
+        np.testing.assert_allclose(bumpy(tf.constant(point)), state["loss"], rtol=1e-5)
+
+
+def test_the_first_step_of_lbfgs_evaluates_the_start():
+    start = np.random.default_rng(4).random(SHAPE).astype(np.float32)
+    (point, state), *_ = minimise(optimizers.LBFGS(5), bumpy, start, 1)
+    np.testing.assert_array_equal(point, start)
+    np.testing.assert_allclose(state["loss"], bumpy(tf.constant(start)), rtol=1e-6)
+
+
+def test_lbfgs_forgets_pairs_without_positive_curvature():
+    start = np.random.default_rng(5).uniform(0.1, 0.2, SHAPE)
+    path = minimise(optimizers.LBFGS(4, bounds=None), lambda x: -tf.reduce_sum(x**2), start, 6)
+    assert np.abs(path[-1][0] - start).max() > 0.01
+    assert not path[-1][1]["moves"].any()
+    assert not path[-1][1]["curvatures"].any()
+
+
+def test_lbfgs_remembers_the_newest_pairs_last():
+    in_tensorflow, _ = quadratic(0)
+    path = minimise(optimizers.LBFGS(3, bounds=None), in_tensorflow, np.full(SHAPE, 0.5), 8)
+    points = [point for point, _ in path]
+    walked = [b - a for a, b in itertools.pairwise(points) if (a != b).any()]
+    np.testing.assert_allclose(path[-1][1]["moves"], walked[-3:], atol=1e-6)
+
+
+@pytest.mark.parametrize("broken", ["loss", "gradient"])
+def test_lbfgs_turns_back_from_where_the_objective_is_no_number(broken):
+    edge, optimizer = 0.56, optimizers.LBFGS(5)
+
+    def evaluate(point):
+        nan = tf.where(tf.reduce_max(point) > edge, float("nan"), 0.0)
+        loss, gradient = tf.reduce_sum((point - 2) ** 2), 2 * (point - 2)
+        if broken == "loss":
+            return optimizers.Evaluation(loss + nan, gradient + nan, {})
+        return optimizers.Evaluation(loss, gradient + nan, {})
+
+    point = tf.fill(SHAPE, 0.3)
+    state = optimizer.initial_state(point, 30)
+    for _ in range(30):
+        point, state, _ = optimizer.step(point, state, evaluate)
+        assert tf.reduce_max(point) <= edge
+        assert all(np.isfinite(value).all() for value in state.values())
+    assert tf.reduce_min(point) > edge - 0.05
+
+
+@pytest.mark.parametrize("steepness", [1e-6, 1.0, 1e6])
+def test_no_move_of_lbfgs_exceeds_the_largest_step(steepness):
+    optimizer = optimizers.LBFGS(5, first_step=0.02, largest_step=0.05, bounds=None)
+    path = minimise(optimizer, lambda x: steepness * bumpy(x), np.full(SHAPE, 0.5), 12)
+    points = [point for point, _ in path]
+    moves = [np.sqrt(np.mean((b - a) ** 2)) for a, b in itertools.pairwise(points)]
+    assert max(moves) <= 0.05 * (1 + 1e-5)
+    assert moves[0] > 0
+
+
+# Adam.
+
+
+class PlainAdam:
+    """Algorithm 1 of Kingma and Ba (2015) in float64, with the additions nst_tf documents."""
+
+    def __init__(self, rate, beta_1, beta_2, epsilon, final_rate, average):
+        self.rate, self.final_rate, self.average = rate, final_rate, average
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    def run(self, gradient, point, steps, moments=(0.0, 0.0, 0)):
+        """Returns the last point, the average of the points, and the moments with their age."""
+        first, second, age = moments
+        averaged = 0.0
+        for step in range(steps):
+            age += 1
+            scaled = gradient(point) * point.size
+            first = self.beta_1 * first + (1 - self.beta_1) * scaled
+            second = self.beta_2 * second + (1 - self.beta_2) * scaled**2
+            unbiased = first / (1 - self.beta_1**age), second / (1 - self.beta_2**age)
+            fall = (1 + math.cos(math.pi * step / max(steps - 1, 1))) / 2
+            rate = self.rate * (self.final_rate + (1 - self.final_rate) * fall)
+            move = rate * unbiased[0] / (np.sqrt(unbiased[1]) + self.epsilon)
+            point = np.clip(point - move, 0, 1)
+            averaged = self.average * averaged + (1 - self.average) * point
+        return point, averaged / (1 - self.average**steps), (first, second, age)
+
+
+SETTINGS = {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3, "final_rate": 0.2, "average": 0.7}
+
+
+def wave_gradient(point):
+    return 0.3 * np.cos(6 * point) + point - 0.5
+
+
+def wave(point):
+    return tf.reduce_sum(0.05 * tf.sin(6 * point) + 0.5 * (point - 0.5) ** 2)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 12])
+def test_adam_walks_like_the_published_algorithm(steps):
+    start = np.random.default_rng(6).random(SHAPE)
+    optimizer = optimizers.Adam(0.05, **SETTINGS)
+    point, state = minimise(optimizer, wave, start, steps)[-1]
+    expected, shown, (first, second, age) = PlainAdam(0.05, **SETTINGS).run(
+        wave_gradient, start, steps
+    )
+    np.testing.assert_allclose(point, expected, atol=1e-5)
+    np.testing.assert_allclose(optimizer.result(tf.constant(point), state), shown, atol=1e-5)
+    np.testing.assert_allclose(state["first_moment"], first, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(state["second_moment"], second, rtol=1e-3, atol=1e-5)
+    assert state["moment_steps"] == age == steps
+
+
+def test_adam_carries_its_moments_to_the_next_level():
+    start = np.random.default_rng(7).random(SHAPE)
+    optimizer = optimizers.Adam(0.05, **SETTINGS)
+    plain = PlainAdam(0.05, **SETTINGS)
+    coarse, state = minimise(optimizer, wave, start, 5)[-1]
+    carried = optimizer.carried_state(state, tf.constant(coarse), 4)
+
+    point, evaluate = tf.constant(coarse), objective(wave)
+    for _ in range(4):
+        point, carried, _ = optimizer.step(point, carried, evaluate)
+    coarse, _, moments = plain.run(wave_gradient, start, 5)
+    expected, shown, _ = plain.run(wave_gradient, coarse, 4, moments)
+    np.testing.assert_allclose(point, expected, atol=2e-5)
+    np.testing.assert_allclose(optimizer.result(point, carried), shown, atol=2e-5)
+
+
+def test_adam_resizes_its_moments_with_the_picture():
+    optimizer = optimizers.Adam()
+    state = optimizer.initial_state(tf.zeros((1, 2, 2, 3)), 5)
+    state["first_moment"] = tf.fill((1, 2, 2, 3), -0.25)
+    state["second_moment"] = tf.fill((1, 2, 2, 3), 0.5)
+    state["moment_steps"] = tf.constant(7.0)
+    carried = optimizer.carried_state(state, tf.zeros((1, 5, 4, 3)), 3)
+    np.testing.assert_allclose(carried["first_moment"], np.full((1, 5, 4, 3), -0.25))
+    np.testing.assert_allclose(carried["second_moment"], np.full((1, 5, 4, 3), 0.5))
+    assert carried["moment_steps"] == 7
+
+
+@pytest.mark.parametrize("copies", [1, 4])
+def test_the_size_of_the_picture_does_not_change_the_walk_of_adam(copies):
+    """A mean over more pixels has smaller gradients, which the scaling makes good."""
+    optimizer = optimizers.Adam(0.05, **SETTINGS)
+
+    def mean_wave(point):
+        return tf.reduce_mean(tf.sin(5 * point))
+
+    start = np.random.default_rng(8).random(SHAPE)
+    one = minimise(optimizer, mean_wave, start, 6)[-1][0]
+    many = minimise(optimizer, mean_wave, np.tile(start, (1, copies, 1, 1)), 6)[-1][0]
+    np.testing.assert_allclose(many, np.tile(one, (1, copies, 1, 1)), atol=1e-5)
+
+
+def test_without_averaging_adam_shows_the_last_point():
+    optimizer = optimizers.Adam(0.05, average=0.0)
+    point, state = minimise(optimizer, wave, np.full(SHAPE, 0.4), 3)[-1]
+    np.testing.assert_allclose(optimizer.result(tf.constant(point), state), point, rtol=1e-6)
+
+
+# By name.
+
+
+def test_settings_reach_the_optimizers():
+    settings = config.StyleTransferConfig(learning_rate=0.125, lbfgs_history=3)
+    assert optimizers.get("adam", settings).learning_rate == 0.125
+    assert optimizers.get("lbfgs", settings).history == 3
+    adam = optimizers.Adam()
+    assert optimizers.get(adam) is adam
+
+
+def test_an_unknown_name_lists_the_optimizers():
+    with pytest.raises(errors.ConfigError, match=r"adam.*Did you mean 'adam'"):
+        optimizers.get("adams")

@@ -1,0 +1,502 @@
+"""The public `stylize` and `StyleTransfer`: inputs, results, repeatability and side effects."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from concurrent import futures
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import nst_tf
+from nst_tf import backbones, callbacks, errors, images, pyramid
+
+ROOT = Path(nst_tf.__file__).parents[1]
+BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
+SETTINGS = nst_tf.StyleTransferConfig(
+    backbone="vgg16",
+    weights=str(BUNDLED),
+    image_size=48,
+    levels=1,
+    steps=(2,),
+    content_layers=("block2_conv1",),
+    style_layers=("block1_conv1", "block3_conv1"),
+    content_weight=1.0,
+    style_weight=10.0,
+    pooling="max",
+    optimizer="adam",
+    learning_rate=0.02,
+    device="cpu",
+)
+
+
+def pixels(seed, height=40, width=48):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+PHOTO, PAINTING = pixels(0), pixels(1, 56, 44)
+
+
+@pytest.fixture(scope="module")
+def transfer():
+    return nst_tf.StyleTransfer(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def rebuilt(transfer):
+    """Returns a function to a transfer with other settings and the same network."""
+
+    def build(**changes):
+        return nst_tf.StyleTransfer(SETTINGS.replace(**changes), transfer.backbone)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def result(transfer):
+    return transfer.stylize(PHOTO, PAINTING).numpy()
+
+
+# Inputs and the result.
+
+
+def test_the_result_is_a_float32_picture_of_the_size_asked_for(transfer, result):
+    picture = transfer.stylize(pixels(2, 30, 90), PAINTING)
+    assert isinstance(picture, tf.Tensor)
+    assert picture.dtype == tf.float32
+    assert picture.shape == (16, 48, 3)
+    assert result.shape == (40, 48, 3)
+    assert result.min() >= 0
+    assert result.max() <= 1
+    assert np.abs(result - PHOTO / 255).max() > 1e-3
+
+
+def saved(array, folder):
+    path = folder / f"{len(list(folder.iterdir()))}.png"
+    Image.fromarray(array).save(path)
+    return path
+
+
+FORMS = {
+    "path": saved,
+    "text path": lambda array, folder: str(saved(array, folder)),
+    "PIL image": lambda array, _: Image.fromarray(array),
+    "uint16": lambda array, _: array.astype(np.uint16) * 257,
+    "float32": lambda array, _: np.float32(array) / 255,
+    "float64": lambda array, _: array / 255,
+    "tensor": lambda array, _: tf.constant(np.float32(array) / 255),
+    "batch of one": lambda array, _: array[np.newaxis],
+    "picture": lambda array, _: images.load(array),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_form_of_a_picture_gives_the_same_result(transfer, result, tmp_path, form):
+    found = transfer.stylize(form(PHOTO, tmp_path), form(PAINTING, tmp_path))
+    np.testing.assert_array_equal(found, result)
+
+
+def test_stylize_does_what_a_style_transfer_does(result):
+    np.testing.assert_array_equal(nst_tf.stylize(PHOTO, PAINTING, SETTINGS), result)
+
+
+def test_photo_and_painting_both_have_their_say(transfer, result):
+    assert np.abs(transfer.stylize(PHOTO, pixels(3, 56, 44)) - result).max() > 1e-3
+    assert np.abs(transfer.stylize(pixels(4), PAINTING) - result).max() > 1e-3
+
+
+def test_the_loss_falls(rebuilt):
+    history = callbacks.History()
+    rebuilt(steps=(12,)).stylize(PHOTO, PAINTING, [history])
+    losses = [entry["loss"] for entry in history.entries]
+    assert len(losses) == 12
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_the_optimizers_run_over_several_levels(rebuilt, optimizer):
+    picture = rebuilt(optimizer=optimizer, image_size=64, levels=2, steps=(3, 2)).stylize(
+        PHOTO, PAINTING
+    )
+    assert picture.shape == (53, 64, 3)
+    assert np.isfinite(picture).all()
+
+
+# Several styles and transparency.
+
+
+def test_a_style_given_twice_is_that_style(transfer, result):
+    np.testing.assert_array_equal(transfer.stylize(PHOTO, [PAINTING]), result)
+    np.testing.assert_array_equal(transfer.stylize(PHOTO, [PAINTING, PAINTING]), result)
+
+
+def test_two_styles_give_neither(transfer, result):
+    other = pixels(3, 56, 44) // 3
+    both = transfer.stylize(PHOTO, [PAINTING, other])
+    assert np.abs(both - result).max() > 1e-3
+    assert np.abs(both - transfer.stylize(PHOTO, other)).max() > 1e-3
+    np.testing.assert_allclose(both, transfer.stylize(PHOTO, [other, PAINTING]), atol=1e-4)
+
+
+def veiled(seed):
+    """Returns the painting with its right half transparent and filled with noise."""
+    alpha = np.zeros((56, 44, 1), np.uint8)
+    alpha[:, :22] = 255
+    colour = np.where(alpha > 0, PAINTING, pixels(seed, 56, 44))
+    return np.concatenate([colour, alpha], axis=-1)
+
+
+def test_what_lies_under_transparency_is_not_seen(transfer, result):
+    one, other = veiled(5), veiled(6)
+    assert (one != other).any()
+    found = transfer.stylize(PHOTO, one)
+    np.testing.assert_array_equal(found, transfer.stylize(PHOTO, other))
+    assert np.abs(found - result).max() > 1e-3
+
+
+def test_a_style_with_hardly_anything_to_see_still_works(transfer):
+    painting = np.concatenate([PAINTING, np.zeros((56, 44, 1), np.uint8)], axis=-1)
+    painting[17, 23, 3] = 1
+    assert np.isfinite(transfer.stylize(PHOTO, painting)).all()
+
+
+# Repeatability.
+
+
+def test_the_same_settings_give_the_same_picture_bit_for_bit(result):
+    again = nst_tf.StyleTransfer(SETTINGS).stylize(PHOTO, PAINTING)
+    np.testing.assert_array_equal(again, result)
+
+
+def test_the_seed_chooses_the_noise(rebuilt):
+    one, same, other = (
+        rebuilt(init="noise", seed=seed).stylize(PHOTO, PAINTING).numpy() for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).mean() > 0.1
+
+
+def test_runs_in_two_threads_equal_runs_in_a_row(rebuilt):
+    photos = [pixels(seed) for seed in (10, 11)]
+    shared, separate = rebuilt(steps=(6,)), [rebuilt(steps=(6,)) for _ in photos]
+    expected = [shared.stylize(photo, PAINTING) for photo in photos]
+    with futures.ThreadPoolExecutor(2) as threads:
+        together = [threads.submit(shared.stylize, photo, PAINTING) for photo in photos]
+        found = [job.result() for job in together]
+        apart = [
+            threads.submit(one.stylize, photo, PAINTING)
+            for one, photo in zip(separate, photos, strict=True)
+        ]
+        found += [job.result() for job in apart]
+    for picture, wanted in zip(found, expected * 2, strict=True):
+        np.testing.assert_array_equal(picture, wanted)
+
+
+def traces(transfer):
+    """Returns how often each compiled function of a transfer was traced."""
+    counts = {
+        name: value.experimental_get_tracing_count()
+        for name, value in vars(transfer).items()
+        if hasattr(value, "experimental_get_tracing_count")
+    }
+    assert "_step" in counts
+    return counts
+
+
+def test_the_second_photo_costs_nothing_but_its_steps(rebuilt):
+    transfer = rebuilt(image_size=64, levels=2)
+    transfer.stylize(PHOTO, PAINTING)
+    styles, traced = dict(transfer._style_targets), traces(transfer)
+    transfer.stylize(pixels(12), PAINTING)
+    assert len(styles) == 2
+    assert transfer._style_targets.keys() == styles.keys()
+    assert all(transfer._style_targets[key] is value for key, value in styles.items())
+    assert traces(transfer) == traced
+    assert traced["_step"] == 2
+
+
+# The initial image.
+
+
+def start(rebuilt, init):
+    """Returns the picture that a run with hardly any movement ends with."""
+    return rebuilt(init=init, learning_rate=1e-7).stylize(PHOTO, PAINTING).numpy()
+
+
+def test_init_content_begins_with_the_photo(rebuilt):
+    np.testing.assert_allclose(start(rebuilt, "content"), PHOTO / 255, atol=1e-4)
+
+
+def test_init_gray_begins_with_gray(rebuilt):
+    np.testing.assert_allclose(start(rebuilt, "gray"), 0.5, atol=1e-4)
+
+
+def test_init_style_begins_with_the_painting(rebuilt):
+    expected = images.resize(np.float32(PAINTING) / 255, 40, 48)
+    np.testing.assert_allclose(start(rebuilt, "style"), expected, atol=1e-4)
+
+
+def test_init_noise_begins_with_noise(rebuilt):
+    noise = start(rebuilt, "noise")
+    assert abs(noise.mean() - 0.5) < 0.02
+    assert abs(noise.std() - 1 / np.sqrt(12)) < 0.02
+
+
+def test_init_takes_a_file(rebuilt, tmp_path):
+    path = saved(pixels(13), tmp_path)
+    np.testing.assert_allclose(start(rebuilt, str(path)), pixels(13) / 255, atol=1e-4)
+
+
+def test_an_init_file_that_is_missing_is_named(rebuilt):
+    with pytest.raises(errors.ImageError, match=r"nowhere\.png"):
+        start(rebuilt, "nowhere.png")
+
+
+# Callbacks.
+
+
+class Recorder(callbacks.Callback):
+    """Writes down what it is told, and may stop the run."""
+
+    def __init__(self, stop_after=None):
+        self.calls, self.pictures, self.stop_after = [], [], stop_after
+
+    def on_begin(self, run):
+        self.run = run
+        self.calls.append("begin")
+
+    def on_level_begin(self, level):
+        self.calls.append(f"level {level}")
+
+    def on_step_end(self, step):
+        self.calls.append(f"step {step.level}.{step.step}")
+        self.pictures.append(step.picture())
+        np.testing.assert_allclose(step.loss, sum(map(float, step.terms.values())), rtol=1e-5)
+        self.run.stopping = len(self.pictures) == self.stop_after
+
+    def on_end(self, image):
+        self.calls.append("end")
+        self.end = image
+
+
+@pytest.fixture(scope="module")
+def two_levels(rebuilt):
+    return rebuilt(image_size=64, steps=(3, 2), levels=2)
+
+
+def test_callbacks_are_told_everything_in_order(two_levels):
+    recorder = Recorder()
+    picture = two_levels.stylize(PHOTO, PAINTING, [recorder])
+    steps = [f"step 0.{i}" for i in (1, 2, 3)], [f"step 1.{i}" for i in (1, 2)]
+    assert recorder.calls == ["begin", "level 0", *steps[0], "level 1", *steps[1], "end"]
+    coarse, fine = recorder.run.levels
+    assert fine == pyramid.Level(53, 64, 2)
+    assert coarse.steps == 3
+    assert coarse.width < fine.width
+    assert recorder.run.backbone is two_levels.backbone
+    shapes = [shown.shape for shown in recorder.pictures]
+    assert shapes == [(coarse.height, coarse.width, 3)] * 3 + [(53, 64, 3)] * 2
+    assert "cpu" in recorder.run.device.lower()
+    np.testing.assert_array_equal(recorder.end, picture)
+    np.testing.assert_array_equal(recorder.pictures[-1], picture)
+
+
+def test_several_callbacks_are_told_in_turn(transfer):
+    log = []
+
+    class Named(callbacks.Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_step_end(self, step):
+            log.append((self.name, step.step))
+
+    transfer.stylize(PHOTO, PAINTING, [Named("a"), Named("b")])
+    assert log == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("stop_after", "last"), [(1, "step 0.1"), (3, "step 0.3"), (4, "step 1.1")]
+)
+def test_a_run_that_is_stopped_gives_a_full_size_picture(two_levels, stop_after, last):
+    recorder = Recorder(stop_after)
+    picture = two_levels.stylize(PHOTO, PAINTING, [recorder])
+    assert recorder.calls[-2:] == [last, "end"]
+    assert picture.shape == (53, 64, 3)
+    assert np.isfinite(picture).all()
+    assert recorder.end.shape == picture.shape
+
+
+def test_a_run_stopped_at_its_beginning_gives_the_photo(two_levels):
+    class Stop(callbacks.Callback):
+        def on_begin(self, run):
+            run.stopping = True
+
+    picture = two_levels.stylize(PHOTO, PAINTING, [Stop()]).numpy()
+    assert picture.shape == (53, 64, 3)
+    assert abs(picture.mean() - PHOTO.mean() / 255) < 0.02
+
+
+def test_what_callbacks_look_at_does_not_change_the_picture(transfer, result):
+    np.testing.assert_array_equal(transfer.stylize(PHOTO, PAINTING, [Recorder()]), result)
+
+
+def test_the_picture_of_a_step_stays_as_it_was(two_levels):
+    """A picture that was read keeps its values while the run goes on."""
+    copies = []
+
+    class Copy(callbacks.Callback):
+        def on_step_end(self, step):
+            shown = step.picture()
+            copies.append((shown, shown.numpy().copy()))
+
+    two_levels.stylize(PHOTO, PAINTING, [Copy()])
+    for shown, then in copies:
+        np.testing.assert_array_equal(shown, then)
+
+
+# Errors.
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_divergence_hands_over_a_finite_picture(rebuilt, optimizer):
+    diverging = rebuilt(optimizer=optimizer, style_weight=3e38, content_weight=3e38, init="gray")
+    with pytest.raises(errors.DivergenceError, match="learning_rate") as caught:
+        diverging.stylize(PHOTO, PAINTING // 16)
+    assert caught.value.image.shape == (40, 48, 3)
+    assert np.isfinite(caught.value.image).all()
+    assert 0 <= np.min(caught.value.image) <= np.max(caught.value.image) <= 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_loss_that_breaks_late_leaves_the_last_good_picture(rebuilt, optimizer):
+    transfer, recorder = rebuilt(optimizer=optimizer, steps=(9,)), Recorder()
+
+    class Break(callbacks.Callback):
+        """Makes every step after the fourth aim at what is no number."""
+
+        def on_step_end(self, step):
+            if step.step == 4:
+                sound = transfer._step
+                transfer._step = lambda image, state, targets: sound(
+                    image, state, tf.nest.map_structure(lambda value: value * np.nan, targets)
+                )
+
+    with pytest.raises(errors.DivergenceError) as caught:
+        transfer.stylize(PHOTO, PAINTING, [recorder, Break()])
+    np.testing.assert_array_equal(caught.value.image, recorder.pictures[3])
+
+
+def test_an_unknown_device_lists_the_devices():
+    with pytest.raises(errors.ConfigError, match=r"'GPU:7'.*expected one of: auto, CPU:0"):
+        nst_tf.StyleTransfer(SETTINGS.replace(device="GPU:7"))
+
+
+@pytest.mark.parametrize("name", ["cpu", "CPU:0", "/device:CPU:0"])
+def test_a_device_may_be_spelled_in_several_ways(transfer, result, name):
+    found = nst_tf.StyleTransfer(SETTINGS.replace(device=name), transfer.backbone)
+    np.testing.assert_array_equal(found.stylize(PHOTO, PAINTING), result)
+
+
+def test_a_picture_that_is_too_small_is_refused(transfer):
+    with pytest.raises(errors.ConfigError, match="style picture has 6x6"):
+        transfer.stylize(PHOTO, pixels(0, 6, 6))
+    with pytest.raises(errors.ConfigError, match="content picture has 90x5"):
+        transfer.stylize(pixels(0, 5, 90), PAINTING)
+
+
+def test_a_picture_in_the_range_of_bytes_is_refused(transfer):
+    with pytest.raises(errors.ImageError, match="Divide 0 to 255 by 255"):
+        transfer.stylize(np.float32(PHOTO), PAINTING)
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+def test_another_keras_backend_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(errors.ConfigError, match=r"'jax'.*KERAS_BACKEND=tensorflow"):
+        nst_tf.stylize(PHOTO, PAINTING, SETTINGS)
+
+
+def test_keras_started_with_another_backend_is_refused():
+    pytest.importorskip("jax", reason="Keras needs it for its backends jax and numpy")
+    done = run_python(
+        """
+        import numpy, nst_tf
+        try:
+            nst_tf.stylize(numpy.zeros((64, 64, 3)), numpy.zeros((64, 64, 3)))
+        except nst_tf.errors.ConfigError as error:
+            print(error)
+        """,
+        KERAS_BACKEND="numpy",
+    )
+    assert "'numpy'" in done.stdout, done.stderr
+
+
+# Manners of a library.
+
+
+@pytest.fixture(scope="module")
+def manners():
+    """Returns a fresh process that made three pictures; it prints what it found changed."""
+    code = f"""
+        import logging, random, sys
+        import numpy as np, tensorflow as tf, keras
+        tf.zeros(())  # TensorFlow says what it thinks of the machine, which is not our doing.
+        print("begin", file=sys.stderr, flush=True)
+
+        def state():
+            return {{
+                "handlers of the root logger": list(logging.getLogger().handlers),
+                "level of the root logger": logging.getLogger().level,
+                "dtype policy": keras.config.dtype_policy().name,
+                "float type": keras.config.floatx(),
+                "image data format": keras.config.image_data_format(),
+                "eager functions": tf.config.functions_run_eagerly(),
+                "XLA": tf.config.optimizer.get_jit(),
+                "device placement": tf.config.get_soft_device_placement(),
+                "seed of Python": random.getstate(),
+                "seed of NumPy": str(np.random.get_state()),
+                "seed of TensorFlow": tf.random.get_global_generator().state.numpy().tolist(),
+            }}
+
+        before = state()
+        tf.random.set_seed(5)
+        expected = tf.random.uniform((3,)).numpy()
+        tf.random.set_seed(5)
+        import nst_tf, nst_tf.cli
+        settings = nst_tf.StyleTransferConfig.from_dict({SETTINGS.to_dict()!r})
+        picture = np.random.default_rng(0).random((48, 48, 3))
+        for changes in ({{}}, {{"init": "noise"}}, {{"precision": "bfloat16"}}):
+            nst_tf.stylize(picture, picture, settings.replace(**changes))
+        assert (tf.random.uniform((3,)).numpy() == expected).all()
+        print("end", file=sys.stderr, flush=True)
+        after = state()
+        print(", ".join(name for name in before if before[name] != after[name]))
+        """
+    done = run_python(code, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_library_leaves_global_state_alone(manners):
+    assert manners.stdout.splitlines()[-1] == ""
+
+
+def test_the_library_prints_nothing(manners):
+    assert len(manners.stdout.splitlines()) == 1
+    assert manners.stderr.partition("begin\n")[2] == "end\n"
