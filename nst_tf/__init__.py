@@ -43,7 +43,13 @@ _HOMES = {
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
+_LIGHT = ("StyleTransferConfig", "errors", "images")
+"""Names that need no TensorFlow."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in __all__ and name not in _LIGHT:
+        importlib.import_module("nst_tf.backend").require_tensorflow()
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in __all__:

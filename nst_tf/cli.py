@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nst_tf import backend, errors, flags, images, pyramid, recipe, sizes
 from nst_tf import config as configs
-from nst_tf import errors, flags, images, pyramid, recipe, sizes
 
 if TYPE_CHECKING:
     from nst_tf import callbacks
@@ -40,12 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if values.help or values.version:
             print(_version() if values.version else flags.help_text(program, *flags.ALL))
             return 0
-        return _run(*_settings(values))
+        config, options = _settings(values)
+        with _notes_shown():
+            return _run(config, options)
     except errors.StyleTransferError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("Interrupted before the first step; nothing was written.", file=sys.stderr)
+        print("Interrupted; nothing was written.", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -76,12 +78,12 @@ def _run(config: configs.StyleTransferConfig, options: configs.FileOptions) -> i
     inputs = recipe.input_hashes(recipe.input_files(config, options))
     if options.replay:
         recipe.check_inputs(recipe.load(options.replay), inputs)
-    _show_log()
     photo = images.load(options.content, config.max_pixels)
     painting = images.load(options.style, config.max_pixels)
     if config.init not in configs.INITIALISATIONS:
         images.load(config.init, config.max_pixels)
     with _native_log_hidden():
+        backend.require_tensorflow()
         from nst_tf import callbacks, report, transfer
 
         _let_gpu_memory_grow()
@@ -140,7 +142,8 @@ def _output(options: configs.FileOptions) -> Path:
             f"--output={output}: cannot write a picture with the suffix {output.suffix!r}; "
             f"expected one of {', '.join(images.FORMATS)}."
         )
-    if options.bit_depth not in (8, 16) or (options.bit_depth == 16 and output.suffix != ".png"):
+    deep = output.suffix.lower() == ".png"
+    if options.bit_depth != 8 and not (options.bit_depth == 16 and deep):
         raise errors.ConfigError(
             f"--bit_depth={options.bit_depth} with {output}: expected 8, or 16 with .png."
         )
@@ -152,13 +155,15 @@ def _output(options: configs.FileOptions) -> Path:
         raise errors.ConfigError(
             f"--plot={options.plot}: expected one of the suffixes {', '.join(_PLOT_SUFFIXES)}."
         )
-    for path in (output, options.plot, options.report):
-        if path:
-            images.probe_writable(path)
-    if output.exists() and not options.overwrite:
-        raise errors.OutputError(
-            f"{output}: exists already. Choose another --output, or replace it with --overwrite."
-        )
+    written = [Path(path) for path in (output, options.plot, options.report) if path]
+    for path in written:
+        if written.count(path) > 1:
+            raise errors.ConfigError(f"{path} is asked for twice; give each output its own name.")
+        images.probe_writable(path)
+        if path.exists() and not options.overwrite:
+            raise errors.OutputError(
+                f"{path}: exists already. Choose another name, or replace it with --overwrite."
+            )
     return output
 
 
@@ -168,6 +173,8 @@ def _announce(
     """Prints what is about to happen, from the headers of the files alone."""
     photo = images.size(options.content, config.max_pixels)
     painting = images.size(options.style, config.max_pixels)
+    if config.init not in configs.INITIALISATIONS:
+        images.size(config.init, config.max_pixels)
     levels = sizes.plan(config, photo, [painting])
     steps = ", ".join(f"{level.width}x{level.height} in {level.steps} steps" for level in levels)
     _say(
@@ -177,13 +184,20 @@ def _announce(
     return levels
 
 
-def _show_log() -> None:
+@contextlib.contextmanager
+def _notes_shown() -> Iterator[None]:
     """Lets the notes of the package through to the person at the terminal."""
     logger = logging.getLogger("nst_tf")
-    logger.setLevel(logging.INFO)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
+    before = logger.level
     logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager
@@ -192,6 +206,8 @@ def _native_log_hidden() -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     shown = os.dup(2)
+    pressed: list[int] = []  # Ctrl-C in the midst of native code would break the import.
+    previous = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
@@ -203,6 +219,9 @@ def _native_log_hidden() -> Iterator[None]:
         finally:
             os.dup2(shown, 2)
             os.close(shown)
+            signal.signal(signal.SIGINT, previous)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _let_gpu_memory_grow() -> None:
@@ -279,7 +298,10 @@ def _save(
         return path
     except errors.OutputError as error:
         refuge = _free_name(Path(tempfile.gettempdir()) / path.name)
-        images.save(picture, refuge, **arguments)
+        try:
+            images.save(picture, refuge, **arguments)
+        except errors.OutputError:
+            raise error from None
         raise errors.OutputError(f"{error} The picture is {refuge} instead.") from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import types
 import typing
 from collections.abc import Mapping
@@ -192,11 +193,17 @@ def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
 
 def _scalar(name: str, kind: type, value: Any) -> Any:
     exact = isinstance(value, bool) == (kind is bool)
-    if exact and (isinstance(value, kind) or (kind is float and isinstance(value, int))):
+    if exact and isinstance(value, _ACCEPTED[kind]):
         return kind(value)
     raise errors.ConfigError(f"{name} is {value!r}; expected {KINDS[kind]}.")
 
 
+_ACCEPTED: dict[type, type] = {
+    int: numbers.Integral,
+    float: numbers.Real,
+    str: str,
+    bool: bool,
+}
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
@@ -213,7 +220,7 @@ def _check_ranges(config: StyleTransferConfig) -> None:
     require("max_pixels", config.max_pixels >= 1, "at least 1")
     require("init", bool(config.init), f"one of {', '.join(INITIALISATIONS)}, or a path")
     scale = config.style_scale
-    require("style_scale", math.isfinite(scale) and scale > 0, "a number above 0")
+    require("style_scale", 0 < scale <= 100, "a number above 0 and at most 100")
     for name in ("learning_rate", "content_weight", "style_weight", "tv_weight"):
         number = getattr(config, name)
         require(name, math.isfinite(number) and number >= 0, "a finite number, 0 or above")

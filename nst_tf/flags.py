@@ -93,6 +93,8 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
         raise errors.ConfigError(
             f"unknown flag --{error.flagname}.{hint} --help lists all flags."
         ) from None
+    except UnicodeDecodeError as error:
+        raise errors.ConfigError(f"the flagfile is no text ({error.reason}).") from error
     except flags.Error as error:
         message = str(error).removeprefix("ERROR:: ").removeprefix("flag ").rstrip(".")
         raise errors.ConfigError(f"{message}. --help lists all flags.") from error

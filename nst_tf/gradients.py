@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -73,7 +75,7 @@ def compile_step(
 
     if run_eagerly:
         return step
-    return tf.function(step, jit_compile=jit_compile, autograph=False)
+    return tf.function(_named(step), jit_compile=jit_compile, autograph=False)
 
 
 def compile_targets(
@@ -82,4 +84,18 @@ def compile_targets(
     """Returns `objective.targets` as a graph that serves pictures of every size."""
     if run_eagerly:
         return objective.targets
-    return tf.function(objective.targets, autograph=False, reduce_retracing=True)
+    signature = [tf.TensorSpec((1, None, None, 3)), tf.TensorSpec((1, None, None, 1))]
+    compiled = {
+        model: tf.function(_named(objective.targets, model=model), signature, autograph=False)
+        for model in ("content", "style")
+    }
+    return lambda image, weights, model: compiled[model](image, weights)
+
+
+def _named(function: Callable[..., Any], **arguments: Any) -> functools.partial[Any]:
+    """Returns the function with some arguments given.
+
+    TensorFlow counts retracing by the code object of a function, and a partial has none, so
+    it does not take several networks of one process for one function traced over and over.
+    """
+    return functools.partial(function, **arguments)

@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,10 +76,10 @@ class Picture:
 def load(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decodes a picture to float32 sRGB in [0, 1].
 
-    The EXIF orientation is applied, a colour profile is converted to sRGB, 16 bits are kept,
-    and transparency is split off. Greyscale, palette and CMYK become RGB. Of an animation
-    the first frame is taken. Colours under fully transparent pixels mean nothing, so they are
-    replaced by the average visible colour.
+    The EXIF orientation is applied, a colour profile is converted to sRGB, 16 bits are kept
+    (but not where a profile has to be converted), and transparency is split off. Greyscale,
+    palette and CMYK become RGB. Of an animation the first frame is taken. Colours under fully
+    transparent pixels mean nothing, so they are replaced by the average visible colour.
 
     Args:
         source: a path, a PIL image, a `Picture`, or an array or tensor of shape
@@ -95,7 +96,7 @@ def load(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
     if isinstance(source, (str, os.PathLike)):
         with _opened(source, max_pixels) as image:
             try:
-                return _picture(_decode(image, str(source)))
+                return _picture(_decode(image, str(source), deep_file=str(source)))
             except _DAMAGED as error:
                 raise errors.ImageError(
                     f"{source}: the picture is damaged or cut short ({error}). Copy or export it "
@@ -115,7 +116,8 @@ def size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tuple[in
     """
     with _opened(path, max_pixels) as image:
         width, height = image.size
-        return (width, height) if _orientation(image) > 4 else (height, width)
+        turned = image.format != "TIFF" and _orientation(image) > 4
+        return (width, height) if turned else (height, width)
 
 
 def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -156,7 +158,7 @@ def file_hash(path: str | os.PathLike[str]) -> str:
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[Image.Image]:
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises where the name is too long.
         raise errors.ImageError(f"{path}: this is a folder; expected a picture file.")
     try:
         if path.stat().st_size == 0:
@@ -187,14 +189,23 @@ def _check_size(name: str, width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _decode(image: Image.Image, name: str) -> np.ndarray:
-    """Returns float32 `(h, w, 3 or 4)` in [0, 1], sRGB, upright."""
+def _decode(image: Image.Image, name: str, deep_file: str = "") -> np.ndarray:
+    """Returns float32 `(h, w, 3 or 4)` in [0, 1], sRGB, upright.
+
+    Args:
+        image: the picture, of which only the header need have been read.
+        name: what to call it in a note.
+        deep_file: the file that it shows unchanged, where there is one.
+    """
     if getattr(image, "is_animated", False) and image.format != "MPO":
         frames = getattr(image, "n_frames", 1)
         logger.info("%s has %d frames; the first one is used.", name, frames)
-    orientation = _orientation(image)
+    # Both decoders turn a TIFF upright by themselves.
+    orientation = 1 if image.format == "TIFF" else _orientation(image)
     profile = image.info.get("icc_profile")
-    deep = None if profile else _decode_deep(image)
+    if profile and _is_srgb(profile):
+        profile = None
+    deep = None if profile else _decode_deep(image, deep_file)
     array = deep if deep is not None else _decode_shallow(image, profile, name)
     return _UPRIGHT[orientation](array)
 
@@ -220,17 +231,19 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 """What brings a picture upright, by its EXIF orientation."""
 
 
-def _decode_deep(image: Image.Image) -> np.ndarray | None:
+def _decode_deep(image: Image.Image, file: str) -> np.ndarray | None:
     """Decodes more than 8 bits a channel, or returns None where the file has no more."""
     if image.mode == "F":
         return _rgb(np.asarray(image, np.float32).clip(0, 1))
     if image.mode.startswith("I"):
         return _rgb((np.asarray(image).astype(np.float32) / 65535).clip(0, 1))
-    if not _has_deep_colour(image):
+    if not _has_deep_colour(image, file):
         return None
     import cv2  # Pillow cuts 16-bit colour down to 8 bits.
 
-    data = np.fromfile(_file(image), np.uint8)
+    # What is wrong with a file is said by an exception.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    data = np.fromfile(file, np.uint8)
     array = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16 or array.ndim != 3:
         return None
@@ -238,17 +251,20 @@ def _decode_deep(image: Image.Image) -> np.ndarray | None:
     return array[..., order].astype(np.float32) / 65535
 
 
-def _file(image: Image.Image) -> str:
-    """Returns the path that a PIL image was read from, or an empty text."""
-    return str(getattr(image, "filename", ""))
+def _is_srgb(profile: bytes) -> bool:
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return "srgb" in ImageCms.getProfileDescription(source).lower()
+    except (ImageCms.PyCMSError, OSError):
+        return False
 
 
-def _has_deep_colour(image: Image.Image) -> bool:
-    if image.mode not in ("RGB", "RGBA") or not _file(image):
+def _has_deep_colour(image: Image.Image, file: str) -> bool:
+    if image.mode not in ("RGB", "RGBA") or not file:
         return False
     if image.format == "PNG":
-        with open(_file(image), "rb") as file:
-            return file.read(25)[24] == 16  # The bit depth's place in the header chunk.
+        with open(file, "rb") as opened:
+            return opened.read(25)[24] == 16  # The bit depth's place in the header chunk.
     bits = getattr(image, "tag_v2", {}).get(258, ())  # The TIFF tag BitsPerSample.
     return image.format == "TIFF" and 16 in bits
 
@@ -272,8 +288,6 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "srgb" in ImageCms.getProfileDescription(source).lower():
-                return image.convert("RGB")
             converted = ImageCms.profileToProfile(
                 image,
                 source,
@@ -290,7 +304,10 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
 
 
 def _from_array(source: Any, max_pixels: int) -> np.ndarray:
-    array = np.asarray(source)
+    try:
+        array = np.asarray(source)
+    except ValueError:
+        array = np.asarray(None)  # Rows of unlike lengths; refused below for its shape.
     expected = (
         "expected (height, width, 3), uint8, uint16 or floating point in [0, 1]; 1 or 4 channels "
         "and a leading 1 are accepted too"
@@ -300,7 +317,7 @@ def _from_array(source: Any, max_pixels: int) -> np.ndarray:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
-        raise errors.ImageError(f"a picture has the shape {np.shape(source)}; {expected}.")
+        raise errors.ImageError(f"a picture has the shape {array.shape}; {expected}.")
     _check_size("the picture", array.shape[1], array.shape[0], max_pixels)
     if array.dtype in (np.uint8, np.uint16):
         return _rgb(array.astype(np.float32) / np.iinfo(array.dtype).max)
@@ -357,9 +374,11 @@ def probe_writable(path: str | os.PathLike[str]) -> None:
         OutputError: the folder is missing, or no file can be made in it, or `path` is a folder.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise errors.OutputError(f"{path}: this is a folder; expected the name of a file.")
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(path)  # A name that is too long fails here.
         with atomic_file(path, keep=False):
             pass
     except OSError as error:
@@ -377,7 +396,7 @@ def atomic_file(path: str | os.PathLike[str], keep: bool = True) -> Iterator[io.
         keep: False removes the temporary file instead.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".nst_tf-{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -425,8 +444,9 @@ def save(
     try:
         with atomic_file(path) as file:
             file.write(encode(array, kind, recipe))
-    except OSError as error:
-        raise errors.OutputError(f"{path}: cannot write the picture ({error.strerror}).") from error
+    except (OSError, ValueError) as error:  # An encoder that refuses raises either.
+        reason = getattr(error, "strerror", None) or error
+        raise errors.OutputError(f"{path}: cannot write the picture ({reason}).") from error
 
 
 _ENCODER_OPTIONS: dict[str, dict[str, Any]] = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -49,7 +51,7 @@ class Objective:
 
         Args:
             image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
-            weights: of its pixels, broadcasting to `(1, height, width, 1)`.
+            weights: of its pixels, `(1, height, width, 1)`, or `(1, 1, 1, 1)` for all alike.
             model: `content` or `style`, the role of the picture.
         """
         features = self.backbone(image)
@@ -64,9 +66,11 @@ class Objective:
     def statistics(self, image: tf.Tensor, targets: Targets) -> Targets:
         """Returns the statistics of every term for a picture, by the term's name."""
         features = self.backbone(image)
+        uses = collections.Counter(term.layer for term in self.terms)
+        copies = {layer: iter(_fan_out(features[layer], count)) for layer, count in uses.items()}
         return {
             term.name: term.loss.statistics(
-                features[term.layer], _EVERYWHERE, targets.get(term.name, {})
+                next(copies[term.layer]), _EVERYWHERE, targets.get(term.name, {})
             )
             for term in self.terms
         }
@@ -80,24 +84,41 @@ class Objective:
             * term.loss.value(statistics[term.name], targets.get(term.name, {}))
             for term in self.terms
         }
-        return tf.add_n(list(values.values())), values
+        return tf.reduce_sum(tf.stack(list(values.values()))), values
 
 
 _EVERYWHERE = 1.0
 """The weight of every position of a picture without a mask; graphs drop the product."""
 
 
+def _fan_out(features: tf.Tensor, count: int) -> Sequence[tf.Tensor]:
+    """Returns `count` copies whose gradients are added up in a fixed order.
+
+    TensorFlow adds up the gradients of several uses in an order that can change from run to
+    run, and with three or more of them the last bit of the sum changes with it.
+    """
+    if count == 1:
+        return [features]
+
+    @tf.custom_gradient
+    def copies(features: tf.Tensor) -> tuple[Sequence[tf.Tensor], Any]:
+        def gradient(*upstream: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum(tf.stack(upstream), axis=0)
+
+        return [tf.identity(features) for _ in range(count)], gradient
+
+    return copies(features)
+
+
 def _weights_at(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Returns a pixel weight map at the resolution of a layer."""
-    if weights.shape.rank == 0:
-        return weights
     size = tf.shape(features)[1:3]
     return tf.image.resize(weights, size, method="bilinear", antialias=True)
 
 
 def blend(targets: Sequence[Targets]) -> Targets:
     """Returns the average of the targets of several pictures."""
-    return tf.nest.map_structure(lambda *values: tf.add_n(values) / len(values), *targets)
+    return tf.nest.map_structure(lambda *values: tf.reduce_mean(tf.stack(values), 0), *targets)
 
 
 def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:

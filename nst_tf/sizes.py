@@ -38,9 +38,13 @@ def plan(
                 f"short side of at least {least}. Give a larger picture."
             )
     long_side = config.image_size or max(photo)
-    levels = pyramid.levels(
-        *pyramid.fit(*photo, long_side), config.steps, count=config.levels, minimum=least
-    )
+    height, width = pyramid.fit(*photo, long_side)
+    if height * width > config.max_pixels:
+        raise errors.ConfigError(
+            f"the output would be {width}x{height}, {height * width} pixels, and max_pixels allows "
+            f"{config.max_pixels}. Lower image_size, or raise max_pixels."
+        )
+    levels = pyramid.levels(height, width, config.steps, count=config.levels, minimum=least)
     for size in paintings:
         height, width = pyramid.fit(*size, round(long_side * config.style_scale))
         if min(height, width) < least:

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import backbones, callbacks, errors, gradients, images, optimizers, pyramid, sizes
+from nst_tf import (
+    backbones,
+    backend,
+    callbacks,
+    errors,
+    gradients,
+    images,
+    optimizers,
+    pyramid,
+    sizes,
+)
 from nst_tf import config as configs
 from nst_tf import objective as objectives
 
 _CACHED_STYLES = 32  # Targets of that many pairs of style and size are kept.
+_EVERY_PIXEL = np.ones((1, 1, 1, 1), np.float32)  # Weighs all pixels alike.
 _CHECK_EVERY = 10  # Steps between two looks at whether the loss is still a number.
 
 
@@ -69,7 +79,7 @@ class StyleTransfer:
         backbone: backbones.Backbone | None = None,
     ) -> None:
         self.config = config or configs.StyleTransferConfig()
-        check_keras_backend()
+        backend.require_tensorflow()
         self._device = find_device(self.config.device)
         self.backbone = backbone or build_backbone(self.config)
         terms = objectives.terms(self.config, self.backbone.architecture.name)
@@ -188,7 +198,7 @@ class StyleTransfer:
         content = _tensor(images.resize(photo.rgb, level.height, level.width))
         styles = [self._style_target(painting, level) for painting in paintings]
         return {
-            **self._targets(content, tf.constant(1.0), model="content"),
+            **self._targets(content, _EVERY_PIXEL, model="content"),
             **objectives.blend(styles),
         }
 
@@ -201,7 +211,7 @@ class StyleTransfer:
                 self._style_targets.pop(next(iter(self._style_targets)), None)
             alpha = painting.alpha
             weights = (
-                tf.constant(1.0)
+                _EVERY_PIXEL
                 if alpha is None
                 else _tensor(images.resize(alpha, *size)[..., np.newaxis])
             )
@@ -239,7 +249,7 @@ def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) ->
         ConfigError: the network has no such layer.
         WeightsError: its weights cannot be had.
     """
-    check_keras_backend()
+    backend.require_tensorflow()
     return backbones.build(
         config.backbone,
         objectives.used_layers(config),
@@ -263,15 +273,6 @@ def expected_memory(
 
 
 _PROGRAM_BYTES = 700_000_000  # TensorFlow, the package and the weights.
-
-
-def check_keras_backend() -> None:
-    """Raises ConfigError where Keras computes with anything but TensorFlow."""
-    if keras.backend.backend() != "tensorflow":
-        raise errors.ConfigError(
-            f"Keras is set to the backend {keras.backend.backend()!r}; nst_tf needs 'tensorflow'. "
-            "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
-        )
 
 
 def find_device(name: str) -> str | None:

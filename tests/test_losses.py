@@ -24,16 +24,16 @@ def gram_oracle(features, model, weights, model_weights):
 
 
 def variation_oracle(features, model, weights, model_weights, measure):
-    """A pair of neighbours counts with the weight of the lower, or of the right, one."""
+    """A pair of neighbours counts with the weight of the upper, or of the left, one."""
     height, width, channels = features.shape
     total = 0.0
     for row in range(height):
         for column in range(width):
             here, weight = features[row, column], weights[row, column, 0]
-            if row:
-                total += weight * np.sum(measure(here - features[row - 1, column]))
-            if column:
-                total += weight * np.sum(measure(here - features[row, column - 1]))
+            if row + 1 < height:
+                total += weight * np.sum(measure(features[row + 1, column] - here))
+            if column + 1 < width:
+                total += weight * np.sum(measure(features[row, column + 1] - here))
     return total / (np.sum(weights) * channels)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 
@@ -47,8 +47,9 @@ class Backbone(keras.Model):
         policy = keras.DTypePolicy("float32" if precision == "float32" else f"mixed_{precision}")
         image = keras.Input((None, None, 3), batch_size=1, name=IMAGE, dtype="float32")
         outputs = {IMAGE: image}
-        activation = _preprocess(image, architecture)
-        for layer in architecture.application(include_top=False, weights=None).layers[1:]:
+        mean = weights.mean if weights else architecture.mean
+        activation = _preprocess(image, mean)
+        for layer in architecture.layers()[1:]:
             if outputs.keys() >= set(wanted):
                 break
             if pooling == "avg" and isinstance(layer, keras.layers.MaxPooling2D):
@@ -84,7 +85,7 @@ class Backbone(keras.Model):
         return total
 
 
-def _preprocess(image: keras.KerasTensor, architecture: Architecture) -> keras.KerasTensor:
-    """Returns blue, green and red in 0 to 255, less the mean of ImageNet."""
-    offset = [-mean for mean in architecture.mean]
+def _preprocess(image: keras.KerasTensor, mean: Sequence[float]) -> keras.KerasTensor:
+    """Returns blue, green and red in 0 to 255, less the mean of the training pictures."""
+    offset = [-value for value in mean]
     return keras.layers.Rescaling(255.0, offset, dtype="float32")(image[..., ::-1])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import http.client
 import logging
 import os
 import re
 import threading
 import urllib.request
 from collections.abc import Callable, Sequence
-from http.client import HTTPResponse
 from pathlib import Path
 
 import h5py
@@ -35,12 +36,14 @@ class Weights:
         architecture: what the weights are for.
         path: of the file.
         source: where they came from, in words.
+        mean: what they expect to be subtracted from blue, green and red in 0 to 255.
         sha256: of the file.
     """
 
     architecture: Architecture
     path: Path
     source: str
+    mean: tuple[float, ...]
     sha256: str
 
 
@@ -49,7 +52,8 @@ def locate(
 ) -> Weights:
     """Finds weights for the first of `candidates` that has any.
 
-    The order is: `path`; the Keras cache; the Keras download; the file in the package.
+    The order is: `path`; the Keras cache; the file in the package, which nothing need be
+    downloaded for; the Keras download.
 
     Args:
         candidates: architectures, the best first.
@@ -68,7 +72,7 @@ def locate(
         try:
             if _has_md5(cached, architecture.md5):
                 source = "the Keras cache"
-            elif architecture.bundled and not cached.exists():
+            elif architecture.bundled:
                 cached, source = bundled, "the package"
             else:
                 source = "the Keras download"
@@ -78,7 +82,7 @@ def locate(
             continue
         for failure in failures:
             logger.info("%s Using %s instead.", failure, architecture.name)
-        return Weights(architecture, cached, source, _hash(cached, "sha256"))
+        return _weights(architecture, cached, source)
     raise errors.WeightsError(
         f"{failures[-1]} Use --backbone=vgg16, whose weights ship with the package, or give a "
         "Keras weight file with --weights=PATH."
@@ -107,18 +111,19 @@ def download(architecture: Architecture, target: Path, progress: Progress | None
                 f"the {architecture.name} weights arrived damaged ({done} of {total} bytes)."
             )
         partial.replace(target)
-    except OSError as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise errors.WeightsError(
             f"the {architecture.name} weights could not be fetched ({reason})."
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
-def _connect(url: str) -> HTTPResponse:
+def _connect(url: str) -> http.client.HTTPResponse:
     """Opens `url`, looking up its name included, within `CONNECT_SECONDS`."""
-    outcome: list[HTTPResponse | Exception] = []
+    outcome: list[http.client.HTTPResponse | Exception] = []
 
     def connect() -> None:
         try:
@@ -135,6 +140,14 @@ def _connect(url: str) -> HTTPResponse:
     if isinstance(outcome[0], Exception):
         raise outcome[0] if isinstance(outcome[0], OSError) else OSError(str(outcome[0]))
     return outcome[0]
+
+
+def _weights(architecture: Architecture, path: Path, source: str) -> Weights:
+    """Describes a file; a mean that is noted in it comes before that of Keras."""
+    mean = architecture.mean
+    with contextlib.suppress(OSError), h5py.File(path, "r") as file:
+        mean = tuple(float(value) for value in file.attrs.get("mean", mean))
+    return Weights(architecture, path, source, mean, _hash(path, "sha256"))
 
 
 def _cache_folder() -> Path:
@@ -161,8 +174,19 @@ def _given(candidates: Sequence[Architecture], path: Path) -> Weights:
     failure = errors.WeightsError(f"{path}: fits no backbone.")
     for architecture in candidates:
         try:
-            read(path, convolution_shapes(architecture))
-            return Weights(architecture, path, str(path), _hash(path, "sha256"))
+            shapes = convolution_shapes(architecture)
+            read(path, shapes)
+            with h5py.File(path, "r") as file:
+                surplus = [
+                    name
+                    for name in _convolutions(file)
+                    if re.fullmatch(r"block\d_conv\d", name) and name not in shapes
+                ]
+            if surplus:
+                raise errors.WeightsError(
+                    f"{path}: holds weights for {surplus[0]}, which {architecture.name} lacks."
+                )
+            return _weights(architecture, path, str(path))
         except errors.WeightsError as error:
             failure = error
     raise failure
@@ -171,7 +195,7 @@ def _given(candidates: Sequence[Architecture], path: Path) -> Weights:
 def convolution_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Returns the kernel shape of every convolution, by layer name, from image to depth."""
     shapes, channels = {}, 3
-    for layer in architecture.application(include_top=False, weights=None).layers:
+    for layer in architecture.layers():
         if isinstance(layer, keras.layers.Conv2D):
             shapes[layer.name] = (*layer.kernel_size, channels, layer.filters)
             channels = layer.filters
@@ -201,7 +225,7 @@ def read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, list[np.nd
         raise errors.WeightsError(
             f"{path}: no such file; expected Keras weights (.h5 or .weights.h5)."
         ) from None
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise errors.WeightsError(
             f"{path}: not a readable HDF5 file ({error}); expected Keras weights (.h5 or "
             ".weights.h5). Fetch or copy it again."

@@ -28,12 +28,35 @@ class Gram(Loss):
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
-        channels = features.shape[-1]
-        weighted = tf.reshape(weights * features, (-1, channels))
-        products = tf.matmul(weighted, tf.reshape(features, (-1, channels)), transpose_a=True)
-        return {"products": products, "positions": position_count(features, weights)}
+        return {
+            "products": _products(features, weights),
+            "positions": position_count(features, weights),
+        }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
         gram = statistics["products"] / statistics["positions"]
         error = tf.reduce_sum(tf.math.squared_difference(gram, target["gram"]))
         return tf.math.divide_no_nan(error, tf.reduce_sum(tf.square(target["gram"])))
+
+
+def _products(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Returns the sum over positions of weight · features featuresᵀ, `(channels, channels)`.
+
+    The gradient with respect to the features is their product with one symmetric matrix.
+    Autodiff would make it a sum of two products: twice the work, and one more addend of a sum
+    in TensorFlow's backward pass whose order, and so its last bit, may vary from run to run.
+    """
+    channels = features.shape[-1]
+
+    @tf.custom_gradient
+    def products(features: tf.Tensor) -> tuple[tf.Tensor, object]:
+        flat = tf.reshape(features, (-1, channels))
+        weighted = tf.reshape(weights * features, (-1, channels))
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            symmetric = upstream + tf.transpose(upstream)
+            return tf.reshape(tf.matmul(weighted, symmetric), tf.shape(features))
+
+        return tf.matmul(weighted, flat, transpose_a=True), gradient
+
+    return products(features)

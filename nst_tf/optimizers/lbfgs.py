@@ -77,6 +77,7 @@ class LBFGS(Optimizer):
         move, change = moved - image, evaluation.gradient - state["gradient"]
         expected = _SUFFICIENT_DECREASE * _dot(state["gradient"], move)
         accepted = evaluation.loss <= state["loss"] + expected
+        accepted &= tf.math.is_finite(_dot(evaluation.gradient, evaluation.gradient))
         stuck = ~accepted & (state["backtracks"] >= self.largest_backtracks)
         curvature = _dot(move, change)
         curved = curvature > _LEAST_CURVATURE * _dot(change, change)
