@@ -41,7 +41,7 @@ def levels(
     count: int = 0,
     factor: float = math.sqrt(2),
     growth: float = math.sqrt(2),
-    coarsest: int = 128,
+    coarsest: int = 181,
     minimum: int = 32,
 ) -> list[Level]:
     """Returns the levels of a pyramid, coarse to fine.

@@ -264,3 +264,20 @@ def test_a_fault_of_the_loss_or_of_the_gradient_alone_changes_nothing(shallow, f
     np.testing.assert_array_equal(image, kept[0])
     for name, value in kept[1].items():
         np.testing.assert_array_equal(state[name], value)
+
+
+def test_no_sum_of_gradients_depends_on_timing():
+    """TensorFlow's AddN may take its inputs in any order; only sums of two do not care."""
+    settings = SETTINGS.replace(
+        content_layers=("block1_conv1", "block2_conv1"),
+        style_layers=("block1_conv1", "block2_conv1"),
+        style_layer_weights=(),
+    )
+    backbone = backbones.build("vgg16", objectives.used_layers(settings), path=str(BUNDLED))
+    objective = objectives.Objective(backbone, objectives.terms(settings, "vgg16"))
+    targets = targets_of(objective)
+    evaluate = tf.function(lambda image: gradients.value_and_gradient(objective, image, targets))
+    graph = evaluate.get_concrete_function(picture(2)).graph
+    sums = [operation for operation in graph.get_operations() if operation.type == "AddN"]
+    assert sums
+    assert all(len(operation.inputs) == 2 for operation in sums)

@@ -144,7 +144,7 @@ def _connect(url: str) -> http.client.HTTPResponse:
 
 def _weights(architecture: Architecture, path: Path, source: str) -> Weights:
     """Describes a file; a mean that is noted in it comes before that of Keras."""
-    mean = architecture.mean
+    mean: tuple[float, ...] = architecture.mean
     with contextlib.suppress(OSError), h5py.File(path, "r") as file:
         mean = tuple(float(value) for value in file.attrs.get("mean", mean))
     return Weights(architecture, path, source, mean, _hash(path, "sha256"))
