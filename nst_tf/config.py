@@ -18,7 +18,7 @@ from typing import Any
 from nst_tf import errors, layers
 
 BACKBONES = ("auto", *layers.CONVOLUTIONS)
-INITIALISATIONS = ("content", "noise", "style", "gray")
+INITIALISATIONS = ("content", "noise", "style", "gray", "grey")
 
 
 def knob(default: Any, group: str, help: str, choices: tuple[str, ...] = ()) -> Any:

@@ -186,7 +186,7 @@ class StyleTransfer:
         if init == "noise":
             noise = np.random.default_rng(self.config.seed).random((*size, 3), np.float32)
             return tf.constant(noise[np.newaxis])
-        if init == "gray":
+        if init in ("gray", "grey"):
             return tf.fill((1, *size, 3), 0.5)
         named = {"content": photo, "style": painting}
         picture = named[init] if init in named else images.load(init, self.config.max_pixels)
