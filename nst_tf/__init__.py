@@ -43,7 +43,7 @@ _HOMES = {
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
-_LIGHT = ("StyleTransferConfig", "errors", "images")
+_LIGHT = ("StyleTransferConfig", "callbacks", "errors", "images")
 """Names that need no TensorFlow."""
 
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nst_tf import backend, errors, flags, images, pyramid, recipe, sizes
+from nst_tf import backend, callbacks, errors, flags, images, pyramid, recipe, sizes
 from nst_tf import config as configs
 
 if TYPE_CHECKING:
-    from nst_tf import callbacks
+    from nst_tf import backbones, report
 
 INTERRUPTED = 130
 _PLOT_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
@@ -75,55 +75,42 @@ def _run(config: configs.StyleTransferConfig, options: configs.FileOptions) -> i
     start = time.perf_counter()
     output = _output(options)
     levels = _announce(config, options, output)
-    inputs = recipe.input_hashes(recipe.input_files(config, options))
-    if options.replay:
-        recipe.check_inputs(recipe.load(options.replay), inputs)
+    inputs = _hash_inputs(config, options)
     photo = images.load(options.content, config.max_pixels)
     painting = images.load(options.style, config.max_pixels)
-    if config.init not in configs.INITIALISATIONS:
-        images.load(config.init, config.max_pixels)
-    with _native_log_hidden():
-        backend.require_tensorflow()
-        from nst_tf import callbacks, report, transfer
+    model = _build_backbone(config, levels[-1])
+    from nst_tf import report, transfer
 
-        _let_gpu_memory_grow()
-        device = transfer.find_device(config.device)
-    with _download_bar() as progress:
-        model = transfer.build_backbone(config, progress)
-    config = config.replace(backbone=model.architecture.name)
-    _say(
-        f"{_device_name(device)}; {model.architecture.name} with weights from "
-        f"{report.backbone(model)['weights']}; about "
-        f"{_gigabytes(transfer.expected_memory(config, model, levels[-1]))} of memory expected."
-    )
-    history = callbacks.History()
-    watchers = [callbacks.Progress(), history, interrupt := _interrupt()]
-    if options.preview_every:
-        preview = output.with_name(f"{output.stem}.preview.png")
-        watchers.append(callbacks.Preview(preview, options.preview_every))
-    made = recipe.dump(config, report.versions(), report.backbone(model), inputs)
-    engine = transfer.StyleTransfer(config, model)
-    partial = output.with_name(f"{output.stem}.partial{output.suffix}")
+    engine = transfer.StyleTransfer(config.replace(backbone=model.architecture.name), model)
+    history, interrupt = callbacks.History(), callbacks.Interrupt()
+    watchers = [callbacks.Progress(), history, interrupt, *_preview(options, output)]
     begin = time.perf_counter()
     try:
         picture = engine.stylize(photo, [painting], watchers)
     except errors.DivergenceError as error:
-        kept = _save(error.image, partial, photo, "", options)
+        interrupt.restore()
+        kept = _save(error.image, _partial(output), photo, "", options)
         raise errors.StyleTransferError(f"{error} The last good picture is {kept}.") from error
     seconds = time.perf_counter() - begin
-    if interrupt.run.stopping:
-        kept = _save(picture, partial, photo, "", options)
+    if interrupt.pressed:
+        kept = _save(picture, _partial(output), photo, "", options)
         _say(f"Stopped. What there is so far is {kept}.")
         return INTERRUPTED
+    made = recipe.dump(engine.config, report.versions(), report.backbone(model), inputs)
     kept = _save(picture, output, photo, made, options)
-    _write_extras(options, interrupt.run, history.entries, seconds)
-    peak = report.peak_memory_bytes(interrupt.run.device)
+    record = report.Record(history.run, history.entries, seconds)
+    _write_extras(options, record)
+    peak = report.peak_memory_bytes(record.run.device)
     _say(
         f"Done in {time.perf_counter() - start:.0f} s, {seconds:.0f} s of it stylising; "
         f"{_gigabytes(peak)} of memory used."
     )
     print(kept)
     return 0
+
+
+def _partial(output: Path) -> Path:
+    return output.with_name(f"{output.stem}.partial{output.suffix}")
 
 
 def _say(text: str) -> None:
@@ -182,6 +169,38 @@ def _announce(
         f"({painting[1]}x{painting[0]}) -> {output}; {steps}."
     )
     return levels
+
+
+def _hash_inputs(
+    config: configs.StyleTransferConfig, options: configs.FileOptions
+) -> dict[str, dict[str, str]]:
+    """Returns the hashes of all inputs, which are those of the recipe if there is one."""
+    inputs = recipe.input_hashes(recipe.input_files(config, options))
+    if options.replay:
+        recipe.check_inputs(recipe.load(options.replay), inputs)
+    if "init" in inputs:
+        images.load(config.init, config.max_pixels)  # Better refused now than after the set-up.
+    return inputs
+
+
+def _build_backbone(
+    config: configs.StyleTransferConfig, finest: pyramid.Level
+) -> backbones.Backbone:
+    """Returns the network, and tells what it is and what it runs on."""
+    with _native_log_hidden():
+        backend.require_tensorflow()
+        from nst_tf import report, transfer
+
+        _let_gpu_memory_grow()
+        device = transfer.find_device(config.device)
+    with _download_bar() as progress:
+        model = transfer.build_backbone(config, progress)
+    _say(
+        f"{_device_name(device)}; {model.architecture.name} with weights from "
+        f"{report.backbone(model)['weights']}; about "
+        f"{_gigabytes(transfer.expected_memory(config, model, finest))} of memory expected."
+    )
+    return model
 
 
 @contextlib.contextmanager
@@ -257,26 +276,11 @@ def _download_bar() -> Iterator[Any]:
         bar.close()
 
 
-def _interrupt() -> Any:
-    """Returns a callback that makes Ctrl-C end the run after the current step."""
-    from nst_tf import callbacks
-
-    class Interrupt(callbacks.Callback):
-        run: callbacks.Run
-
-        def on_begin(self, run: callbacks.Run) -> None:
-            self.run = run
-            self._previous = signal.signal(signal.SIGINT, self._stop)
-
-        def _stop(self, *_: object) -> None:
-            self.run.stopping = True
-            signal.signal(signal.SIGINT, self._previous)  # A second Ctrl-C does not wait.
-            _say("\nStopping after this step.")
-
-        def on_end(self, image: object) -> None:
-            signal.signal(signal.SIGINT, self._previous)
-
-    return Interrupt()
+def _preview(options: configs.FileOptions, output: Path) -> list[callbacks.Callback]:
+    if not options.preview_every:
+        return []
+    path = output.with_name(f"{output.stem}.preview.png")
+    return [callbacks.Preview(path, options.preview_every)]
 
 
 # After the work.
@@ -314,17 +318,13 @@ def _free_name(path: Path) -> Path:
     return free
 
 
-def _write_extras(
-    options: configs.FileOptions, run: callbacks.Run, history: list[dict[str, Any]], seconds: float
-) -> None:
+def _write_extras(options: configs.FileOptions, record: report.Record) -> None:
     """Writes report and plot; the picture is safe by now, so a failure is only reported."""
-    from nst_tf import report
-
     try:
         if options.report:
-            report.write(options.report, run, history, seconds)
+            record.write(options.report)
         if options.plot:
-            report.plot(options.plot, history)
+            record.plot(options.plot)
     except OSError as error:
         _say(f"{error.filename or 'report or plot'}: cannot be written ({error.strerror}).")
 

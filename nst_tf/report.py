@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import sys
@@ -13,8 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 import nst_tf
-from nst_tf import callbacks, images
-from nst_tf.backbones import backbone as backbones
+from nst_tf import backbones, callbacks, images
 
 
 def versions() -> dict[str, str]:
@@ -50,60 +50,61 @@ def peak_memory_bytes(device: str) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def write(
-    path: str, run: callbacks.Run, history: Sequence[Mapping[str, Any]], seconds: float
-) -> None:
-    """Writes the record of a run as JSON.
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A finished run.
 
-    Args:
-        path: of the file.
-        run: the run.
+    Attributes:
+        run: what was run.
         history: entries of `callbacks.History`.
         seconds: that the stylisation took.
-
-    Raises:
-        OSError: the file cannot be written.
     """
-    record = {
-        "config": run.config.to_dict(),
-        "versions": versions(),
-        "device": run.device,
-        "backbone": backbone(run.backbone),
-        "levels": [
-            {"height": level.height, "width": level.width, "steps": level.steps}
-            for level in run.levels
-        ],
-        "history": list(history),
-        "seconds": round(seconds, 3),
-        "peak_memory_bytes": peak_memory_bytes(run.device),
-    }
-    with images.atomic_file(path) as file:
-        file.write((json.dumps(record, indent=1) + "\n").encode())
 
+    run: callbacks.Run
+    history: Sequence[Mapping[str, Any]]
+    seconds: float
 
-def plot(path: str, history: Sequence[Mapping[str, Any]]) -> None:
-    """Draws loss and terms over all steps into a picture file.
+    def write(self, path: str) -> None:
+        """Writes the record as JSON.
 
-    Args:
-        path: of the file; its suffix chooses the format.
-        history: entries of `callbacks.History`.
+        Raises:
+            OSError: the file cannot be written.
+        """
+        record = {
+            "config": self.run.config.to_dict(),
+            "versions": versions(),
+            "device": self.run.device,
+            "backbone": backbone(self.run.backbone),
+            "levels": [
+                {"height": level.height, "width": level.width, "steps": level.steps}
+                for level in self.run.levels
+            ],
+            "history": list(self.history),
+            "seconds": round(self.seconds, 3),
+            "peak_memory_bytes": peak_memory_bytes(self.run.device),
+        }
+        with images.atomic_file(path) as file:
+            file.write((json.dumps(record, indent=1) + "\n").encode())
 
-    Raises:
-        OSError: the file cannot be written.
-    """
-    from matplotlib.figure import Figure  # Slow to import, and seldom asked for.
+    def plot(self, path: str) -> None:
+        """Draws loss and terms over all steps; the suffix of `path` chooses the format.
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    steps = range(1, len(history) + 1)
-    groups = [callbacks.group_terms(entry["terms"]) for entry in history]
-    axes.plot(steps, [entry["loss"] for entry in history], "k", label="loss")
-    for name in groups[0] if groups else ():
-        axes.plot(steps, [group[name] for group in groups], label=name, alpha=0.8)
-    for index, entry in enumerate(history):
-        if entry["step"] == 1 and index:
-            axes.axvline(index + 0.5, color="0.8", linewidth=1)
-    axes.set(yscale="log", xlabel="step, all levels", ylabel="weighted loss")
-    axes.legend()
-    with images.atomic_file(path) as file:
-        figure.savefig(file, format=Path(path).suffix[1:].lower(), dpi=120)
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from matplotlib.figure import Figure  # Slow to import, and seldom asked for.
+
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.subplots()
+        steps = range(1, len(self.history) + 1)
+        groups = [callbacks.group_terms(entry["terms"]) for entry in self.history]
+        axes.plot(steps, [entry["loss"] for entry in self.history], "k", label="loss")
+        for name in groups[0] if groups else ():
+            axes.plot(steps, [group[name] for group in groups], label=name, alpha=0.8)
+        for index, entry in enumerate(self.history):
+            if entry["step"] == 1 and index:
+                axes.axvline(index + 0.5, color="0.8", linewidth=1)
+        axes.set(yscale="log", xlabel="step, all levels", ylabel="weighted loss")
+        axes.legend()
+        with images.atomic_file(path) as file:
+            figure.savefig(file, format=Path(path).suffix[1:].lower(), dpi=120)

@@ -36,7 +36,7 @@ def painting() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def result(photo: np.ndarray, painting: np.ndarray) -> np.ndarray:
-    config = nst_tf.StyleTransferConfig(backbone="vgg16", image_size=SIZE[1], steps=(30,))
+    config = nst_tf.StyleTransferConfig(backbone="vgg16", image_size=SIZE[1], steps=(60, 30))
     return nst_tf.stylize(photo, painting, config).numpy()
 
 

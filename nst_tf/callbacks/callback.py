@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-
-import tensorflow as tf
+from typing import TYPE_CHECKING
 
 from nst_tf import config as configs
 from nst_tf import pyramid
-from nst_tf.backbones import backbone as backbones
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from nst_tf import backbones
 
 
 @dataclasses.dataclass

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import time
-from typing import Any
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any
 
 from nst_tf.callbacks.callback import Callback, Run, StepEnd
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class History(Callback):
     """Records level, step, loss, terms and time of every step.
 
     Losses stay on the device until `entries` is read, so recording does not slow the steps.
+
+    Attributes:
+        run: the run that was recorded, from its beginning.
     """
+
+    run: Run
 
     def __init__(self) -> None:
         self._steps: list[tuple[int, int, tf.Tensor, dict[str, tf.Tensor], float]] = []
         self._start = time.perf_counter()
 
     def on_begin(self, run: Run) -> None:
+        self.run = run
         self._steps = []
         self._start = time.perf_counter()
 
