@@ -66,7 +66,7 @@ class StyleTransferConfig:
     seed: int = knob(0, "Size and schedule", "seed of the noise that init=noise starts from")
 
     content_weight: float = knob(1.0, "Losses", "weight of the content loss")
-    style_weight: float = knob(8.0, "Losses", "weight of the style loss, all layers together")
+    style_weight: float = knob(10.0, "Losses", "weight of the style loss, all layers together")
     tv_weight: float = knob(0.0, "Losses", "weight of the total variation, which smooths")
     tv_form: str = knob(
         "squared",

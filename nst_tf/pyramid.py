@@ -40,7 +40,7 @@ def levels(
     *,
     count: int = 0,
     factor: float = math.sqrt(2),
-    growth: float = math.sqrt(2),
+    growth: float = 1.75,
     coarsest: int = 181,
     minimum: int = 32,
 ) -> list[Level]:
