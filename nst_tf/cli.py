@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from nst_tf import backend, callbacks, errors, flags, images, pyramid, recipe, sizes
 from nst_tf import config as configs
 
@@ -73,6 +75,7 @@ def _settings(values: Any) -> tuple[configs.StyleTransferConfig, configs.FileOpt
 
 def _run(config: configs.StyleTransferConfig, options: configs.FileOptions) -> int:
     start = time.perf_counter()
+    Image.MAX_IMAGE_PIXELS = None  # In this process max_pixels is the limit, and it can be raised.
     output = _output(options)
     levels = _announce(config, options, output)
     inputs = _hash_inputs(config, options)
