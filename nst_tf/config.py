@@ -63,7 +63,12 @@ class StyleTransferConfig:
         "Size and schedule",
         f"initial image: {', '.join(INITIALISATIONS)}, or the path of a picture",
     )
-    seed: int = knob(0, "Size and schedule", "seed of the noise that init=noise starts from")
+    init_noise: float = knob(
+        0.0,
+        "Size and schedule",
+        "share of noise in the initial image, 0 to 1: strokes cover the photo more evenly",
+    )
+    seed: int = knob(0, "Size and schedule", "seed of the noise of the initial image")
 
     content_weight: float = knob(1.0, "Losses", "weight of the content loss")
     style_weight: float = knob(10.0, "Losses", "weight of the style loss, all layers together")
@@ -219,6 +224,7 @@ def _check_ranges(config: StyleTransferConfig) -> None:
     require("lbfgs_history", config.lbfgs_history >= 1, "at least 1")
     require("max_pixels", config.max_pixels >= 1, "at least 1")
     require("init", bool(config.init), f"one of {', '.join(INITIALISATIONS)}, or a path")
+    require("init_noise", 0 <= config.init_noise <= 1, "a number from 0 to 1")
     scale = config.style_scale
     require("style_scale", 0 < scale <= 100, "a number above 0 and at most 100")
     for name in ("learning_rate", "content_weight", "style_weight", "tv_weight"):

@@ -181,16 +181,20 @@ class StyleTransfer:
         self, photo: images.Picture, painting: images.Picture, level: pyramid.Level
     ) -> tf.Tensor:
         """Returns the start of the coarsest level, `(1, height, width, 3)`."""
-        size = (level.height, level.width)
-        init = self.config.init
+        init, shape = self.config.init, (level.height, level.width, 3)
         if init == "noise":
-            noise = np.random.default_rng(self.config.seed).random((*size, 3), np.float32)
-            return tf.constant(noise[np.newaxis])
+            return _tensor(self._noise(shape))
         if init in ("gray", "grey"):
-            return tf.fill((1, *size, 3), 0.5)
-        named = {"content": photo, "style": painting}
-        picture = named[init] if init in named else images.load(init, self.config.max_pixels)
-        return _tensor(images.resize(picture.rgb, *size))
+            start = np.full(shape, 0.5, np.float32)
+        else:
+            named = {"content": photo, "style": painting}
+            picture = named[init] if init in named else images.load(init, self.config.max_pixels)
+            start = images.resize(picture.rgb, level.height, level.width)
+        share = np.float32(self.config.init_noise)
+        return _tensor((1 - share) * start + share * self._noise(shape))
+
+    def _noise(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.random.default_rng(self.config.seed).random(shape, np.float32)
 
     def _level_targets(
         self, photo: images.Picture, paintings: Sequence[images.Picture], level: pyramid.Level

@@ -247,6 +247,15 @@ def test_init_noise_begins_with_noise(rebuilt):
     assert abs(noise.std() - 1 / np.sqrt(12)) < 0.02
 
 
+def test_init_noise_is_mixed_in_by_its_share(rebuilt):
+    def begun(**settings):
+        transfer = rebuilt(learning_rate=1e-7, **settings)
+        return transfer.stylize(PHOTO, PAINTING).numpy()
+
+    halves = (begun(init="content") + begun(init="noise")) / 2
+    np.testing.assert_allclose(begun(init="content", init_noise=0.5), halves, atol=1e-4)
+
+
 def test_init_takes_a_file(rebuilt, tmp_path):
     path = saved(pixels(13), tmp_path)
     np.testing.assert_allclose(start(rebuilt, str(path)), pixels(13) / 255, atol=1e-4)
