@@ -53,10 +53,11 @@ class StyleTransferConfig:
         "levels of the coarse-to-fine pyramid; 0 chooses by size, 1 works at full size only",
     )
     steps: tuple[int, ...] = knob(
-        (30,),
+        (),
         "Size and schedule",
         "optimiser steps of the finest level, coarser ones taking more; or a comma-separated "
-        "number for every level, coarse to fine",
+        "number for every level, coarse to fine; empty takes 160 at the coarsest and fewer at "
+        "each finer one, down to 30",
     )
     init: str = knob(
         "content",
@@ -64,7 +65,7 @@ class StyleTransferConfig:
         f"initial image: {', '.join(INITIALISATIONS)}, or the path of a picture",
     )
     init_noise: float = knob(
-        0.0,
+        0.5,
         "Size and schedule",
         "share of noise in the initial image, 0 to 1: strokes cover the photo more evenly",
     )
@@ -219,7 +220,7 @@ def _check_ranges(config: StyleTransferConfig) -> None:
 
     require("image_size", config.image_size >= 0, "0 or a number of pixels")
     require("levels", config.levels >= 0, "0 (automatic) or a number of levels")
-    require("steps", bool(config.steps) and min(config.steps) >= 1, "one or more numbers above 0")
+    require("steps", min(config.steps, default=1) >= 1, "numbers above 0")
     require("seed", config.seed >= 0, "0 or a positive whole number")
     require("lbfgs_history", config.lbfgs_history >= 1, "at least 1")
     require("max_pixels", config.max_pixels >= 1, "at least 1")

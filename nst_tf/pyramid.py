@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from nst_tf import errors
 
 
+MOST_STEPS, LEAST_STEPS = 160, 30
+
+
 @dataclasses.dataclass(frozen=True)
 class Level:
     """One resolution of the pyramid.
@@ -51,7 +54,8 @@ def levels(
         width: of the finished picture, in pixels.
         steps: one number: the steps of the finest level, while each coarser level takes
             `growth` times those of the level above it. Several numbers: the steps of every
-            level, coarse to fine.
+            level, coarse to fine. None: `MOST_STEPS` at the coarsest level, and at each finer
+            one fewer by `growth`, down to `LEAST_STEPS`.
         count: how many levels. 0 takes as many as `steps` lists, or, where it holds one
             number, as many as bring the long side of the coarsest near to `coarsest`.
         factor: ratio of the sizes of two neighbouring levels.
@@ -84,7 +88,9 @@ def levels(
     if not wanted:
         span = math.log(max(height, width) / coarsest, factor)
         wanted = max(1, min(largest, 1 + round(span)))
-    if len(steps) == 1:
+    if not steps:
+        steps = [max(LEAST_STEPS, round(MOST_STEPS / growth**index)) for index in range(wanted)]
+    elif len(steps) == 1:
         steps = [round(steps[0] * growth**depth) for depth in reversed(range(wanted))]
     return [
         Level(max(1, round(height / scale)), max(1, round(width / scale)), number)

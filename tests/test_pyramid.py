@@ -229,3 +229,11 @@ def test_style_size_is_scaled_but_never_too_small(
     ratio = max(height, width) / max(painting)
     assert height == pytest.approx(painting[0] * ratio, abs=1)
     assert width == pytest.approx(painting[1] * ratio, abs=1)
+
+
+def test_automatic_steps_fall_from_coarse_to_fine_but_not_below_the_least():
+    steps = [level.steps for level in pyramid.levels(1024, 1024, ())]
+    assert steps[0] == pyramid.MOST_STEPS
+    assert steps == sorted(steps, reverse=True)
+    assert steps[-1] == pyramid.LEAST_STEPS
+    assert pyramid.levels(128, 128, ())[0].steps == pyramid.MOST_STEPS
