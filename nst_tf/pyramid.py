@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from nst_tf import errors
 
-
 MOST_STEPS, LEAST_STEPS = 160, 30
 
 
