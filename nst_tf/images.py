@@ -231,6 +231,15 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 """What brings a picture upright, by its EXIF orientation."""
 
 
+def _opencv() -> Any:
+    """Returns OpenCV, for 16-bit colour, which Pillow cuts down to 8 bits."""
+    # What is wrong with a file is said by an exception, and not on standard error.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    import cv2
+
+    return cv2
+
+
 def _decode_deep(image: Image.Image, file: str) -> np.ndarray | None:
     """Decodes more than 8 bits a channel, or returns None where the file has no more."""
     if image.mode == "F":
@@ -239,10 +248,7 @@ def _decode_deep(image: Image.Image, file: str) -> np.ndarray | None:
         return _rgb((np.asarray(image).astype(np.float32) / 65535).clip(0, 1))
     if not _has_deep_colour(image, file):
         return None
-    import cv2  # Pillow cuts 16-bit colour down to 8 bits.
-
-    # What is wrong with a file is said by an exception.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    cv2 = _opencv()
     data = np.fromfile(file, np.uint8)
     array = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16 or array.ndim != 3:
@@ -472,8 +478,7 @@ def _encode_shallow(array: np.ndarray, kind: str, recipe: str) -> bytes:
 
 
 def _encode_deep(array: np.ndarray, kind: str, recipe: str) -> bytes:
-    import cv2  # Pillow writes no 16-bit colour.
-
+    cv2 = _opencv()
     order = [2, 1, 0, 3][: array.shape[2]]
     words = np.rint(array[..., order].astype(np.float64) * 65535).astype(np.uint16)
     encoded = cv2.imencode(".png", words)[1].tobytes()

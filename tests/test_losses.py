@@ -65,7 +65,8 @@ def evaluate(loss, features, model, weights=1.0, model_weights=1.0):
     with tf.GradientTape() as tape:
         tape.watch(features)
         value = loss.value(loss.statistics(features, weights, target), target)
-    return value.numpy(), tape.gradient(value, features).numpy()[0]
+    gradient = np.reshape(tape.gradient(value, features), features.shape)
+    return value.numpy(), gradient[0]
 
 
 def sample(seed, *shape):
