@@ -233,10 +233,12 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 def _opencv() -> Any:
     """Returns OpenCV, for 16-bit colour, which Pillow cuts down to 8 bits."""
-    # What is wrong with a file is said by an exception, and not on standard error.
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     import cv2
 
+    # What is wrong with a file is said by an exception, and not on standard error. OpenCV 5 has
+    # moved the function.
+    log = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
+    log.setLogLevel(0)
     return cv2
 
 
