@@ -65,7 +65,7 @@ def evaluate(loss, features, model, weights=1.0, model_weights=1.0):
     with tf.GradientTape() as tape:
         tape.watch(features)
         value = loss.value(loss.statistics(features, weights, target), target)
-    gradient = np.reshape(tape.gradient(value, features), features.shape)
+    gradient = tape.gradient(value, features).numpy()
     return value.numpy(), gradient[0]
 
 
@@ -74,7 +74,7 @@ def sample(seed, *shape):
     random = np.random.default_rng(seed)
     maps = (*shape[:2], 1)
     arrays = [random.normal(1, 1, shape), random.normal(0.5, 2, shape), *random.random((2, *maps))]
-    return [np.float64(np.float32(array)) for array in arrays]
+    return [array.astype(np.float32).astype(np.float64) for array in arrays]
 
 
 @every_loss
@@ -128,7 +128,9 @@ def test_every_shape_gives_the_value_of_the_formula(loss, oracle, height, width,
     # Kept apart from the model, so that no difference cancels in float32.
     features, model = random.uniform(1, 2, shape), random.uniform(0.1, 0.5, shape)
     weights, model_weights = random.uniform(0.1, 1, (2, *maps))
-    arrays = [np.float64(np.float32(a)) for a in (features, model, weights, model_weights)]
+    arrays = [
+        a.astype(np.float32).astype(np.float64) for a in (features, model, weights, model_weights)
+    ]
     np.testing.assert_allclose(evaluate(loss, *arrays)[0], oracle(*arrays), rtol=1e-5, atol=1e-12)
 
 
