@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if values.help or values.version:
             print(_version() if values.version else flags.help_text(program, *flags.ALL))
             return 0
-        config, options = _settings(values)
+        options = _options(values)
+        replayed = recipe.load(options.replay) if options.replay else {}
+        config = _config(values, replayed)
         with _notes_shown():
-            return _run(config, options)
+            return _run(config, options, replayed)
     except errors.StyleTransferError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_status
@@ -59,26 +61,32 @@ def _version() -> str:
     return nst_tf.__version__
 
 
-def _settings(values: Any) -> tuple[configs.StyleTransferConfig, configs.FileOptions]:
-    """Returns the settings, checked as far as they can be without reading a picture."""
+def _options(values: Any) -> configs.FileOptions:
     options: configs.FileOptions = flags.to_dataclass(values, configs.FileOptions)
     for name in ("content", "style"):
         if not getattr(options, name):
             raise errors.ConfigError(f"--{name} is missing; expected --{name}=PICTURE.")
+    return options
+
+
+def _config(values: Any, replayed: Mapping[str, Any]) -> configs.StyleTransferConfig:
+    """Returns the settings of a recipe, or the defaults, with the flags that were given."""
     made_with: dict[str, Any] = {}
-    if options.replay:
-        record = recipe.load(options.replay)
-        made_with = configs.StyleTransferConfig.from_dict(record["config"]).to_dict()
-    config = flags.to_dataclass(values, configs.StyleTransferConfig, **made_with)
-    return config, options
+    if replayed:
+        made_with = configs.StyleTransferConfig.from_dict(replayed["config"]).to_dict()
+    return flags.to_dataclass(values, configs.StyleTransferConfig, **made_with)
 
 
-def _run(config: configs.StyleTransferConfig, options: configs.FileOptions) -> int:
+def _run(
+    config: configs.StyleTransferConfig,
+    options: configs.FileOptions,
+    replayed: Mapping[str, Any],
+) -> int:
     start = time.perf_counter()
     Image.MAX_IMAGE_PIXELS = None  # In this process max_pixels is the limit, and it can be raised.
     output = _output(options)
     levels = _announce(config, options, output)
-    inputs = _hash_inputs(config, options)
+    inputs = _hash_inputs(config, options, replayed)
     photo = images.load(options.content, config.max_pixels)
     painting = images.load(options.style, config.max_pixels)
     model = _build_backbone(config, levels[-1])
@@ -175,12 +183,14 @@ def _announce(
 
 
 def _hash_inputs(
-    config: configs.StyleTransferConfig, options: configs.FileOptions
+    config: configs.StyleTransferConfig,
+    options: configs.FileOptions,
+    replayed: Mapping[str, Any],
 ) -> dict[str, dict[str, str]]:
-    """Returns the hashes of all inputs, which are those of the recipe if there is one."""
+    """Returns the hashes of all inputs, which are those of the replayed recipe if there is one."""
     inputs = recipe.input_hashes(recipe.input_files(config, options))
-    if options.replay:
-        recipe.check_inputs(recipe.load(options.replay), inputs)
+    if replayed:
+        recipe.check_inputs(replayed, inputs)
     if "init" in inputs:
         images.load(config.init, config.max_pixels)  # Better refused now than after the set-up.
     return inputs

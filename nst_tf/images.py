@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import logging
 import os
 import struct
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from nst_tf import errors
+from nst_tf import errors, files
 
 logger = logging.getLogger("nst_tf")
 
@@ -64,8 +64,9 @@ class Picture:
         """Height and width in pixels."""
         return self.rgb.shape[0], self.rgb.shape[1]
 
+    @functools.cached_property
     def digest(self) -> str:
-        """Returns a hash of the pixels, for telling two pictures apart."""
+        """Hash of the pixels, for telling two pictures apart."""
         state = hashlib.sha256(repr(self.rgb.shape).encode())
         for plane in (self.rgb, self.alpha):
             if plane is not None:
@@ -141,15 +142,6 @@ def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
     )
     resized = resized.clip(array.min(), array.max())
     return resized.reshape(height, width, *array.shape[2:])
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """Returns the SHA-256 of a file, in hexadecimal."""
-    state = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            state.update(block)
-    return state.hexdigest()
 
 
 # Reading.
@@ -387,33 +379,12 @@ def probe_writable(path: str | os.PathLike[str]) -> None:
     try:
         with contextlib.suppress(FileNotFoundError):
             os.stat(path)  # A name that is too long fails here.
-        with atomic_file(path, keep=False):
+        with files.atomic_file(path, keep=False):
             pass
     except OSError as error:
         raise errors.OutputError(
             f"{path}: cannot write there ({error.strerror}); make the folder, or choose another."
         ) from error
-
-
-@contextlib.contextmanager
-def atomic_file(path: str | os.PathLike[str], keep: bool = True) -> Iterator[io.BufferedWriter]:
-    """Opens a temporary file beside `path` that takes its place once it is whole.
-
-    Args:
-        path: the file to make or replace.
-        keep: False removes the temporary file instead.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".nst_tf-{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if keep:
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save(
@@ -450,7 +421,7 @@ def save(
         )
     encode = _encode_deep if bit_depth == 16 else _encode_shallow
     try:
-        with atomic_file(path) as file:
+        with files.atomic_file(path) as file:
             file.write(encode(array, kind, recipe))
     except (OSError, ValueError) as error:  # An encoder that refuses raises either.
         reason = getattr(error, "strerror", None) or error

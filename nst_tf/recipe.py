@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from nst_tf import config as configs
-from nst_tf import errors, images
+from nst_tf import errors, files, images
 
 
-def input_hashes(files: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def input_hashes(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Returns name and SHA-256 of each input file, by its role.
 
     Args:
-        files: path by role, such as `content`.
+        paths: path by role, such as `content`.
     """
     return {
-        role: {"name": os.path.basename(path), "sha256": images.file_hash(path)}
-        for role, path in files.items()
+        role: {"name": os.path.basename(path), "sha256": files.file_hash(path)}
+        for role, path in paths.items()
     }
 
 
@@ -27,10 +27,10 @@ def input_files(
     config: configs.StyleTransferConfig, options: configs.FileOptions
 ) -> dict[str, str]:
     """Returns the path of every picture that goes into the result, by its role."""
-    files = {"content": options.content, "style": options.style}
+    paths = {"content": options.content, "style": options.style}
     if config.init not in configs.INITIALISATIONS:
-        files["init"] = config.init
-    return files
+        paths["init"] = config.init
+    return paths
 
 
 def dump(

@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 import nst_tf
-from nst_tf import backbones, callbacks, images
+from nst_tf import backbones, callbacks, files
 
 
 def versions() -> dict[str, str]:
@@ -83,7 +83,7 @@ class Record:
             "seconds": round(self.seconds, 3),
             "peak_memory_bytes": peak_memory_bytes(self.run.device),
         }
-        with images.atomic_file(path) as file:
+        with files.atomic_file(path) as file:
             file.write((json.dumps(record, indent=1) + "\n").encode())
 
     def plot(self, path: str) -> None:
@@ -106,5 +106,5 @@ class Record:
                 axes.axvline(index + 0.5, color="0.8", linewidth=1)
         axes.set(yscale="log", xlabel="step, all levels", ylabel="weighted loss")
         axes.legend()
-        with images.atomic_file(path) as file:
+        with files.atomic_file(path) as file:
             figure.savefig(file, format=Path(path).suffix[1:].lower(), dpi=120)

@@ -209,7 +209,7 @@ class StyleTransfer:
     def _style_target(self, painting: images.Picture, level: pyramid.Level) -> objectives.Targets:
         """Returns the targets of a painting, computed at the first use at each size."""
         size = sizes.style_size(self.config, painting.size, level)
-        key = (painting.digest(), *size)
+        key = (painting.digest, *size)
         if key not in self._style_targets:
             if len(self._style_targets) >= _CACHED_STYLES:
                 self._style_targets.pop(next(iter(self._style_targets)), None)

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "nst_tf"
 
 LEVELS = [
     {"errors"},
-    {"backend", "layers", "pyramid"},
+    {"backend", "files", "layers", "pyramid"},
     {"config"},
     {"backbones", "images", "losses", "optimizers", "sizes"},
     {"callbacks", "objective", "recipe"},

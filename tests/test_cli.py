@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_tf import cli, config, images
+from nst_tf import cli, config, files, images
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "stylize.py"
 QUICK = ("--backbone=vgg16", "--image_size=64", "--steps=2", "--levels=1", "--device=cpu")
@@ -129,7 +129,7 @@ def test_report_holds_the_whole_run(finished: subprocess.CompletedProcess, folde
 def test_report_names_the_weights(finished: subprocess.CompletedProcess, folder: Path):
     backbone = json.loads((folder / "report.json").read_text())["backbone"]
     bundled = Path(config.__file__).parent / "backbones" / "vgg16_imagenet.h5"
-    expected = {"name": "vgg16", "weights": "the package", "sha256": images.file_hash(bundled)}
+    expected = {"name": "vgg16", "weights": "the package", "sha256": files.file_hash(bundled)}
     assert backbone == expected
 
 

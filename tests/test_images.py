@@ -630,9 +630,9 @@ def test_digest_tells_pictures_apart():
     one = images.load(noise(4, 6))
     other = noise(4, 6)
     other[3, 5, 2] ^= 1
-    assert one.digest() == images.load(noise(4, 6).copy()).digest()
-    assert one.digest() != images.load(other).digest()
-    assert one.digest() != images.load(noise(4, 6).reshape(6, 4, 3)).digest()
+    assert one.digest == images.load(noise(4, 6).copy()).digest
+    assert one.digest != images.load(other).digest
+    assert one.digest != images.load(noise(4, 6).reshape(6, 4, 3)).digest
 
 
 # Bad files.

@@ -18,7 +18,7 @@ import h5py
 import keras
 import numpy as np
 
-from nst_tf import errors
+from nst_tf import errors, files
 from nst_tf.backbones.architecture import Architecture
 
 logger = logging.getLogger("nst_tf")
@@ -96,29 +96,26 @@ def download(architecture: Architecture, target: Path, progress: Progress | None
         WeightsError: the server does not answer in `CONNECT_SECONDS`, breaks off, or sends
             another file than expected.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    received = hashlib.new("md5", usedforsecurity=False)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _connect(architecture.url) as response, open(partial, "wb") as file:
+        with _connect(architecture.url) as response, files.atomic_file(target) as file:
             total, done = int(response.headers.get("Content-Length", 0)), 0
             while block := response.read(1 << 18):
                 file.write(block)
+                received.update(block)
                 done += len(block)
                 if progress:
                     progress(done, total)
-        if _hash(partial, "md5") != architecture.md5:
-            raise errors.WeightsError(
-                f"the {architecture.name} weights arrived damaged ({done} of {total} bytes)."
-            )
-        partial.replace(target)
+            if received.hexdigest() != architecture.md5:
+                raise errors.WeightsError(
+                    f"the {architecture.name} weights arrived damaged ({done} of {total} bytes)."
+                )
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise errors.WeightsError(
             f"the {architecture.name} weights could not be fetched ({reason})."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def _connect(url: str) -> http.client.HTTPResponse:
@@ -147,7 +144,7 @@ def _weights(architecture: Architecture, path: Path, source: str) -> Weights:
     mean: tuple[float, ...] = architecture.mean
     with contextlib.suppress(OSError), h5py.File(path, "r") as file:
         mean = tuple(float(value) for value in file.attrs.get("mean", mean))
-    return Weights(architecture, path, source, mean, _hash(path, "sha256"))
+    return Weights(architecture, path, source, mean, files.file_hash(path))
 
 
 def _cache_folder() -> Path:
@@ -158,15 +155,7 @@ def _cache_folder() -> Path:
 
 
 def _has_md5(path: Path, md5: str) -> bool:
-    return path.is_file() and _hash(path, "md5") == md5
-
-
-def _hash(path: Path, kind: str) -> str:
-    state = hashlib.new(kind, usedforsecurity=False)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            state.update(block)
-    return state.hexdigest()
+    return path.is_file() and files.file_hash(path, "md5") == md5
 
 
 def _given(candidates: Sequence[Architecture], path: Path) -> Weights:
