@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from nst_tf import backend, callbacks, errors, flags, images, pyramid, recipe, sizes
+from nst_tf import backend, callbacks, errors, flags, images, presets, pyramid, recipe, sizes
 from nst_tf import config as configs
 
 if TYPE_CHECKING:
@@ -39,14 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         values = flags.define(*flags.ALL)
         flags.parse(values, argv)
-        if values.help or values.version:
-            print(_version() if values.version else flags.help_text(program, *flags.ALL))
+        if values.help or values.version or values.list_presets:
+            print(_information(values, program))
             return 0
         options = _options(values)
         replayed = recipe.load(options.replay) if options.replay else {}
-        config = _config(values, replayed)
         with _notes_shown():
-            return _run(config, options, replayed)
+            return _run(_config(values, options, replayed), options, replayed)
     except errors.StyleTransferError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_status
@@ -55,10 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _version() -> str:
-    import nst_tf
+def _information(values: Any, program: str) -> str:
+    if values.version:
+        import nst_tf
 
-    return nst_tf.__version__
+        return nst_tf.__version__
+    return presets.table() if values.list_presets else flags.help_text(program, *flags.ALL)
 
 
 def _options(values: Any) -> configs.FileOptions:
@@ -69,12 +70,14 @@ def _options(values: Any) -> configs.FileOptions:
     return options
 
 
-def _config(values: Any, replayed: Mapping[str, Any]) -> configs.StyleTransferConfig:
-    """Returns the settings of a recipe, or the defaults, with the flags that were given."""
-    made_with: dict[str, Any] = {}
-    if replayed:
-        made_with = configs.StyleTransferConfig.from_dict(replayed["config"]).to_dict()
-    return flags.to_dataclass(values, configs.StyleTransferConfig, **made_with)
+def _config(
+    values: Any, options: configs.FileOptions, replayed: Mapping[str, Any]
+) -> configs.StyleTransferConfig:
+    """Returns the settings of a preset or a recipe, or the defaults, with the flags given."""
+    given = flags.given(values, configs.StyleTransferConfig)
+    if options.preset:
+        return configs.StyleTransferConfig.preset(options.preset, **given)
+    return configs.StyleTransferConfig.from_dict({**replayed.get("config", {}), **given})
 
 
 def _run(

@@ -8,6 +8,7 @@ command, such as file names, and has no part in the picture.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import numbers
 import types
@@ -15,10 +16,27 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from nst_tf import errors, layers
+from nst_tf import errors, layers, presets
+
+logger = logging.getLogger("nst_tf")
 
 BACKBONES = ("auto", *layers.CONVOLUTIONS)
-INITIALISATIONS = ("content", "noise", "style", "gray", "grey")
+INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
+OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "fixed_step_lbfgs")
+CONTENT_NORMALIZATIONS = ("relative", "mean", "sum", "gatys")
+STYLE_NORMALIZATIONS = {
+    "gram": (
+        "relative",
+        "mean",
+        "gatys",
+        "johnson",
+        "sums",
+        "sums_per_value",
+        "sums_per_pixel",
+    ),
+    "w2": ("relative", "mean"),
+}
+TV_FORMS = ("squared", "absolute", "power", "nine_point")
 
 
 def knob(default: Any, group: str, help: str, choices: tuple[str, ...] = ()) -> Any:
@@ -71,15 +89,15 @@ class StyleTransferConfig:
     )
     seed: int = knob(0, "Size and schedule", "seed of the noise of the initial image")
 
-    content_weight: float = knob(1.0, "Losses", "weight of the content loss")
+    content_weight: float = knob(1.0, "Losses", "weight of the content loss, all layers together")
     style_weight: float = knob(10.0, "Losses", "weight of the style loss, all layers together")
-    tv_weight: float = knob(0.0, "Losses", "weight of the total variation, which smooths")
-    tv_form: str = knob(
-        "squared",
+    content_style_ratio: float = knob(
+        0.0,
         "Losses",
-        "neighbour differences that total variation sums: squared or absolute",
-        ("squared", "absolute"),
+        "content weight as a multiple of the style weight, such as 1/10 (alpha / beta); 0 takes "
+        "content_weight as it is",
     )
+    tv_weight: float = knob(0.0, "Losses", "weight of the total variation, which smooths")
     content_layers: tuple[str, ...] = knob(
         ("block4_conv2",), "Losses", "layers whose activations keep the content, comma-separated"
     )
@@ -91,7 +109,37 @@ class StyleTransferConfig:
     style_layer_weights: tuple[float, ...] = knob(
         (),
         "Losses",
-        "weight of each style layer, comma-separated, in any scale; empty weighs all alike",
+        "factor of each style layer, comma-separated, or one for all; empty shares the style "
+        "weight alike",
+    )
+    style_loss: str = knob(
+        "gram",
+        "Losses",
+        "statistics of the style: gram, or w2 for means and covariances",
+        ("gram", "w2"),
+    )
+    tv_form: str = knob(
+        "squared",
+        "Losses",
+        f"neighbour differences that total variation sums: {', '.join(TV_FORMS)}",
+        TV_FORMS,
+    )
+    content_normalization: str = knob(
+        "relative",
+        "Losses",
+        "what the content loss is divided by: relative to the photo's energy, or a published "
+        f"scale: {', '.join(CONTENT_NORMALIZATIONS[1:])}",
+        CONTENT_NORMALIZATIONS,
+    )
+    style_normalization: str = knob(
+        "relative",
+        "Losses",
+        "what the style loss is divided by: relative to the painting's energy, or a published "
+        f"scale: {', '.join(STYLE_NORMALIZATIONS['gram'][1:])}",
+        STYLE_NORMALIZATIONS["gram"],
+    )
+    tv_normalization: str = knob(
+        "mean", "Losses", "mean or sum of the total variation", ("mean", "sum")
     )
 
     backbone: str = knob(
@@ -102,12 +150,47 @@ class StyleTransferConfig:
     )
     weights: str = knob("", "Network", "a Keras weight file (.h5, .weights.h5) to use instead")
     pooling: str = knob("avg", "Network", "pooling of the network: max or avg", ("max", "avg"))
+    activation_scale: str = knob(
+        "own",
+        "Network",
+        "multiply activations to the scale of other weights: own (no), caffe (as in Keras) or "
+        "torchvision; matters to published loss scales only",
+        ("own", "caffe", "torchvision"),
+    )
 
-    optimizer: str = knob("lbfgs", "Optimiser", "lbfgs or adam", ("lbfgs", "adam"))
+    optimizer: str = knob("lbfgs", "Optimiser", f"one of {', '.join(OPTIMIZERS)}", OPTIMIZERS)
     learning_rate: float = knob(
-        0.0, "Optimiser", "step size of the optimiser, in pixel values; 0 takes its own default"
+        0.0, "Optimiser", "step size of the optimiser; 0 takes its own default"
+    )
+    rate_decay: float = knob(
+        1.0, "Optimiser", "factor of the learning rate from step to step; not for L-BFGS"
+    )
+    final_rate: float = knob(
+        0.1,
+        "Optimiser",
+        "last learning rate of a level relative to its first, along half a cosine; not for L-BFGS",
+    )
+    pixel_range: float = knob(
+        1.0,
+        "Optimiser",
+        "what white is where learning rate, Adam's epsilons and total variation are concerned: "
+        "1, or 255 as in many published recipes",
+    )
+    clip_pixels: bool = knob(
+        True, "Optimiser", "keep pixels between black and white in every step, not only at the end"
     )
     lbfgs_history: int = knob(10, "Optimiser", "past steps from which L-BFGS learns curvature")
+    adam_beta_1: float = knob(0.9, "Optimiser", "decay of Adam's first moment")
+    adam_beta_2: float = knob(0.99, "Optimiser", "decay of Adam's second moment")
+    adam_epsilon: float = knob(1e-14, "Optimiser", "epsilon of Adam as in PyTorch")
+    adam_epsilon_hat: float = knob(
+        0.0, "Optimiser", "epsilon of Adam as in TensorFlow and Keras, before bias correction"
+    )
+    average: float = knob(
+        0.9,
+        "Optimiser",
+        "share of the past in the running average that Adam shows; 0 shows the last step",
+    )
 
     device: str = knob("auto", "Machine", "auto, cpu, gpu, or a TensorFlow name such as GPU:1")
     precision: str = knob(
@@ -127,6 +210,10 @@ class StyleTransferConfig:
             value = coerce(field, typing.get_type_hints(type(self))[field.name], self)
             object.__setattr__(self, field.name, value)
         _check_ranges(self)
+        if self.content_style_ratio:
+            weight = self.content_style_ratio * self.style_weight
+            object.__setattr__(self, "content_weight", weight)
+        _check_objective(self)
         _check_layers(self)
 
     def replace(self, **changes: Any) -> StyleTransferConfig:
@@ -153,6 +240,37 @@ class StyleTransferConfig:
                 raise errors.unknown_name("setting", name, valid)
         return cls(**settings)
 
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> StyleTransferConfig:
+        """Returns a published recipe.
+
+        Layers that the backbone lacks are replaced by the nearest ones, which is logged.
+
+        Args:
+            name: an entry of `nst_tf.presets`.
+            **changes: settings that differ from the recipe.
+
+        Raises:
+            ConfigError: there is no such preset, or a change is not valid.
+        """
+        settings = presets.get(name).settings
+        backbone = changes.get("backbone", settings["backbone"])
+        if backbone in layers.CONVOLUTIONS:
+            settings = _fitted(settings, name, backbone)
+        return cls.from_dict({**settings, **changes})
+
+
+def _fitted(settings: Mapping[str, Any], preset: str, backbone: str) -> dict[str, Any]:
+    """Returns the settings of a preset with layers that the backbone has."""
+    fitted = dict(settings)
+    for kind in ("content_layers", "style_layers"):
+        fitted[kind] = tuple(layers.nearest(name, backbone) for name in settings[kind])
+        for name, found in zip(settings[kind], fitted[kind], strict=True):
+            wanted = layers.canonical(name, "vgg19")
+            if wanted != found:
+                logger.info("%s: %s has no %s; %s stands for it.", preset, backbone, wanted, found)
+    return fitted
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileOptions:
@@ -173,9 +291,29 @@ class FileOptions:
     )
     plot: str = knob("", "Files", "draw the loss curves into this picture file")
     report: str = knob("", "Files", "write a record of the run into this JSON file")
-    replay: str = knob(
-        "", "Files", "take all settings from a picture that this program made earlier"
+    preset: str = knob(
+        "",
+        "Recipe",
+        f"take all settings from a published recipe: {', '.join(presets.names())}; other flags "
+        "change it",
+        ("", *presets.names()),
     )
+    replay: str = knob(
+        "",
+        "Recipe",
+        "take all settings from a picture that this program made earlier; other flags change them",
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            choices = field.metadata["choices"]
+            if choices and getattr(self, field.name) not in choices:
+                raise errors.unknown_name(field.name, getattr(self, field.name), choices[1:])
+        if self.preset and self.replay:
+            raise errors.ConfigError(
+                f"--preset={self.preset} and --replay={self.replay} both give all settings; give "
+                "one of them."
+            )
 
 
 def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
@@ -216,7 +354,7 @@ KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or f
 def _check_ranges(config: StyleTransferConfig) -> None:
     def require(name: str, valid: bool, expected: str) -> None:
         if not valid:
-            raise errors.ConfigError(f"{name} is {getattr(config, name)}; expected {expected}.")
+            raise errors.ConfigError(f"{name} is {getattr(config, name)!r}; expected {expected}.")
 
     require("image_size", config.image_size >= 0, "0 or a number of pixels")
     require("levels", config.levels >= 0, "0 (automatic) or a number of levels")
@@ -228,20 +366,42 @@ def _check_ranges(config: StyleTransferConfig) -> None:
     require("init_noise", 0 <= config.init_noise <= 1, "a number from 0 to 1")
     scale = config.style_scale
     require("style_scale", 0 < scale <= 100, "a number above 0 and at most 100")
-    for name in ("learning_rate", "content_weight", "style_weight", "tv_weight"):
+    for name in (
+        "learning_rate",
+        "content_weight",
+        "style_weight",
+        "content_style_ratio",
+        "tv_weight",
+        "adam_epsilon",
+        "adam_epsilon_hat",
+    ):
         number = getattr(config, name)
         require(name, math.isfinite(number) and number >= 0, "a finite number, 0 or above")
+    for name in ("adam_beta_1", "adam_beta_2", "average"):
+        require(name, 0 <= getattr(config, name) < 1, "a number from 0 to below 1")
+    for name in ("rate_decay", "final_rate"):
+        require(name, 0 < getattr(config, name) <= 1, "a number above 0 and at most 1")
+    require("pixel_range", 0 < config.pixel_range < math.inf, "1 or 255")
+    require(
+        "style_normalization",
+        config.style_normalization in STYLE_NORMALIZATIONS[config.style_loss],
+        f"one of {', '.join(STYLE_NORMALIZATIONS[config.style_loss])} with the style loss "
+        f"{config.style_loss}",
+    )
     each = config.style_layer_weights
     require(
         "style_layer_weights",
         all(math.isfinite(weight) and weight >= 0 for weight in each),
         "finite numbers, 0 or above",
     )
-    if each and len(each) != len(config.style_layers):
+    if len(each) > 1 and len(each) != len(config.style_layers):
         raise errors.ConfigError(
             f"style_layer_weights has {len(each)} numbers for {len(config.style_layers)} "
-            "style_layers; give one weight for each layer, or none."
+            "style_layers; give one weight for each layer, one for all, or none."
         )
+
+
+def _check_objective(config: StyleTransferConfig) -> None:
     if not has_objective(config):
         raise errors.ConfigError(
             "content_weight, style_weight and tv_weight leave nothing to optimise; give at least "

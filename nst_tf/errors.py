@@ -49,3 +49,15 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> ConfigError:
     message = f"unknown {kind} {name!r}; expected one of: {', '.join(valid)}"
     near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
     return ConfigError(f"{message}. Did you mean {near[0]!r}?" if near else f"{message}.")
+
+
+def known(kind: str, name: str, valid: Iterable[str]) -> str:
+    """Returns `name` if it is one of `valid`.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    valid = list(valid)
+    if name not in valid:
+        raise unknown_name(kind, name, valid)
+    return name

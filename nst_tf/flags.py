@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import fractions
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -34,10 +35,15 @@ class _Parser(flags.ArgumentParser):
             return argument
         try:
             if not self._many:
-                return self._kind(argument)
-            return tuple(self._kind(part.strip()) for part in argument.split(",") if part.strip())
-        except ValueError:
+                return self._one(argument)
+            return tuple(self._one(part.strip()) for part in argument.split(",") if part.strip())
+        except (ValueError, ZeroDivisionError):
             raise ValueError(f"expected {self.flag_type()}") from None
+
+    def _one(self, text: str) -> Any:
+        if self._kind is float and "/" in text:
+            return float(fractions.Fraction(text))
+        return self._kind(text)
 
     def flag_type(self) -> str:
         if self._many:
@@ -59,6 +65,7 @@ def define(*dataclass_types: type) -> flags.FlagValues:
             _define_flag(values, field, kinds[field.name])
     flags.DEFINE_string("flagfile", None, "read flags from this file", values)
     flags.DEFINE_bool("help", False, "show this help", values, short_name="h")
+    flags.DEFINE_bool("list_presets", False, "list the published recipes", values)
     flags.DEFINE_bool("version", False, "show the version", values)
     return values
 
@@ -113,12 +120,16 @@ def to_dataclass(values: flags.FlagValues, owner: type, **defaults: Any) -> Any:
         owner: the dataclass to build.
         **defaults: stand in for the defaults of the class where a flag was not given.
     """
-    given = {
+    return owner(**{**defaults, **given(values, owner)})
+
+
+def given(values: flags.FlagValues, owner: type) -> dict[str, Any]:
+    """Returns the values of the fields of `owner` whose flags were given."""
+    return {
         field.name: values[field.name].value
         for field in dataclasses.fields(owner)
         if values[field.name].present
     }
-    return owner(**{**defaults, **given})
 
 
 def help_text(program: str, *dataclass_types: type) -> str:
@@ -129,6 +140,7 @@ def help_text(program: str, *dataclass_types: type) -> str:
             groups.setdefault(field.metadata["group"], []).append(_help_lines(field))
     groups["Command line"] = [
         "  --flagfile=FILE\n      read flags from this file, one a line",
+        "  --list_presets\n      show a table of the published recipes, and stop",
         "  --help, --version\n      show this text, or the version, and stop",
     ]
     body = "\n\n".join(f"{name}:\n" + "\n".join(lines) for name, lines in groups.items())

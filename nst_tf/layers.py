@@ -41,6 +41,27 @@ def canonical(name: str, backbone: str) -> str:
     return keras_name
 
 
+def nearest(name: str, backbone: str) -> str:
+    """Returns the layer of `backbone` that stands for a layer of any VGG.
+
+    It is the layer of that name, in its canonical spelling, or, where the block has fewer
+    convolutions, its last one.
+
+    Args:
+        name: in any of the spellings that `canonical` takes.
+        backbone: a key of `CONVOLUTIONS`.
+
+    Raises:
+        ConfigError: no VGG has such a layer.
+    """
+    known = canonical(name, "vgg19")
+    match = re.fullmatch(r"block(\d)_conv(\d)", known)
+    if not match:
+        return known
+    block = int(match[1])
+    return f"block{block}_conv{min(int(match[2]), CONVOLUTIONS[backbone][block - 1])}"
+
+
 def stride(name: str) -> int:
     """Returns the pixels between two neighbouring positions of the layer `name`.
 

@@ -68,10 +68,14 @@ class Objective:
         features = self.backbone(image)
         uses = collections.Counter(term.layer for term in self.terms)
         copies = {layer: iter(_fan_out(features[layer], count)) for layer, count in uses.items()}
+        pixels = tf.cast(tf.reduce_prod(tf.shape(image)[1:3]), tf.float32)
         return {
-            term.name: term.loss.statistics(
-                next(copies[term.layer]), _EVERYWHERE, targets.get(term.name, {})
-            )
+            term.name: {
+                "pixels": pixels,
+                **term.loss.statistics(
+                    next(copies[term.layer]), _EVERYWHERE, targets.get(term.name, {})
+                ),
+            }
             for term in self.terms
         }
 
@@ -124,18 +128,18 @@ def blend(targets: Sequence[Targets]) -> Targets:
 def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:
     """Returns the layers whose terms have a weight above 0, as the config spells them."""
     content = config.content_layers if config.content_weight else ()
-    return (*content, *(name for name, _ in _style_shares(config)))
+    return (*content, *(name for name, _ in _style_weights(config)))
 
 
-def _style_shares(config: configs.StyleTransferConfig) -> list[tuple[str, float]]:
-    """Returns each style layer and its share of the style weight, all shares adding to 1."""
-    weights = config.style_layer_weights or (1.0,) * len(config.style_layers)
-    if not config.style_weight:
-        return []
+def _style_weights(config: configs.StyleTransferConfig) -> list[tuple[str, float]]:
+    """Returns each style layer and the weight of its term, those of weight 0 left out."""
+    count = len(config.style_layers)
+    factors = config.style_layer_weights or (1 / max(count, 1),)
+    factors = factors * count if len(factors) == 1 else factors
     return [
-        (name, weight / sum(weights))
-        for name, weight in zip(config.style_layers, weights, strict=True)
-        if weight
+        (name, config.style_weight * factor)
+        for name, factor in zip(config.style_layers, factors, strict=True)
+        if config.style_weight * factor
     ]
 
 
@@ -147,16 +151,18 @@ def terms(config: configs.StyleTransferConfig, architecture: str) -> list[Term]:
         architecture: name of the backbone, which the layer names belong to.
     """
     found = []
+    content = losses.get("content", normalization=config.content_normalization)
     content_layers = config.content_layers if config.content_weight else ()
     for name in content_layers:
         layer = layers.canonical(name, architecture)
         weight = config.content_weight / len(content_layers)
-        found.append(Term(f"content/{layer}", layer, losses.Content(), weight))
-    for name, share in _style_shares(config):
+        found.append(Term(f"content/{layer}", layer, content, weight))
+    style = losses.get(config.style_loss, normalization=config.style_normalization)
+    for name, weight in _style_weights(config):
         layer = layers.canonical(name, architecture)
-        weight = config.style_weight * share
-        found.append(Term(f"style/{layer}", layer, losses.Gram(), weight))
+        found.append(Term(f"style/{layer}", layer, style, weight))
     if config.tv_weight:
-        loss = losses.TotalVariation(config.tv_form)
-        found.append(Term("tv", backbones.IMAGE, loss, config.tv_weight))
+        variation = losses.TotalVariation(config.tv_form, config.tv_normalization)
+        weight = config.tv_weight * config.pixel_range**variation.degree
+        found.append(Term("tv", backbones.IMAGE, variation, weight))
     return found

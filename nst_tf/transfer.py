@@ -184,8 +184,9 @@ class StyleTransfer:
         init, shape = self.config.init, (level.height, level.width, 3)
         if init == "noise":
             return _tensor(self._noise(shape))
-        if init in ("gray", "grey"):
-            start = np.full(shape, 0.5, np.float32)
+        if init in ("gray", "grey", "mean"):
+            colour = self.backbone.mean_colour if init == "mean" else 0.5
+            start = np.full(shape, colour, np.float32)
         else:
             named = {"content": photo, "style": painting}
             picture = named[init] if init in named else images.load(init, self.config.max_pixels)
@@ -234,7 +235,7 @@ class StyleTransfer:
         else:
             begun = self._optimizer.initial_state(start, level.steps)
         variables = {name: tf.Variable(value) for name, value in begun.items()}
-        return tf.Variable(start, constraint=_clip), variables
+        return tf.Variable(start), variables
 
     def _result(self, image: tf.Variable, state: dict[str, tf.Variable]) -> tf.Tensor:
         values = {name: tf.identity(variable) for name, variable in state.items()}
@@ -260,6 +261,7 @@ def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) ->
         path=config.weights,
         pooling=config.pooling,
         precision=config.precision,
+        activation_scale=config.activation_scale,
         progress=progress,
     )
 

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "nst_tf"
 
 LEVELS = [
     {"errors"},
-    {"backend", "files", "layers", "pyramid"},
+    {"backend", "files", "layers", "presets", "pyramid"},
     {"config"},
     {"backbones", "images", "losses", "optimizers", "sizes"},
     {"callbacks", "objective", "recipe"},

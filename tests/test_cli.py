@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_tf import cli, config, files, images
+from nst_tf import backbones, cli, config, errors, files, flags, images, presets
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "stylize.py"
 QUICK = ("--backbone=vgg16", "--image_size=64", "--steps=2", "--levels=1", "--device=cpu")
@@ -473,3 +473,65 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]):
 
     assert cli.main(["stylize.py", "--version"]) == 0
     assert capsys.readouterr().out == f"{nst_tf.__version__}\n"
+
+
+# Presets.
+
+
+def test_a_preset_with_changes_is_run_and_its_mapped_layers_are_named(
+    command: Command, tmp_path: Path
+):
+    done = command(tmp_path, "--preset=tv_regularized", *QUICK, "--report=run.json")
+    assert done.returncode == 0, done.stderr
+    assert "tv_regularized: vgg16 has no block3_conv4; block3_conv3 stands for it." in done.stderr
+    found = json.loads((tmp_path / "run.json").read_text())["config"]
+    changes = {"image_size": 64, "steps": (2,), "levels": 1, "device": "cpu"}
+    expected = config.StyleTransferConfig.preset("tv_regularized", backbone="vgg16", **changes)
+    assert config.StyleTransferConfig.from_dict(found) == expected
+
+
+def test_a_vgg19_preset_without_its_weights_names_the_nearest(
+    main: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def unreachable(architecture: backbones.Architecture, *_: object) -> None:
+        raise errors.WeightsError(f"the {architecture.name} weights could not be fetched.")
+
+    monkeypatch.setattr(backbones.weights, "download", unreachable)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert main("--preset=eager_notebook", "--image_size=64") == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "vgg19 weights could not be fetched" in message
+    assert "nearest is --backbone=vgg16" in message
+
+
+def test_presets_are_listed_without_pictures(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["stylize.py", "--list_presets"]) == 0
+    assert capsys.readouterr().out == presets.table() + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--preset=gatys"], ["unknown preset 'gatys'", "Did you mean 'gatys201"]),
+        (["--preset=vgg16", "--replay=old.png"], ["--preset=vgg16", "--replay=old.png", "one"]),
+        (["--content_style_ratio=1/0"], ["content_style_ratio", "a number"]),
+    ],
+)
+def test_a_bad_choice_of_recipe_is_refused(
+    main: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: list[str],
+):
+    assert main(*arguments) == 2
+    message = capsys.readouterr().err
+    assert all(word in message for word in words), message
+
+
+def test_a_ratio_may_be_written_as_a_fraction():
+    values = flags.define(*flags.ALL)
+    flags.parse(values, ["stylize.py", "--content_style_ratio=1/8"])
+    assert values.content_style_ratio == 0.125

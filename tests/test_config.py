@@ -31,7 +31,8 @@ def valid_configs(draw: st.DrawFn) -> Config:
     names = layers.names("vgg19" if backbone == "auto" else backbone)
     some = st.lists(st.sampled_from(names), unique=True, max_size=4).map(tuple)
     style_layers = draw(some)
-    count = draw(st.sampled_from([0, len(style_layers)]))
+    count = draw(st.sampled_from([0, 1, len(style_layers)]))
+    style_loss = draw(st.sampled_from(["gram", "w2"]))
     return Config(
         image_size=draw(st.integers(0, 10_000)),
         style_scale=draw(st.floats(1e-3, 100)),
@@ -42,14 +43,29 @@ def valid_configs(draw: st.DrawFn) -> Config:
         content_weight=draw(WEIGHTS),
         style_weight=draw(WEIGHTS),
         tv_weight=draw(st.floats(1e-9, 1e6)),  # Above 0, so that there is an objective.
-        tv_form=draw(st.sampled_from(["squared", "absolute"])),
+        tv_form=draw(st.sampled_from(configs.TV_FORMS)),
+        tv_normalization=draw(st.sampled_from(["mean", "sum"])),
+        content_normalization=draw(st.sampled_from(configs.CONTENT_NORMALIZATIONS)),
+        style_loss=style_loss,
+        style_normalization=draw(st.sampled_from(configs.STYLE_NORMALIZATIONS[style_loss])),
+        content_style_ratio=draw(WEIGHTS),
+        activation_scale=draw(st.sampled_from(["own", "caffe", "torchvision"])),
+        rate_decay=draw(st.floats(1e-3, 1)),
+        final_rate=draw(st.floats(1e-3, 1)),
+        pixel_range=draw(st.sampled_from([1.0, 255.0])),
+        clip_pixels=draw(st.booleans()),
+        adam_beta_1=draw(st.floats(0, 0.999)),
+        adam_beta_2=draw(st.floats(0, 0.999)),
+        adam_epsilon=draw(WEIGHTS),
+        adam_epsilon_hat=draw(WEIGHTS),
+        average=draw(st.floats(0, 0.999)),
         content_layers=draw(some),
         style_layers=style_layers,
         style_layer_weights=tuple(draw(st.lists(WEIGHTS, min_size=count, max_size=count))),
         backbone=backbone,
         weights=draw(TEXTS),
         pooling=draw(st.sampled_from(["max", "avg"])),
-        optimizer=draw(st.sampled_from(["adam", "lbfgs"])),
+        optimizer=draw(st.sampled_from(configs.OPTIMIZERS)),
         learning_rate=draw(WEIGHTS),
         lbfgs_history=draw(st.integers(1, 100)),
         device=draw(TEXTS),
@@ -108,7 +124,12 @@ def as_flags(config: Config) -> list[str]:
         ({"style_layers": ("conv1_1", "relu1_1")}, ["style_layers", "block1_conv1 twice"]),
         ({"style_layers": ("blok2_conv1",)}, ["blok2_conv1", "Did you mean 'block2_conv1'"]),
         ({"backbone": "vgg16", "content_layers": "conv3_4"}, ["vgg16", "block3_conv4"]),
-        ({"style_layer_weights": 1.0}, ["style_layer_weights", "1 numbers"]),
+        ({"style_layer_weights": (1.0, 2.0)}, ["style_layer_weights", "2 numbers", "5 style"]),
+        ({"style_loss": "w2", "style_normalization": "gatys"}, ["'gatys'", "relative, mean", "w2"]),
+        ({"content_style_ratio": -1.0}, ["content_style_ratio", "-1.0"]),
+        ({"adam_beta_1": 1.0}, ["adam_beta_1", "1.0", "below 1"]),
+        ({"rate_decay": 0.0}, ["rate_decay", "0.0", "above 0"]),
+        ({"pixel_range": 0.0}, ["pixel_range", "0.0", "255"]),
         ({"style_layers": "conv1_1", "style_layer_weights": -1.0}, ["style_layer_weights", "-1"]),
         ({"style_layers": "conv1_1", "style_layer_weights": math.nan}, ["style_layer_weights"]),
         ({"backbone": "vgg"}, ["backbone", "'vgg'", "auto, vgg16, vgg19", "Did you mean"]),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import backbones, config, layers, losses, optimizers
+from nst_tf import backbones, config, errors, layers, losses, optimizers
 
 CHANNELS = 4
 
@@ -47,9 +47,13 @@ ARCHITECTURES = [
     for value in vars(module).values()
     if isinstance(value, backbones.Architecture)
 ]
-LOSSES = [*(kind() for kind in LOSS_CLASSES), losses.TotalVariation("absolute")]
+LOSSES = {
+    f"{kind.__name__}-{normalization}": kind(normalization=normalization)
+    for kind in LOSS_CLASSES
+    for normalization in kind.normalizations
+} | {f"TotalVariation-{form}": losses.TotalVariation(form) for form in config.TV_FORMS}
 
-each_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 each_optimizer = pytest.mark.parametrize("kind", OPTIMIZER_CLASSES, ids=lambda k: k.__name__)
 
 
@@ -63,6 +67,20 @@ def test_every_loss_is_exported_and_has_a_name():
     named = {type(losses.get(name)) for name in losses._LOSSES}
     assert named == set(LOSS_CLASSES)
     assert {kind.__name__ for kind in LOSS_CLASSES} <= set(losses.__all__)
+
+
+def test_the_settings_offer_what_the_losses_have():
+    assert losses.Content.normalizations == config.CONTENT_NORMALIZATIONS
+    for name, normalizations in config.STYLE_NORMALIZATIONS.items():
+        loss = losses.get(name)
+        assert (loss.model, loss.normalizations) == ("style", normalizations)
+    assert tuple(losses.TotalVariation.degrees) == config.TV_FORMS
+
+
+@pytest.mark.parametrize("kind", LOSS_CLASSES)
+def test_an_unknown_normalization_lists_the_valid_ones(kind):
+    with pytest.raises(errors.ConfigError, match=", ".join(kind.normalizations)):
+        kind(normalization="none")
 
 
 def test_every_optimizer_is_exported_and_has_a_name():
@@ -94,7 +112,9 @@ def value_and_gradient(loss, features, model, weights):
     target = loss.target(model, weights)
     with tf.GradientTape() as tape:
         tape.watch(features)
-        value = loss.value(loss.statistics(features, weights, target), target)
+        pixels = tf.cast(tf.size(features[..., 0]), tf.float32)
+        statistics = {"pixels": pixels, **loss.statistics(features, weights, target)}
+        value = loss.value(statistics, target)
     return value, tape.gradient(value, features)
 
 

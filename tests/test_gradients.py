@@ -17,7 +17,7 @@ SETTINGS = config.StyleTransferConfig(
     style_layers=("block1_conv1", "block3_conv1", "block5_conv1"),
     style_layer_weights=(1.0, 2.0, 3.0),
     content_weight=1.5,
-    style_weight=6.0,
+    style_weight=0.5,
     tv_weight=0.5,
     pooling="max",
     learning_rate=0.02,
@@ -107,9 +107,9 @@ def test_the_weights_of_the_terms_are_those_of_the_settings():
     assert weights == pytest.approx(
         {
             "content/block4_conv2": 1.5,
-            "style/block1_conv1": 1.0,
-            "style/block3_conv1": 2.0,
-            "style/block5_conv1": 3.0,
+            "style/block1_conv1": 0.5,
+            "style/block3_conv1": 1.0,
+            "style/block5_conv1": 1.5,
             "tv": 0.5,
         }
     )

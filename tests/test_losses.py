@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+import scipy.linalg
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,46 @@ def variation_oracle(features, model, weights, model_weights, measure):
     return total / (np.sum(weights) * channels)
 
 
+def power_oracle(features, model, weights, model_weights):
+    """Only values with both neighbours count."""
+    down = (features[1:] - features[:-1])[:, :-1]
+    right = (features[:, 1:] - features[:, :-1])[:-1]
+    weights = weights[:-1, :-1]
+    total = np.sum(weights * (down**2 + right**2) ** 1.25)
+    return total / (np.sum(weights) * features.shape[-1]) if weights.size else 0.0
+
+
+def nine_point_oracle(features, model, weights, model_weights):
+    """Diagonals are those of all squares of the picture with its border repeated."""
+    border = ((1, 1), (1, 1), (0, 0))
+    padded, square_weights = np.pad(features, border, "edge"), np.pad(weights, border, "edge")
+    inner, channels = padded[1:-1, 1:-1], features.shape[-1]
+    down, right = padded[2:, 1:-1] - inner, padded[1:-1, 2:] - inner
+    falling = padded[1:, 1:] - padded[:-1, :-1]
+    rising = padded[1:, :-1] - padded[:-1, 1:]
+    square_weights = square_weights[:-1, :-1]
+    straight = np.sum(weights * (down**2 + right**2)) / np.sum(weights)
+    diagonal = np.sum(square_weights * (falling**2 + rising**2)) / np.sum(square_weights)
+    return (straight * 2 / 3 + diagonal / 6) / channels
+
+
+def wasserstein_oracle(features, model, weights, model_weights):
+    def normal(array, weight, ridge):
+        rows, weight = array.reshape(-1, array.shape[-1]), weight.ravel() / np.sum(weight)
+        mean = weight @ rows
+        spread = (rows - mean).T @ (weight[:, None] * (rows - mean))
+        return mean, spread + ridge * np.eye(len(mean))
+
+    channels = features.shape[-1]
+    unit = np.sum(model_weights * model**2) / np.sum(model_weights) / channels
+    mean, covariance = normal(features, weights, 1e-4 * unit)
+    wanted_mean, wanted = normal(model, model_weights, 1e-4 * unit)
+    root = scipy.linalg.sqrtm(wanted)
+    middle = scipy.linalg.sqrtm(root @ covariance @ root).real
+    distance = np.sum((mean - wanted_mean) ** 2) + np.trace(covariance + wanted - 2 * middle)
+    return distance / (unit * channels)
+
+
 CASES = {
     "content": (losses.Content(), content_oracle),
     "gram": (losses.Gram(), gram_oracle),
@@ -48,10 +89,15 @@ CASES = {
         losses.TotalVariation("absolute"),
         functools.partial(variation_oracle, measure=np.abs),
     ),
+    "power variation": (losses.TotalVariation("power"), power_oracle),
+    "nine-point variation": (losses.TotalVariation("nine_point"), nine_point_oracle),
+    "wasserstein": (losses.Wasserstein2(), wasserstein_oracle),
 }
 every_loss = pytest.mark.parametrize(("loss", "oracle"), CASES.values(), ids=CASES)
 modelled_loss = pytest.mark.parametrize(
-    "loss", [losses.Content(), losses.Gram()], ids=["content", "gram"]
+    "loss",
+    [losses.Content(), losses.Gram(), losses.Wasserstein2()],
+    ids=["content", "gram", "wasserstein"],
 )
 
 

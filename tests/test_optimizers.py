@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import keras
 import numpy as np
 import pytest
 import scipy.optimize
@@ -122,7 +123,7 @@ def test_the_two_loop_recursion_is_the_product_with_the_dense_bfgs_matrix(stored
         return tf.constant(full.reshape(places, *SHAPE), tf.float32)
 
     curvatures = np.append(np.zeros(places - stored), np.sum(moves * changes, axis=1))
-    found = lbfgs._inverse_hessian_product(
+    found = lbfgs.inverse_hessian_product(
         tf.constant(vector.reshape(SHAPE), tf.float32),
         padded(moves),
         padded(changes),
@@ -212,19 +213,19 @@ class PlainAdam:
     def run(self, gradient, point, steps, moments=(0.0, 0.0, 0)):
         """Returns the last point, the average of the points, and the moments with their age."""
         first, second, age = moments
-        averaged = 0.0
+        averaged = (1 - self.average) * point
         for step in range(steps):
             age += 1
-            scaled = gradient(point) * point.size
-            first = self.beta_1 * first + (1 - self.beta_1) * scaled
-            second = self.beta_2 * second + (1 - self.beta_2) * scaled**2
+            slope = gradient(point)
+            first = self.beta_1 * first + (1 - self.beta_1) * slope
+            second = self.beta_2 * second + (1 - self.beta_2) * slope**2
             unbiased = first / (1 - self.beta_1**age), second / (1 - self.beta_2**age)
             fall = (1 + math.cos(math.pi * step / max(steps - 1, 1))) / 2
             rate = self.rate * (self.final_rate + (1 - self.final_rate) * fall)
             move = rate * unbiased[0] / (np.sqrt(unbiased[1]) + self.epsilon)
             point = np.clip(point - move, 0, 1)
             averaged = self.average * averaged + (1 - self.average) * point
-        return point, averaged / (1 - self.average**steps), (first, second, age)
+        return point, averaged / (1 - self.average ** (steps + 1)), (first, second, age)
 
 
 SETTINGS = {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3, "final_rate": 0.2, "average": 0.7}
@@ -276,15 +277,15 @@ def test_adam_resizes_its_moments_with_the_picture():
     state["second_moment"] = tf.fill((1, 2, 2, 3), 0.5)
     state["moment_steps"] = tf.constant(7.0)
     carried = optimizer.carried_state(state, tf.zeros((1, 5, 4, 3)), 3)
-    np.testing.assert_allclose(carried["first_moment"], np.full((1, 5, 4, 3), -0.25))
-    np.testing.assert_allclose(carried["second_moment"], np.full((1, 5, 4, 3), 0.5))
+    np.testing.assert_allclose(carried["first_moment"], np.full((1, 5, 4, 3), -0.25), 1e-6)
+    np.testing.assert_allclose(carried["second_moment"], np.full((1, 5, 4, 3), 0.5), 1e-6)
     assert carried["moment_steps"] == 7
 
 
 @pytest.mark.parametrize("copies", [1, 4])
 def test_the_size_of_the_picture_does_not_change_the_walk_of_adam(copies):
-    """A mean over more pixels has smaller gradients, which the scaling makes good."""
-    optimizer = optimizers.Adam(0.05, **SETTINGS)
+    """A mean over more pixels has smaller gradients, and Adam divides by their size."""
+    optimizer = optimizers.Adam(0.05, **{**SETTINGS, "epsilon": 1e-14})
 
     def mean_wave(point):
         return tf.reduce_mean(tf.sin(5 * point))
@@ -299,6 +300,95 @@ def test_without_averaging_adam_shows_the_last_point():
     optimizer = optimizers.Adam(0.05, average=0.0)
     point, state = minimise(optimizer, wave, np.full(SHAPE, 0.4), 3)[-1]
     np.testing.assert_allclose(optimizer.result(tf.constant(point), state), point, rtol=1e-6)
+
+
+def test_adam_with_epsilon_hat_walks_like_that_of_keras():
+    """Its epsilon counts before the bias correction, which matters while it is large."""
+    keras_adam = keras.optimizers.Adam(0.03, beta_1=0.95, beta_2=0.98, epsilon=0.2)
+    expected = tf.Variable(np.full(SHAPE, 0.3, np.float32))
+    optimizer = optimizers.Adam(
+        0.03, beta_1=0.95, beta_2=0.98, epsilon=0.0, epsilon_hat=0.2, final_rate=1.0, average=0.0
+    )
+    point = minimise(optimizer, wave, expected.numpy(), 7)[-1][0]
+    for _ in range(7):
+        keras_adam.apply([tf.constant(wave_gradient(expected.numpy()), tf.float32)], [expected])
+    np.testing.assert_allclose(point, expected.numpy(), atol=1e-6)
+
+
+def test_units_of_pixels_make_no_difference_but_to_the_numbers():
+    """Rates and epsilons for 0 to 255 do there what they would do to the same function."""
+    settings = config.StyleTransferConfig(
+        learning_rate=5.0,
+        pixel_range=255,
+        adam_epsilon_hat=0.1,
+        adam_epsilon=0.0,
+        clip_pixels=False,
+    )
+    start = np.random.default_rng(9).random(SHAPE)
+    for name, plain in {
+        "adam": optimizers.Adam(
+            5.0, beta_2=0.99, epsilon=0.0, epsilon_hat=0.1, average=0.9, bounds=None
+        ),
+        "gradient_descent": optimizers.GradientDescent(5.0, final_rate=0.1, bounds=None),
+        "fixed_step_lbfgs": optimizers.FixedStepLBFGS(10, learning_rate=0.5, bounds=None),
+    }.items():
+        rate = 0.5 if name == "fixed_step_lbfgs" else 5.0
+        unitless = optimizers.get(name, settings.replace(learning_rate=rate))
+        found = minimise(unitless, wave, start, 5)[-1][0]
+        expected = minimise(plain, lambda point: wave(point / 255), 255 * start, 5)[-1][0]
+        np.testing.assert_allclose(255 * found, expected, rtol=1e-2, err_msg=name)
+
+
+# Gradient descent.
+
+
+def test_gradient_descent_walks_down_the_gradient_at_a_falling_rate():
+    start = np.random.default_rng(10).random(SHAPE)
+    optimizer = optimizers.GradientDescent(0.05, final_rate=0.2, rate_decay=0.9)
+    point = start
+    for step in range(6):
+        cosine = 0.2 + 0.8 * (1 + math.cos(math.pi * step / 5)) / 2
+        point = np.clip(point - 0.05 * cosine * 0.9**step * wave_gradient(point), 0, 1)
+    found = minimise(optimizer, wave, start, 6)[-1][0]
+    np.testing.assert_allclose(found, point, atol=1e-6)
+
+
+# L-BFGS with fixed steps.
+
+
+def torch_lbfgs(gradient, point, steps, history, rate, scale=1.0):
+    """`torch.optim.LBFGS` without a line search, from its documentation, in float64."""
+    pairs, before, moved = [], None, None
+    for _ in range(steps):
+        slope = gradient(point).ravel()
+        length = min(1, 1 / np.abs(slope).sum()) * rate
+        direction = -slope
+        if before is not None:
+            change = slope - before
+            if moved @ change > 1e-10:
+                pairs = [*pairs, (moved, change)][-history:]
+            inverse = np.eye(slope.size)
+            if pairs:
+                newest_move, newest_change = pairs[-1]
+                inverse *= newest_move @ newest_change / (newest_change @ newest_change)
+            for move, change in pairs:  # The dense update, Nocedal and Wright, equation 6.17.
+                rho = 1 / (move @ change)
+                side = np.eye(slope.size) - rho * np.outer(move, change)
+                inverse = side @ inverse @ side.T + rho * np.outer(move, move)
+            direction, length = -inverse @ slope, rate
+        before, moved = slope, length * direction
+        point = point + moved.reshape(point.shape)
+    return point
+
+
+@pytest.mark.parametrize("history", [2, 20])
+def test_fixed_step_lbfgs_walks_like_that_of_pytorch(history):
+    start = np.random.default_rng(11).random(SHAPE)
+    optimizer = optimizers.FixedStepLBFGS(history, learning_rate=0.5, bounds=None)
+    for steps in (1, 2, 9):
+        found = minimise(optimizer, wave, start, steps)[-1][0]
+        expected = torch_lbfgs(wave_gradient, start, steps, history, 0.5)
+        np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 # By name.

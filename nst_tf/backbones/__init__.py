@@ -34,6 +34,7 @@ def build(
     path: str = "",
     pooling: str = "max",
     precision: str = "float32",
+    activation_scale: str = "own",
     progress: weights.Progress | None = None,
 ) -> Backbone:
     """Returns the backbone that a config asks for, its weights loaded.
@@ -44,6 +45,7 @@ def build(
         path: a Keras weight file to load instead of the ImageNet weights.
         pooling: `max` or `avg`.
         precision: `float32` or `bfloat16`, of the convolutions alone.
+        activation_scale: `own`, `caffe` or `torchvision`; see `Backbone`.
         progress: called with the bytes done and the bytes in all during a download.
 
     Raises:
@@ -51,7 +53,14 @@ def build(
         WeightsError: the weights cannot be had, or the file is not right.
     """
     found = weights.locate(_candidates(name), path, progress)
-    return Backbone(layers, found.architecture, found, pooling=pooling, precision=precision)
+    return Backbone(
+        layers,
+        found.architecture,
+        found,
+        pooling=pooling,
+        precision=precision,
+        activation_scale=activation_scale,
+    )
 
 
 def _candidates(name: str) -> list[Architecture]:

@@ -25,7 +25,7 @@ class Architecture:
 
     name: str
     application: Callable[..., keras.Model]
-    mean: tuple[float, float, float]
+    mean: tuple[float, ...]
     url: str
     md5: str
     bundled: str = ""

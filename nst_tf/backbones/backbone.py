@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 
@@ -28,6 +29,13 @@ class Backbone(keras.Model):
         weights: a file that fits it, or None for random weights.
         pooling: `max` or `avg`.
         precision: `float32` or `bfloat16`, of the convolutions. The outputs are float32.
+        activation_scale: `own`, or `caffe` or `torchvision` to multiply all activations by what
+            brings them to the scale of a network with such weights.
+
+    Attributes:
+        architecture: the network.
+        weight_file: its weights, or None.
+        mean_colour: of the pictures that it was trained on: red, green and blue in [0, 1].
 
     Raises:
         ConfigError: the network has no such layer.
@@ -42,12 +50,14 @@ class Backbone(keras.Model):
         *,
         pooling: str = "max",
         precision: str = "float32",
+        activation_scale: str = "own",
     ) -> None:
         wanted = [layer_names.canonical(name, architecture.name) for name in layers]
         policy = keras.DTypePolicy("float32" if precision == "float32" else f"mixed_{precision}")
         image = keras.Input((None, None, 3), batch_size=1, name=IMAGE, dtype="float32")
         outputs = {IMAGE: image}
         mean = weights.mean if weights else architecture.mean
+        exposed = _exposed(activation_scale, weights.origin if weights else "caffe")
         activation = _preprocess(image, mean)
         for layer in architecture.layers()[1:]:
             if outputs.keys() >= set(wanted):
@@ -58,10 +68,11 @@ class Backbone(keras.Model):
             activation = layer(activation)
             if layer.name in wanted:
                 name = f"{layer.name}_output"
-                outputs[layer.name] = keras.layers.Identity(dtype="float32", name=name)(activation)
+                outputs[layer.name] = exposed(name=name)(activation)
         super().__init__(image, outputs, name=architecture.name, trainable=False)
         self.architecture = architecture
         self.weight_file = weights
+        self.mean_colour = tuple(value / 255 for value in reversed(mean))
         if weights:
             self._assign(weights)
 
@@ -83,6 +94,15 @@ class Backbone(keras.Model):
                 size = 2 if layer.compute_dtype == "bfloat16" else 4
                 total += (height // stride) * (width // stride) * layer.output.shape[-1] * size
         return total
+
+
+def _exposed(activation_scale: str, origin: str) -> Callable[..., keras.layers.Layer]:
+    """Returns what makes the output layer of an activation, given its name."""
+    ranges = weight_files.INPUT_RANGES
+    if activation_scale in ("own", origin):
+        return functools.partial(keras.layers.Identity, dtype="float32")
+    factor = ranges[activation_scale] / ranges[origin]
+    return functools.partial(keras.layers.Rescaling, factor, dtype="float32")
 
 
 def _preprocess(image: keras.KerasTensor, mean: Sequence[float]) -> keras.KerasTensor:

@@ -26,6 +26,12 @@ logger = logging.getLogger("nst_tf")
 Progress = Callable[[int, int], None]
 CONNECT_SECONDS = 8.0
 """How long the weight server may take to answer, and to send each further block."""
+INPUT_RANGES = {"caffe": 255.0, "torchvision": 3 / (0.229 + 0.224 + 0.225)}
+"""White less black as a network saw it in training, on average over the channels.
+
+Without its biases a VGG is homogeneous, so its activations go with this range. The Keras
+weights are those of Caffe.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Weights:
         source: where they came from, in words.
         mean: what they expect to be subtracted from blue, green and red in 0 to 255.
         sha256: of the file.
+        origin: what they were trained with, a key of `INPUT_RANGES`.
     """
 
     architecture: Architecture
@@ -45,6 +52,7 @@ class Weights:
     source: str
     mean: tuple[float, ...]
     sha256: str
+    origin: str
 
 
 def locate(
@@ -84,8 +92,8 @@ def locate(
             logger.info("%s Using %s instead.", failure, architecture.name)
         return _weights(architecture, cached, source)
     raise errors.WeightsError(
-        f"{failures[-1]} Use --backbone=vgg16, whose weights ship with the package, or give a "
-        "Keras weight file with --weights=PATH."
+        f"{failures[-1]} The nearest is --backbone=vgg16, whose weights ship with the package; or "
+        "give a Keras weight file with --weights=PATH."
     )
 
 
@@ -140,11 +148,12 @@ def _connect(url: str) -> http.client.HTTPResponse:
 
 
 def _weights(architecture: Architecture, path: Path, source: str) -> Weights:
-    """Describes a file; a mean that is noted in it comes before that of Keras."""
-    mean: tuple[float, ...] = architecture.mean
+    """Describes a file; one that notes a mean was converted from torchvision's weights."""
+    mean, origin = architecture.mean, "caffe"
     with contextlib.suppress(OSError), h5py.File(path, "r") as file:
-        mean = tuple(float(value) for value in file.attrs.get("mean", mean))
-    return Weights(architecture, path, source, mean, files.file_hash(path))
+        if "mean" in file.attrs:
+            mean, origin = tuple(map(float, file.attrs["mean"])), "torchvision"
+    return Weights(architecture, path, source, mean, files.file_hash(path), origin)
 
 
 def _cache_folder() -> Path:

@@ -4,29 +4,51 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf.losses.loss import Loss, Statistics
+from nst_tf import errors
+from nst_tf.losses.loss import Loss, Statistics, position_count
 
 
 class Content(Loss):
-    """Squared difference of activations, relative to the energy of the photo's.
+    """Squared difference of activations.
 
     ```
-    loss = sum((features - target)²) / sum(target²)
+    error = sum((features - target)²)
+
+    relative:  loss = error / sum(target²)
+    mean:      loss = error / values
+    sum:       loss = error
+    gatys:     loss = error / 2
     ```
 
-    This is equation 1 of Gatys, Ecker and Bethge (2016), "Image Style Transfer Using
-    Convolutional Neural Networks", divided by the energy of the target, so that 1 is the loss
-    of a picture without any activation.
+    The last is equation 1 of Gatys, Ecker and Bethge (2016), "Image Style Transfer Using
+    Convolutional Neural Networks". The relative form has no units: 1 is the loss of a picture
+    without any activation.
+
+    Args:
+        normalization: `relative`, `mean`, `sum` or `gatys`.
+
+    Raises:
+        ConfigError: `normalization` is none of these.
     """
 
     model = "content"
+    normalizations = ("relative", "mean", "sum", "gatys")
+
+    def __init__(self, normalization: str = "relative") -> None:
+        self.normalization = errors.known("normalization", normalization, self.normalizations)
 
     def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         return {"features": features, "energy": tf.reduce_sum(weights * tf.square(features))}
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         difference = tf.math.squared_difference(features, target["features"])
-        return {"error": tf.reduce_sum(weights * difference)}
+        values = position_count(features, weights) * features.shape[-1]
+        return {"error": tf.reduce_sum(weights * difference), "values": values}
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
-        return tf.math.divide_no_nan(statistics["error"], target["energy"])
+        error = statistics["error"]
+        if self.normalization == "relative":
+            return tf.math.divide_no_nan(error, target["energy"])
+        if self.normalization == "mean":
+            return tf.math.divide_no_nan(error, statistics["values"])
+        return 0.5 * error if self.normalization == "gatys" else error

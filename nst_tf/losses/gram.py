@@ -4,23 +4,59 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from nst_tf import errors
 from nst_tf.losses.loss import Loss, Statistics, position_count
 
 
 class Gram(Loss):
-    """Squared difference of Gram matrices, relative to the energy of the painting's.
+    """Squared difference of Gram matrices.
 
     ```
     gram = sum over positions of (features featuresᵀ) / positions
-    loss = sum((gram - target)²) / sum(target²)
+    error = sum((gram - target)²)
+
+    relative:       loss = error / sum(target²)
+    mean:           loss = error / channels²
+    gatys:          loss = error / (4 channels²)
+    johnson:        loss = error / channels⁴
+    sums:           loss = error positions² / channels²
+    sums_per_value: loss = error positions / channels³
+    sums_per_pixel: loss = error positions² / (4 · 3² pixels²)
     ```
 
-    These are equations 3 and 4 of Gatys, Ecker and Bethge (2016), "Image Style Transfer Using
-    Convolutional Neural Networks". The matrix is a mean over positions, so that photo and
-    painting may differ in size, and the loss is divided by the energy of the target.
+    The matrix is equation 3 of Gatys, Ecker and Bethge (2016), "Image Style Transfer Using
+    Convolutional Neural Networks", taken as a mean over positions, so that photo and painting
+    may differ in size. The relative form has no units. The others are published ones, written
+    in terms of that mean:
+
+    - `gatys` is equation 4 there, 1 / (4 channels² positions²) times the error of the sums.
+    - `johnson` divides the matrix by positions and channels and takes the mean square
+      (Johnson, Alahi and Fei-Fei, 2016, section 3.2, with a mean for their sum).
+    - `sums` is the mean square of the sums, and `sums_per_value` divides that by the number of
+      activations.
+    - `sums_per_pixel` compares sums as well, but by the size of the picture instead of the
+      layer's.
+
+    Args:
+        normalization: one of the names above.
+
+    Raises:
+        ConfigError: `normalization` is none of these.
     """
 
     model = "style"
+    normalizations = (
+        "relative",
+        "mean",
+        "gatys",
+        "johnson",
+        "sums",
+        "sums_per_value",
+        "sums_per_pixel",
+    )
+
+    def __init__(self, normalization: str = "relative") -> None:
+        self.normalization = errors.known("normalization", normalization, self.normalizations)
 
     def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         sums = self.statistics(features, weights, {})
@@ -29,17 +65,34 @@ class Gram(Loss):
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
         return {
-            "products": _products(features, weights),
+            "products": weighted_products(features, weights),
             "positions": position_count(features, weights),
         }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
         gram = statistics["products"] / statistics["positions"]
-        error = tf.reduce_sum(tf.math.squared_difference(gram, target["gram"]))
-        return tf.math.divide_no_nan(error, tf.reduce_sum(tf.square(target["gram"])))
+        # Scaled before it is squared: published sums are beyond the range of float32 squared.
+        scaled = (gram - target["gram"]) * self._root_scale(statistics, target)
+        return tf.reduce_sum(tf.square(scaled))
+
+    def _root_scale(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
+        """Returns the square root of the factor that the loss has to the error."""
+        channels = float(target["gram"].shape[-1])
+        positions = statistics["positions"]
+        if self.normalization == "relative":
+            energy = tf.reduce_sum(tf.square(target["gram"]))
+            return tf.sqrt(tf.math.divide_no_nan(1.0, energy))
+        return {
+            "mean": lambda: 1 / channels,
+            "gatys": lambda: 1 / (2 * channels),
+            "johnson": lambda: 1 / channels**2,
+            "sums": lambda: positions / channels,
+            "sums_per_value": lambda: tf.sqrt(positions / channels**3),
+            "sums_per_pixel": lambda: positions / (2 * 3 * statistics["pixels"]),
+        }[self.normalization]()
 
 
-def _products(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+def weighted_products(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Returns the sum over positions of weight · features featuresᵀ, `(channels, channels)`.
 
     The gradient with respect to the features is their product with one symmetric matrix.

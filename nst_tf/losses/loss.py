@@ -11,7 +11,7 @@ Statistics = dict[str, tf.Tensor]
 
 
 class Loss(abc.ABC):
-    """A dimensionless function of a picture's activations at one layer.
+    """A function of a picture's activations at one layer.
 
     Shapes: `features` is `(1, height, width, channels)`, float32; `weights` weighs its
     positions and has a shape that broadcasts to `(1, height, width, 1)`; a weight of 1
@@ -20,9 +20,11 @@ class Loss(abc.ABC):
     Attributes:
         model: the picture that the target is taken from: `content`, `style`, or an empty
             text for a loss that needs none.
+        normalizations: what the loss can be divided by; the first is the default.
     """
 
     model: str = ""
+    normalizations: tuple[str, ...]
 
     def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         """Returns what the activations of the model picture ask for.
@@ -49,7 +51,7 @@ class Loss(abc.ABC):
         """Returns the loss, a float32 scalar.
 
         Args:
-            statistics: sums over all positions of the picture.
+            statistics: sums over all positions of the picture, and the number of its `pixels`.
             target: what `target` returned.
         """
 

@@ -5,59 +5,120 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import errors
-from nst_tf.losses.loss import Loss, Statistics, position_count
+from nst_tf.losses.loss import Loss, Statistics
+
+_DOWN, _RIGHT = ((-1.0, 0.0), (1.0, 0.0)), ((-1.0, 1.0), (0.0, 0.0))
+_FALLING, _RISING = ((-1.0, 0.0), (0.0, 1.0)), ((0.0, -1.0), (1.0, 0.0))
 
 
 class TotalVariation(Loss):
-    """Mean difference of neighbouring values, which grain raises and smoothness lowers.
+    """Difference of neighbouring values, which grain raises and smoothness lowers.
+
+    With d and r the differences of a value to the next below and the next to the right, and f
+    and s those along the two diagonals of each square of four:
 
     ```
-    squared:   loss = mean((x[i+1, j] - x[i, j])² + (x[i, j+1] - x[i, j])²)
-    absolute:  loss = mean(|x[i+1, j] - x[i, j]| + |x[i, j+1] - x[i, j]|)
+    squared:     d² + r²
+    absolute:    |d| + |r|
+    power:       (d² + r²)^1.25
+    nine_point:  ⅔ (d² + r²) + ⅙ (f² + s²), the borders repeated
     ```
 
-    A pair of neighbours counts with the weight of the upper or left one. The absolute form is
-    the anisotropic total variation of Rudin, Osher and Fatemi (1992); the squared form is that of
-    Mahendran and Vedaldi (2015), equation 3, with beta = 2.
+    The loss is the mean of this over all values, or, with the normalisation `sum`, the sum. A
+    pair of neighbours counts with the weight of the upper or left one. In the power form only
+    values count that have both neighbours.
+
+    The absolute form is the anisotropic total variation of Rudin, Osher and Fatemi (1992); the
+    squared and power forms are that of Mahendran and Vedaldi (2015), equation 3, with beta = 2
+    and 2.5. The nine-point form also sees a checkerboard's diagonals.
 
     Args:
-        form: `squared` or `absolute`.
+        form: `squared`, `absolute`, `power` or `nine_point`.
+        normalization: `mean` or `sum`.
+
+    Attributes:
+        degree: power of the contrast with which the loss grows.
 
     Raises:
-        ConfigError: `form` is neither.
+        ConfigError: an argument is none of these.
     """
 
-    def __init__(self, form: str = "squared") -> None:
-        if form not in ("squared", "absolute"):
-            raise errors.unknown_name("form of total variation", form, ("squared", "absolute"))
-        self.form = form
+    degrees = {"squared": 2.0, "absolute": 1.0, "power": 2.5, "nine_point": 2.0}  # noqa: RUF012
+    normalizations = ("mean", "sum")
+
+    def __init__(self, form: str = "squared", normalization: str = "mean") -> None:
+        self.form = errors.known("form of total variation", form, self.degrees)
+        self.normalization = errors.known("normalization", normalization, self.normalizations)
+        self.degree = self.degrees[form]
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
-        measure = tf.square if self.form == "squared" else tf.abs
-        variation = tf.reduce_sum(weights * measure(_differences(features)))
-        values = position_count(features, weights) * features.shape[-1]
-        return {"variation": variation, "values": values}
+        weights = tf.broadcast_to(weights, (*_shape(features)[:3], 1))
+        if self.form == "nine_point":
+            return _nine_point(features, weights)
+        padded = tf.pad(features, ((0, 0), (0, 1), (0, 1), (0, 0)), "SYMMETRIC")
+        both = _differences(padded, _DOWN, _RIGHT)
+        if self.form == "power":
+            weights, both = weights[:, :-1, :-1], both[:, :-1, :-1]
+            squares = tf.reduce_sum(tf.square(both), axis=-1)
+            # The root of a flat place has no slope; the least float32 stands for nothing.
+            variation = tf.pow(tf.maximum(squares, _TINY), self.degree / 2)
+        else:
+            measure = tf.square if self.form == "squared" else tf.abs
+            variation = tf.reduce_sum(measure(both), axis=-1)
+        return {
+            "variation": tf.reduce_sum(weights * variation),
+            "values": tf.reduce_sum(weights) * features.shape[-1],
+        }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
         del target
-        return tf.math.divide_no_nan(statistics["variation"], statistics["values"])
+        variation, values = statistics["variation"], statistics["values"]
+        total = variation if self.normalization == "sum" else _ratio(variation, values)
+        if self.form == "nine_point":
+            diagonal, squares = statistics["diagonal"], statistics["squares"]
+            total += diagonal if self.normalization == "sum" else _ratio(diagonal, squares)
+        return total
 
 
-def _differences(image: tf.Tensor) -> tf.Tensor:
-    """Returns each value's differences to the next below and the next to the right.
+_TINY = 1e-38
+_ratio = tf.math.divide_no_nan
+
+
+def _nine_point(image: tf.Tensor, weights: tf.Tensor) -> Statistics:
+    """Returns the sums of the nine-point form; a square has the weight of its upper left value."""
+    border = ((0, 0), (1, 1), (1, 1), (0, 0))
+    padded = tf.pad(image, border, "SYMMETRIC")
+    at_squares = tf.pad(weights, border, "SYMMETRIC")[:, :-1, :-1]
+    down, right, falling, rising = tf.unstack(
+        tf.square(_differences(padded, _DOWN, _RIGHT, _FALLING, _RISING)), axis=-1
+    )
+    return {
+        "variation": tf.reduce_sum(weights * (down + right)[:, 1:, 1:]) * 2 / 3,
+        "values": tf.reduce_sum(weights) * image.shape[-1],
+        "diagonal": tf.reduce_sum(at_squares * (falling + rising)) / 6,
+        "squares": tf.reduce_sum(at_squares) * image.shape[-1],
+    }
+
+
+def _differences(image: tf.Tensor, *kernels: tuple[tuple[float, ...], ...]) -> tf.Tensor:
+    """Returns differences within each square of four neighbouring values.
 
     They are one convolution, so that the image has one gradient of them: TensorFlow does not
     fix the order in which it adds up the gradients of several uses.
 
     Args:
         image: `(1, height, width, channels)`.
+        *kernels: 2x2 each.
 
     Returns:
-        `(1, height, width, 2 channels)`, zero where there is no next one.
+        `(1, height - 1, width - 1, channels, kernels)`.
     """
-    padded = tf.pad(image, ((0, 0), (0, 1), (0, 1), (0, 0)), "SYMMETRIC")
-    down, right = [[-1.0, 0.0], [1.0, 0.0]], [[-1.0, 1.0], [0.0, 0.0]]
-    kernel = tf.stack([down, right], axis=-1)[:, :, tf.newaxis]
-    kernel = tf.tile(kernel, (1, 1, image.shape[-1], 1))
-    return tf.nn.depthwise_conv2d(padded, kernel, (1, 1, 1, 1), "VALID")
+    stacked = tf.stack(kernels, axis=-1)[:, :, tf.newaxis]
+    filters = tf.tile(stacked, (1, 1, image.shape[-1], 1))
+    found = tf.nn.depthwise_conv2d(image, filters, (1, 1, 1, 1), "VALID")
+    return tf.reshape(found, (*_shape(found)[:3], image.shape[-1], len(kernels)))
+
+
+def _shape(tensor: tf.Tensor) -> list[tf.Tensor]:
+    return tf.unstack(tf.shape(tensor))

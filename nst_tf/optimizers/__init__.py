@@ -5,12 +5,28 @@ from __future__ import annotations
 from nst_tf import config as configs
 from nst_tf import errors
 from nst_tf.optimizers.adam import Adam
+from nst_tf.optimizers.fixed_step_lbfgs import FixedStepLBFGS
+from nst_tf.optimizers.gradient_descent import GradientDescent
 from nst_tf.optimizers.lbfgs import LBFGS
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
 
-__all__ = ["LBFGS", "Adam", "Evaluation", "Optimizer", "State", "get"]
+__all__ = [
+    "LBFGS",
+    "Adam",
+    "Evaluation",
+    "FixedStepLBFGS",
+    "GradientDescent",
+    "Optimizer",
+    "State",
+    "get",
+]
 
-_OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "lbfgs": LBFGS}
+_OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "adam": Adam,
+    "fixed_step_lbfgs": FixedStepLBFGS,
+    "gradient_descent": GradientDescent,
+    "lbfgs": LBFGS,
+}
 
 
 def get(
@@ -19,7 +35,7 @@ def get(
     """Returns the optimiser of that name, or the one that is given.
 
     Args:
-        identifier: `adam`, `lbfgs`, or an optimiser.
+        identifier: `lbfgs`, `adam`, `gradient_descent`, `fixed_step_lbfgs`, or an optimiser.
         config: where an optimiser that is named finds its settings.
 
     Raises:

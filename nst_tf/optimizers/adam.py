@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, scheduled_rate
 
 
 class Adam(Optimizer):
-    """Adam with a decaying rate, averaged iterates and moments that outlive a level.
+    """Adam with a falling rate, averaged iterates and moments that outlive a level.
 
     ```
-    g = gradient · values in the picture
-    m = beta_1 m + (1 - beta_1) g
-    v = beta_2 v + (1 - beta_2) g²
-    x = clip(x - rate · m̂ / (sqrt(v̂) + epsilon))
+    m = beta_1 m + (1 - beta_1) gradient
+    v = beta_2 v + (1 - beta_2) gradient²
+    r = sqrt(1 - beta_2^t)
+    x = x - rate · r / (1 - beta_1^t) · m / (sqrt(v) + r epsilon + epsilon_hat)
     ```
 
-    This is algorithm 1 of Kingma and Ba (2015), with bias-corrected m̂ and v̂. The gradient is
-    scaled by the number of values, so that `epsilon` means the same at every resolution. The
-    rate falls from `learning_rate` to `final_rate` times that along half a cosine over each
-    level. The picture shown is an exponential average of the iterates, bias-corrected in the
-    same way (Polyak and Juditsky, 1992), which takes the noise of the last steps out.
+    This is Kingma and Ba (2015): with `epsilon` their algorithm 1, as in PyTorch, and with
+    `epsilon_hat` the variant at the end of their section 2, as in TensorFlow and Keras. The
+    picture shown is an exponential average of the iterates, bias-corrected in the same way
+    (Polyak and Juditsky, 1992), which takes the noise of the last steps out.
 
     Args:
         learning_rate: of the first step of each level, in pixel values.
         beta_1: decay of the first moment.
         beta_2: decay of the second moment.
-        epsilon: added to the root of the second moment.
-        final_rate: last rate of a level relative to its first.
+        epsilon: added to the bias-corrected root of the second moment.
+        epsilon_hat: added to the root of the second moment as it is.
+        final_rate: last rate of a level relative to its first; see `scheduled_rate`.
+        rate_decay: factor of the rate from step to step.
         average: decay of the average of iterates; 0 shows the last iterate.
+        bounds: lowest and highest value, or None.
     """
 
     def __init__(
@@ -42,16 +43,37 @@ class Adam(Optimizer):
         *,
         beta_1: float = 0.9,
         beta_2: float = 0.99,
-        epsilon: float = 1e-8,
+        epsilon: float = 1e-14,
+        epsilon_hat: float = 0.0,
         final_rate: float = 0.1,
+        rate_decay: float = 1.0,
         average: float = 0.9,
+        bounds: tuple[float, float] | None = (0.0, 1.0),
     ) -> None:
         self.learning_rate = learning_rate
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
+        self.epsilon_hat = epsilon_hat
         self.final_rate = final_rate
+        self.rate_decay = rate_decay
         self.average = average
+        self.bounds = bounds
+
+    @classmethod
+    def from_config(cls, config: configs.StyleTransferConfig) -> Adam:
+        # A gradient counts per pixel value, so that it shrinks as the range of these grows.
+        return cls(
+            (config.learning_rate or 0.02 * config.pixel_range) / config.pixel_range,
+            beta_1=config.adam_beta_1,
+            beta_2=config.adam_beta_2,
+            epsilon=config.adam_epsilon * config.pixel_range,
+            epsilon_hat=config.adam_epsilon_hat * config.pixel_range,
+            final_rate=config.final_rate,
+            rate_decay=config.rate_decay,
+            average=config.average,
+            bounds=(0.0, 1.0) if config.clip_pixels else None,
+        )
 
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
         zeros = tf.zeros_like(image)
@@ -59,7 +81,7 @@ class Adam(Optimizer):
             "first_moment": zeros,
             "second_moment": zeros,
             "moment_steps": tf.constant(0.0),
-            "average": zeros,
+            "average": (1 - self.average) * image,
             "step": tf.constant(0.0),
             "steps": tf.constant(float(steps)),
         }
@@ -68,7 +90,7 @@ class Adam(Optimizer):
         size = image.shape[1:3]
         return {
             **self.initial_state(image, steps),
-            "first_moment": tf.image.resize(state["first_moment"], size, "bilinear"),
+            "first_moment": tf.image.resize(state["first_moment"], size, "bicubic"),
             "second_moment": tf.image.resize(state["second_moment"], size, "bilinear"),
             "moment_steps": tf.identity(state["moment_steps"]),
         }
@@ -77,14 +99,16 @@ class Adam(Optimizer):
         self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
     ) -> tuple[tf.Tensor, State, Evaluation]:
         evaluation = evaluate(image)
-        gradient = evaluation.gradient * tf.size(image, tf.float32)
+        gradient = evaluation.gradient
         first = self.beta_1 * state["first_moment"] + (1 - self.beta_1) * gradient
         second = self.beta_2 * state["second_moment"] + (1 - self.beta_2) * tf.square(gradient)
         moment_steps = state["moment_steps"] + 1
-        first_unbiased = first / (1 - tf.pow(self.beta_1, moment_steps))
-        second_unbiased = second / (1 - tf.pow(self.beta_2, moment_steps))
-        direction = first_unbiased / (tf.sqrt(second_unbiased) + self.epsilon)
-        moved = tf.clip_by_value(image - self._rate(state) * direction, 0.0, 1.0)
+        root = tf.sqrt(1 - tf.pow(self.beta_2, moment_steps))
+        scale = root / (1 - tf.pow(self.beta_1, moment_steps))
+        direction = scale * first / (tf.sqrt(second) + root * self.epsilon + self.epsilon_hat)
+        moved = image - self._rate(state) * direction
+        if self.bounds is not None:
+            moved = tf.clip_by_value(moved, *self.bounds)
         after = {
             "first_moment": first,
             "second_moment": second,
@@ -96,14 +120,9 @@ class Adam(Optimizer):
         return moved, after, evaluation
 
     def _rate(self, state: State) -> tf.Tensor:
-        progress = state["step"] / tf.maximum(state["steps"] - 1, 1)
-        fall = 0.5 * (1 + tf.cos(math.pi * progress))
-        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * fall)
+        schedule = scheduled_rate(state["step"], state["steps"], self.final_rate, self.rate_decay)
+        return self.learning_rate * schedule
 
     def result(self, image: tf.Tensor, state: State) -> tf.Tensor:
-        weight = 1 - tf.pow(self.average, state["step"])
-        return tf.where(state["step"] > 0, state["average"] / tf.maximum(weight, 1e-12), image)
-
-    @classmethod
-    def from_config(cls, config: configs.StyleTransferConfig) -> Adam:
-        return cls(config.learning_rate) if config.learning_rate else cls()
+        weight = 1 - tf.pow(self.average, state["step"] + 1)
+        return tf.where(state["step"] > 0, state["average"] / weight, image)

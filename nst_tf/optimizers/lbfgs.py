@@ -50,9 +50,11 @@ class LBFGS(Optimizer):
 
     @classmethod
     def from_config(cls, config: configs.StyleTransferConfig) -> LBFGS:
-        if config.learning_rate:
-            return cls(config.lbfgs_history, first_step=config.learning_rate)
-        return cls(config.lbfgs_history)
+        return cls(
+            config.lbfgs_history,
+            first_step=(config.learning_rate or 0.01 * config.pixel_range) / config.pixel_range,
+            bounds=(0.0, 1.0) if config.clip_pixels else None,
+        )
 
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
         del steps
@@ -78,16 +80,16 @@ class LBFGS(Optimizer):
         expected = _SUFFICIENT_DECREASE * _dot(state["gradient"], move)
         accepted = evaluation.loss <= state["loss"] + expected
         accepted &= tf.math.is_finite(_dot(evaluation.gradient, evaluation.gradient))
+        # Without a history there is nothing to forget, and the halving goes on.
         stuck = ~accepted & (state["backtracks"] >= self.largest_backtracks)
+        stuck &= state["curvatures"][-1] > 0
         curvature = _dot(move, change)
         curved = curvature > _LEAST_CURVATURE * _dot(change, change)
         remembered = accepted & curved & tf.math.is_finite(state["loss"])
 
-        def pushed(pairs: tf.Tensor, newest: tf.Tensor) -> tf.Tensor:
-            return tf.where(remembered, tf.concat([pairs[1:], newest[tf.newaxis]], 0), pairs)
-
-        moves, changes = pushed(state["moves"], move), pushed(state["changes"], change)
-        curvatures = tf.where(stuck, 0.0, pushed(state["curvatures"], curvature))
+        moves = pushed(state["moves"], move, remembered)
+        changes = pushed(state["changes"], change, remembered)
+        curvatures = tf.where(stuck, 0.0, pushed(state["curvatures"], curvature, remembered))
         image = tf.where(accepted, moved, image)
         gradient = tf.where(accepted, evaluation.gradient, state["gradient"])
         turned = self._direction(image, gradient, moves, changes, curvatures)
@@ -117,13 +119,18 @@ class LBFGS(Optimizer):
             stopped = ((image <= low) & (gradient > 0)) | ((image >= high) & (gradient < 0))
             free = tf.where(stopped, 0.0, free)
         downhill = -free * gradient
-        newton = free * _inverse_hessian_product(downhill, moves, changes, curvatures)
+        newton = free * inverse_hessian_product(downhill, moves, changes, curvatures)
         steepest = downhill * tf.math.divide_no_nan(self.first_step, _rms(downhill))
         direction = tf.where(_dot(newton, downhill) > 0, newton, steepest)
         return direction / tf.maximum(_rms(direction) / self.largest_step, 1)
 
 
-def _inverse_hessian_product(
+def pushed(history: tf.Tensor, newest: tf.Tensor, remembered: tf.Tensor) -> tf.Tensor:
+    """Returns the history with its oldest entry gone and `newest` last, if it is remembered."""
+    return tf.where(remembered, tf.concat([history[1:], newest[tf.newaxis]], 0), history)
+
+
+def inverse_hessian_product(
     vector: tf.Tensor, moves: tf.Tensor, changes: tf.Tensor, curvatures: tf.Tensor
 ) -> tf.Tensor:
     """Returns the estimated inverse Hessian times `vector`: the two-loop recursion.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -74,3 +75,18 @@ class Optimizer(abc.ABC):
         """Returns the picture to show, which need not be the one that the steps walk on."""
         del state
         return image
+
+
+def scheduled_rate(step: tf.Tensor, steps: tf.Tensor, final: float, decay: float) -> tf.Tensor:
+    """Returns the learning rate of a step, relative to the first of its level.
+
+    Args:
+        step: number of the step in its level, from 0.
+        steps: of the level.
+        final: what the last rate has fallen to, along half a cosine (Loshchilov and Hutter,
+            2017, equation 5).
+        decay: a further factor from each step to the next.
+    """
+    progress = tf.minimum(step / tf.maximum(steps - 1, 1), 1)
+    cosine = final + (1 - final) * 0.5 * (1 + tf.cos(math.pi * progress))
+    return cosine * tf.pow(decay, step)

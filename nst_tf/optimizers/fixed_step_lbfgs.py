@@ -1,0 +1,99 @@
+"""L-BFGS without a line search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from nst_tf import config as configs
+from nst_tf.optimizers.lbfgs import inverse_hessian_product, pushed
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+
+_LEAST_CURVATURE = 1e-10  # As in PyTorch, of a pair whose pixels count in `pixel_range`.
+
+
+class FixedStepLBFGS(Optimizer):
+    """L-BFGS that takes every step at full length, as `torch.optim.LBFGS` does by default.
+
+    ```
+    first:       x = x - min(1, 1 / sum(|gradient|)) · rate · gradient
+    afterwards:  x = x - rate · H gradient
+    ```
+
+    H is the two-loop recursion, algorithm 7.4 of Nocedal and Wright, "Numerical Optimization"
+    (2006). Without a line search the loss may rise: for a stylisation of your own, `LBFGS` is
+    the better one.
+
+    Args:
+        history: pairs of past differences to remember.
+        learning_rate: length of a step relative to the full one.
+        pixel_range: of the pixel values that the length of the first step counts in.
+        bounds: lowest and highest value, to which every step is clipped, or None.
+    """
+
+    def __init__(
+        self,
+        history: int = 100,
+        *,
+        learning_rate: float = 1.0,
+        pixel_range: float = 1.0,
+        bounds: tuple[float, float] | None = (0.0, 1.0),
+    ) -> None:
+        self.history = history
+        self.learning_rate = learning_rate
+        self.pixel_range = pixel_range
+        self.bounds = bounds
+
+    @classmethod
+    def from_config(cls, config: configs.StyleTransferConfig) -> FixedStepLBFGS:
+        return cls(
+            config.lbfgs_history,
+            learning_rate=config.learning_rate or 1.0,
+            pixel_range=config.pixel_range,
+            bounds=(0.0, 1.0) if config.clip_pixels else None,
+        )
+
+    def initial_state(self, image: tf.Tensor, steps: int) -> State:
+        del steps
+        pairs = tf.zeros((self.history, *image.shape))
+        return {
+            "gradient": tf.zeros_like(image),
+            "move": tf.zeros_like(image),
+            "moves": pairs,
+            "changes": pairs,
+            "curvatures": tf.zeros(self.history),
+            "step": tf.constant(0.0),
+        }
+
+    def step(
+        self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
+    ) -> tuple[tf.Tensor, State, Evaluation]:
+        evaluation = evaluate(image)
+        gradient = evaluation.gradient
+        first = state["step"] < 1
+        change = gradient - state["gradient"]
+        curvature = tf.reduce_sum(state["move"] * change)
+        remembered = ~first & (curvature > _LEAST_CURVATURE)
+        moves = pushed(state["moves"], state["move"], remembered)
+        changes = pushed(state["changes"], change, remembered)
+        curvatures = pushed(state["curvatures"], curvature, remembered)
+        direction = inverse_hessian_product(-gradient, moves, changes, curvatures)
+        direction = tf.where(curvatures[-1] > 0, direction, -self._first_scale(gradient) * gradient)
+        moved = image + self.learning_rate * direction
+        if self.bounds is not None:
+            moved = tf.clip_by_value(moved, *self.bounds)
+        after = {
+            "gradient": gradient,
+            "move": moved - image,
+            "moves": moves,
+            "changes": changes,
+            "curvatures": curvatures,
+            "step": state["step"] + 1,
+        }
+        return moved, after, evaluation
+
+    def _first_scale(self, gradient: tf.Tensor) -> tf.Tensor:
+        """Returns min(1, 1 / sum(|gradient|)), both the gradient and the move in `pixel_range`."""
+        total = tf.reduce_sum(tf.abs(gradient)) / self.pixel_range
+        return tf.minimum(1.0, tf.math.divide_no_nan(1.0, total)) / self.pixel_range**2

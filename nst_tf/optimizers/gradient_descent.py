@@ -1,0 +1,65 @@
+"""Gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from nst_tf import config as configs
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, scheduled_rate
+
+
+class GradientDescent(Optimizer):
+    """Plain gradient descent, the way the method was first described.
+
+    ```
+    x = x - rate · gradient
+    ```
+
+    The rate that suits depends on the scale of the loss and on the pictures: too low a rate does
+    nothing, too high a rate diverges.
+
+    Args:
+        learning_rate: of the first step of each level.
+        final_rate: last rate of a level relative to its first; see `scheduled_rate`.
+        rate_decay: factor of the rate from step to step.
+        bounds: lowest and highest value, or None.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.1,
+        *,
+        final_rate: float = 1.0,
+        rate_decay: float = 1.0,
+        bounds: tuple[float, float] | None = (0.0, 1.0),
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.final_rate = final_rate
+        self.rate_decay = rate_decay
+        self.bounds = bounds
+
+    @classmethod
+    def from_config(cls, config: configs.StyleTransferConfig) -> GradientDescent:
+        # Both the gradient and the move count in pixel values.
+        return cls(
+            (config.learning_rate or 0.1) / config.pixel_range**2,
+            final_rate=config.final_rate,
+            rate_decay=config.rate_decay,
+            bounds=(0.0, 1.0) if config.clip_pixels else None,
+        )
+
+    def initial_state(self, image: tf.Tensor, steps: int) -> State:
+        del image
+        return {"step": tf.constant(0.0), "steps": tf.constant(float(steps))}
+
+    def step(
+        self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
+    ) -> tuple[tf.Tensor, State, Evaluation]:
+        evaluation = evaluate(image)
+        schedule = scheduled_rate(state["step"], state["steps"], self.final_rate, self.rate_decay)
+        moved = image - self.learning_rate * schedule * evaluation.gradient
+        if self.bounds is not None:
+            moved = tf.clip_by_value(moved, *self.bounds)
+        return moved, {"step": state["step"] + 1, "steps": state["steps"]}, evaluation

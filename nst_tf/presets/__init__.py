@@ -1,0 +1,78 @@
+"""Published recipes, each a whole configuration. One recipe a file; see `get`.
+
+A file of this folder holds a docstring, whose first line is the summary that a listing shows,
+and `SETTINGS`: fields of `StyleTransferConfig`. What it does not set is taken from `COMMON`,
+and after that from the defaults of the class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from typing import Any
+
+from nst_tf import errors
+
+COMMON: dict[str, Any] = {
+    "backbone": "vgg19",
+    "pooling": "max",
+    "levels": 1,
+    "init_noise": 0.0,
+    "adam_beta_2": 0.999,
+    "adam_epsilon": 0.0,
+    "final_rate": 1.0,
+    "average": 0.0,
+}
+"""What nearly all published recipes do, where the defaults of this package differ."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A published recipe.
+
+    Attributes:
+        name: of the recipe.
+        description: its source, its command and the result to expect; the first line is a
+            summary.
+        settings: values of fields of `StyleTransferConfig`, by their names.
+    """
+
+    name: str
+    description: str
+    settings: dict[str, Any]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the description."""
+        return self.description.partition("\n")[0]
+
+
+def names() -> list[str]:
+    """Returns the names of all presets, in alphabetical order."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def get(name: str) -> Preset:
+    """Returns the preset of that name.
+
+    Raises:
+        ConfigError: there is no preset of that name.
+    """
+    module = importlib.import_module(f"{__name__}.{errors.known('preset', name, names())}")
+    return Preset(name, module.__doc__ or "", {**COMMON, **module.SETTINGS})
+
+
+def table() -> str:
+    """Returns a table of all presets as text."""
+    rows = [("preset", "network", "optimiser", "steps", "what it is")]
+    for preset in map(get, names()):
+        settings = preset.settings
+        steps = str(sum(settings["steps"]))
+        row = (preset.name, settings["backbone"], settings["optimizer"], steps, preset.summary)
+        rows.append(row)
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    return "\n".join(
+        "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[-1]])
+        for row in rows
+    )

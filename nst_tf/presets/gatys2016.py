@@ -1,0 +1,32 @@
+"""The CVPR paper: L-BFGS from the photo, content to style as a ratio.
+
+Source: L. A. Gatys, A. S. Ecker, M. Bethge, "Image Style Transfer Using Convolutional Neural
+Networks", CVPR 2016: equations 1, 4 and 5, content from conv4_2, one style layer a scale with
+weights of 1/5, average pooling, L-BFGS. The paper's pictures have content to style ratios of
+1e-3, 8e-4, 5e-3 and 5e-4. It does not give the number of iterations; 500 are those of the
+program that its first author published later.
+
+    nst-stylize --preset=gatys2016 --content=photo.jpg --style=painting.jpg
+
+Expect the photo's outlines with the painting's colours and fine strokes. --init=gray starts from
+a blank canvas and --init=noise from white noise; --content_style_ratio=1/10 keeps more of the
+photo, and --style_layer_weights favours single scales. The L-BFGS is that of this package, which
+keeps pixels in range and searches along its direction. The paper's network was rescaled to a mean
+activation of 1 for each filter; activations of torchvision's scale come near to that.
+"""
+
+SETTINGS = {
+    "image_size": 512,
+    "init": "content",
+    "steps": (500,),
+    "pooling": "avg",
+    "activation_scale": "caffe",
+    "content_layers": ("conv4_2",),
+    "style_layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+    "style_layer_weights": (0.2, 0.2, 0.2, 0.2, 0.2),
+    "content_normalization": "gatys",
+    "style_normalization": "gatys",
+    "content_style_ratio": 1e-3,
+    "style_weight": 1e3,
+    "optimizer": "lbfgs",
+}
