@@ -153,9 +153,10 @@ class StyleTransferConfig:
     activation_scale: str = knob(
         "own",
         "Network",
-        "multiply activations to the scale of other weights: own (no), caffe (as in Keras) or "
-        "torchvision; matters to published loss scales only",
-        ("own", "caffe", "torchvision"),
+        "multiply activations to the scale of a network that is fed with other pixels: own (no), "
+        "caffe (0 to 255, as in Keras), torchvision (over their deviation) or unit (0 to 1); "
+        "matters to published loss scales only",
+        ("own", "caffe", "torchvision", "unit"),
     )
 
     optimizer: str = knob("lbfgs", "Optimiser", f"one of {', '.join(OPTIMIZERS)}", OPTIMIZERS)

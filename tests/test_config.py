@@ -49,7 +49,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         style_loss=style_loss,
         style_normalization=draw(st.sampled_from(configs.STYLE_NORMALIZATIONS[style_loss])),
         content_style_ratio=draw(WEIGHTS),
-        activation_scale=draw(st.sampled_from(["own", "caffe", "torchvision"])),
+        activation_scale=draw(st.sampled_from(["own", "caffe", "torchvision", "unit"])),
         rate_decay=draw(st.floats(1e-3, 1)),
         final_rate=draw(st.floats(1e-3, 1)),
         pixel_range=draw(st.sampled_from([1.0, 255.0])),

@@ -477,12 +477,13 @@ def test_the_table_has_a_row_for_each_preset():
 def test_activations_are_brought_to_the_scale_of_other_weights():
     """Pixels of 0 to 255 against pixels over their standard deviation, 0.226 on average."""
     image = tf.constant(PHOTO.image[None])
-    own, caffe, torchvision = (
+    own, caffe, torchvision, unit = (
         backbones.build("vgg16", ("block2_conv1",), activation_scale=scale)(image)["block2_conv1"]
-        for scale in ("own", "caffe", "torchvision")
+        for scale in ("own", "caffe", "torchvision", "unit")
     )
     np.testing.assert_array_equal(torchvision, own)
     np.testing.assert_allclose(caffe, own.numpy() * 255 * 0.226, rtol=1e-4)
+    np.testing.assert_allclose(unit, own.numpy() * 0.226, rtol=1e-4)
 
 
 def test_the_mean_colour_is_that_of_the_training_pictures():

@@ -45,7 +45,7 @@ def build(
         path: a Keras weight file to load instead of the ImageNet weights.
         pooling: `max` or `avg`.
         precision: `float32` or `bfloat16`, of the convolutions alone.
-        activation_scale: `own`, `caffe` or `torchvision`; see `Backbone`.
+        activation_scale: `own`, `caffe`, `torchvision` or `unit`; see `Backbone`.
         progress: called with the bytes done and the bytes in all during a download.
 
     Raises:

@@ -29,8 +29,8 @@ class Backbone(keras.Model):
         weights: a file that fits it, or None for random weights.
         pooling: `max` or `avg`.
         precision: `float32` or `bfloat16`, of the convolutions. The outputs are float32.
-        activation_scale: `own`, or `caffe` or `torchvision` to multiply all activations by what
-            brings them to the scale of a network with such weights.
+        activation_scale: `own`, or `caffe`, `torchvision` or `unit` to multiply all activations
+            by what brings them to the scale of a network that is fed as these are.
 
     Attributes:
         architecture: the network.

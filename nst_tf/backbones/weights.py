@@ -26,11 +26,11 @@ logger = logging.getLogger("nst_tf")
 Progress = Callable[[int, int], None]
 CONNECT_SECONDS = 8.0
 """How long the weight server may take to answer, and to send each further block."""
-INPUT_RANGES = {"caffe": 255.0, "torchvision": 3 / (0.229 + 0.224 + 0.225)}
-"""White less black as a network saw it in training, on average over the channels.
+INPUT_RANGES = {"caffe": 255.0, "torchvision": 3 / (0.229 + 0.224 + 0.225), "unit": 1.0}
+"""White less black as a network sees it, on average over the channels.
 
 Without its biases a VGG is homogeneous, so its activations go with this range. The Keras
-weights are those of Caffe.
+weights are those of Caffe; `unit` is a network whose pixels were not normalised.
 """
 
 

@@ -9,7 +9,8 @@ pixels in [0, 1]. The write-up's example has 900x1400 pixels.
 
 Expect hours on a CPU: --image_size=512 --steps=2000 shows what it does. The sums grow with the
 picture, and with them the weight of the style. --init=noise starts from noise. The program feeds
-its network without the normalisation that it was trained with; here it is always normalised.
+its network with pixels of 0 to 1, without the normalisation of the training; here they are always
+normalised, and the activations are scaled instead.
 """
 
 SETTINGS = {
@@ -17,7 +18,7 @@ SETTINGS = {
     "image_size": 1400,
     "init": "content",
     "steps": (6000,),
-    "activation_scale": "torchvision",
+    "activation_scale": "unit",
     "content_layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
     "style_layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
     "style_layer_weights": (1.0,),
