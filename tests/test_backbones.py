@@ -159,6 +159,19 @@ def test_a_backbone_ends_at_the_deepest_layer_asked_for(names, deepest):
     assert set(backbone(picture())) == {"image", *names}
 
 
+def test_it_is_frozen_within_a_model_that_is_trained():
+    image, backbone = keras.Input((None, None, 3)), bundled("block2_conv1")
+    assert not any(layer.trainable for layer in backbone.layers)
+    features = backbone(image)
+    pooled = keras.layers.GlobalAveragePooling2D()(features["block2_conv1"])
+    model = keras.Model(image, [keras.layers.Dense(2)(pooled), features["image"]])
+    assert [variable.shape for variable in model.trainable_variables] == [(128, 2), (2,)]
+    pictures = tf.concat([picture(seed) for seed in range(3)], axis=0)
+    numbers, same = model(pictures)
+    assert numbers.shape == (3, 2)
+    np.testing.assert_array_equal(same, pictures)
+
+
 def test_no_layers_leave_the_image():
     np.testing.assert_array_equal(bundled()(picture())["image"], picture())
 

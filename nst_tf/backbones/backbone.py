@@ -55,7 +55,8 @@ class Backbone(keras.Model):
         wanted = [layer_names.canonical(name, architecture.name) for name in layers]
         policy = keras.DTypePolicy("float32" if precision == "float32" else f"mixed_{precision}")
         image = keras.Input((None, None, 3), batch_size=1, name=IMAGE, dtype="float32")
-        outputs = {IMAGE: image}
+        # Keras lets no output of a model within a model be its input.
+        outputs = {IMAGE: keras.layers.Identity(dtype="float32", name=f"{IMAGE}_output")(image)}
         mean = weights.mean if weights else architecture.mean
         exposed = _exposed(activation_scale, weights.origin if weights else "caffe")
         activation = _preprocess(image, mean)
@@ -69,7 +70,8 @@ class Backbone(keras.Model):
             if layer.name in wanted:
                 name = f"{layer.name}_output"
                 outputs[layer.name] = exposed(name=name)(activation)
-        super().__init__(image, outputs, name=architecture.name, trainable=False)
+        super().__init__(image, outputs, name=architecture.name)
+        self.trainable = False  # Keras would not tell the layers if it were an argument.
         self.architecture = architecture
         self.weight_file = weights
         self.mean_colour = tuple(value / 255 for value in reversed(mean))
