@@ -13,7 +13,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nst_tf import backbones, callbacks, errors, images, losses, optimizers
+    from nst_tf import (
+        backbones,
+        callbacks,
+        errors,
+        gradients,
+        images,
+        losses,
+        objective,
+        optimizers,
+    )
     from nst_tf.backbones import Backbone
     from nst_tf.config import StyleTransferConfig
     from nst_tf.transfer import StyleTransfer, stylize
@@ -27,8 +36,10 @@ __all__ = [
     "backbones",
     "callbacks",
     "errors",
+    "gradients",
     "images",
     "losses",
+    "objective",
     "optimizers",
     "stylize",
 ]

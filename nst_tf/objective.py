@@ -46,6 +46,13 @@ class Objective:
         self.backbone = backbone
         self.terms = tuple(terms)
 
+    @classmethod
+    def from_config(
+        cls, config: configs.StyleTransferConfig, backbone: backbones.Backbone
+    ) -> Objective:
+        """Returns what a config minimises; the backbone exposes at least `used_layers`."""
+        return cls(backbone, terms(config, backbone.architecture.name))
+
     def targets(self, image: tf.Tensor, weights: tf.Tensor, model: str) -> Targets:
         """Returns the targets of all terms that take `image` for their model.
 

@@ -82,8 +82,7 @@ class StyleTransfer:
         backend.require_tensorflow()
         self._device = find_device(self.config.device)
         self.backbone = backbone or build_backbone(self.config)
-        terms = objectives.terms(self.config, self.backbone.architecture.name)
-        self._objective = objectives.Objective(self.backbone, terms)
+        self._objective = objectives.Objective.from_config(self.config, self.backbone)
         self._optimizer = optimizers.get(self.config.optimizer, self.config)
         self._targets = gradients.compile_targets(
             self._objective, run_eagerly=self.config.run_eagerly
