@@ -16,10 +16,12 @@ from nst_tf import config, errors
 ALL = (config.FileOptions, config.StyleTransferConfig)
 """The dataclasses whose fields are the flags of the command."""
 
-_USAGE = """Repaints a photo in the manner of a painting.
+USAGE = """Repaints a photo in the manner of a painting.
 
   {program} --content=photo.jpg --style=painting.jpg [--output=result.png]
 """
+"""The beginning of the command's help text."""
+
 _PLURALS = {int: "whole numbers", float: "numbers", str: "names"}
 
 
@@ -132,8 +134,8 @@ def given(values: flags.FlagValues, owner: type) -> dict[str, Any]:
     }
 
 
-def help_text(program: str, *dataclass_types: type) -> str:
-    """Returns the help of all fields, by group, with their defaults."""
+def help_text(program: str, *dataclass_types: type, usage: str = USAGE) -> str:
+    """Returns the help of all fields, by group, with their defaults, after `usage`."""
     groups: dict[str, list[str]] = {}
     for owner in dataclass_types:
         for field in dataclasses.fields(owner):
@@ -144,7 +146,7 @@ def help_text(program: str, *dataclass_types: type) -> str:
         "  --help, --version\n      show this text, or the version, and stop",
     ]
     body = "\n\n".join(f"{name}:\n" + "\n".join(lines) for name, lines in groups.items())
-    return f"{_USAGE.format(program=program)}\n{body}"
+    return f"{usage.format(program=program)}\n{body}"
 
 
 def _help_lines(field: dataclasses.Field[Any]) -> str:

@@ -16,6 +16,7 @@ LEVELS = [
     {"gradients", "report"},
     {"transfer"},
     {"flags"},
+    {"console"},
     {"cli"},
 ]
 """Modules and subpackages from the lowest level up, as in docs/DESIGN.md."""

@@ -1,0 +1,238 @@
+"""What every command shares at the terminal: words, the set-up, safe saving, the exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from nst_tf import backend, errors, flags, images, pyramid
+from nst_tf import config as configs
+
+if TYPE_CHECKING:
+    from nst_tf import backbones
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
+
+
+def run(
+    argv: Sequence[str] | None,
+    owners: Sequence[type],
+    command: Callable[[Any], int],
+    usage: str = flags.USAGE,
+) -> int:
+    """Parses a command line, runs the command, and returns its exit status.
+
+    Args:
+        argv: program name and flags; those of the process where it is None.
+        owners: the dataclasses whose fields are the flags.
+        command: given the parsed flags, returns the exit status. A `StyleTransferError` that it
+            raises becomes a sentence; the words of a `KeyboardInterrupt`, if it has any, replace
+            the usual ones.
+        usage: the beginning of the help text, with `{program}` in it.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    program = Path(argv[0]).name
+    try:
+        values = flags.define(*owners)
+        flags.parse(values, argv)
+        if values.help or values.version:
+            print(_version() if values.version else flags.help_text(program, *owners, usage=usage))
+            return 0
+        Image.MAX_IMAGE_PIXELS = None  # Here max_pixels is the limit, and it can be raised.
+        with notes_shown():
+            return command(values)
+    except errors.StyleTransferError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt as error:
+        print(str(error) or "Interrupted; nothing was written.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _version() -> str:
+    import nst_tf
+
+    return nst_tf.__version__
+
+
+def require_pictures(content: str, style: str) -> None:
+    """Raises ConfigError where photo or painting was not given."""
+    for name, path in (("content", content), ("style", style)):
+        if not path:
+            raise errors.ConfigError(f"--{name} is missing; expected --{name}=PICTURE.")
+
+
+def say(text: str) -> None:
+    """Tells the person something; standard output stays free for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def gigabytes(count: float) -> str:
+    """Returns a number of bytes in words."""
+    return f"{count / 1e9:.1f} GB"
+
+
+@contextlib.contextmanager
+def notes_shown() -> Iterator[None]:
+    """Lets the notes of the package through to the person at the terminal."""
+    logger = logging.getLogger("nst_tf")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+# The set-up.
+
+
+def build_backbone(
+    config: configs.StyleTransferConfig, finest: pyramid.Level
+) -> backbones.Backbone:
+    """Returns the network, and tells what it is and what it runs on.
+
+    Args:
+        config: of the run.
+        finest: its last level, which tells how much memory it takes.
+    """
+    with native_log_hidden():
+        backend.require_tensorflow()
+        from nst_tf import report, transfer
+
+        _let_gpu_memory_grow()
+        device = transfer.find_device(config.device)
+    with _download_bar() as progress:
+        model = transfer.build_backbone(config, progress)
+    say(
+        f"{_device_name(device)}; {model.architecture.name} with weights from "
+        f"{report.backbone(model)['weights']}; about "
+        f"{gigabytes(transfer.expected_memory(config, model, finest))} of memory expected."
+    )
+    return model
+
+
+@contextlib.contextmanager
+def native_log_hidden() -> Iterator[None]:
+    """Hides what TensorFlow's native code prints while it loads, unless loading fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    shown = os.dup(2)
+    pressed: list[int] = []  # Ctrl-C in the midst of native code would break the import.
+    previous = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            hidden.seek(0)
+            os.write(shown, hidden.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+            signal.signal(signal.SIGINT, previous)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def _let_gpu_memory_grow() -> None:
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # It is in use already, and stays as it is.
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _device_name(device: str | None) -> str:
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    name = device or ("/device:GPU:0" if gpus else "/device:CPU:0")
+    name = name.removeprefix("/device:")
+    return f"{name} ({os.cpu_count()} cores)" if name.startswith("CPU") else name
+
+
+@contextlib.contextmanager
+def _download_bar() -> Iterator[Any]:
+    """Yields a download progress callback that draws a bar once the first bytes arrive."""
+    import tqdm
+
+    bars: list[tqdm.tqdm] = []
+
+    def progress(done: int, total: int) -> None:
+        if not bars:
+            bars.append(tqdm.tqdm(total=total, desc="weights", unit="B", unit_scale=True))
+        bars[0].update(done - bars[0].n)
+
+    yield progress
+    for bar in bars:
+        bar.close()
+
+
+# Saving.
+
+
+def save(
+    picture: Any,
+    path: Path,
+    alpha: np.ndarray | None,
+    *,
+    recipe: str = "",
+    bit_depth: int = 8,
+    overwrite: bool = False,
+) -> Path:
+    """Writes a picture and returns where; finds it another place rather than lose it.
+
+    Args:
+        picture: array or tensor `(height, width, 3)`, sRGB in [0, 1].
+        path: where it should go. Without `overwrite` a free name near it is taken.
+        alpha: opacity of the photo, in any size, or None.
+        recipe: text for the file's metadata.
+        bit_depth: bits a channel.
+        overwrite: replace a file that is there.
+
+    Raises:
+        OutputError: it could not be written there; the error tells where it is instead.
+    """
+    height, width = picture.shape[:2]
+    alpha = None if alpha is None else images.resize(alpha, height, width)
+    if alpha is not None and images.FORMATS[path.suffix.lower()] == "JPEG":
+        say("JPEG holds no transparency; the picture is laid on white.")
+    if path.exists() and not overwrite:
+        path = _free_name(path)
+    arguments: dict[str, Any] = {"alpha": alpha, "recipe": recipe, "bit_depth": bit_depth}
+    try:
+        images.save(picture, path, **arguments)
+        return path
+    except errors.OutputError as error:
+        refuge = _free_name(Path(tempfile.gettempdir()) / path.name)
+        try:
+            images.save(picture, refuge, **arguments)
+        except errors.OutputError:
+            raise error from None
+        raise errors.OutputError(f"{error} The picture is {refuge} instead.") from error
+
+
+def _free_name(path: Path) -> Path:
+    number = 2
+    free = path
+    while free.exists():
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return free
