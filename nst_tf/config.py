@@ -39,11 +39,20 @@ STYLE_NORMALIZATIONS = {
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
 
 
-def knob(default: Any, group: str, help: str, choices: tuple[str, ...] = ()) -> Any:
-    """Returns a dataclass field that carries its help text, help group and valid values."""
-    return dataclasses.field(
-        default=default, metadata={"group": group, "help": help, "choices": choices}
-    )
+def knob(
+    default: Any, group: str, help: str, choices: tuple[str, ...] = (), repeated: bool = False
+) -> Any:
+    """Returns a dataclass field that carries its help text, help group and valid values.
+
+    Args:
+        default: of the field.
+        group: heading of the help under which it stands.
+        help: its help text.
+        choices: the valid values, or none where any value may be.
+        repeated: its flag may be given several times, and the field is a tuple of their texts.
+    """
+    metadata = {"group": group, "help": help, "choices": choices, "repeated": repeated}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -315,6 +324,31 @@ class FileOptions:
                 f"--preset={self.preset} and --replay={self.replay} both give all settings; give "
                 "one of them."
             )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """The files of one run of the sweep, and what it varies."""
+
+    content: str = knob("", "Sweep", "the photo to repaint (required)")
+    style: str = knob("", "Sweep", "the painting to repaint it after (required)")
+    grid: tuple[str, ...] = knob(
+        (),
+        "Sweep",
+        "FIELD=VALUE,VALUE,... a setting and the values to try (required); where one value is a "
+        "list, as of steps, a semicolon stands between values. The first --grid makes the rows, "
+        "the second the columns, each further one more rows; a single one makes columns",
+        repeated=True,
+    )
+    output: str = knob(
+        "",
+        "Sweep",
+        "folder for the pictures, their reports, sheet.png and losses.csv; empty makes a name "
+        "from both inputs in the current folder",
+    )
+    overwrite: bool = knob(
+        False, "Sweep", "replace pictures in the folder that were made in another way"
+    )
 
 
 def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:

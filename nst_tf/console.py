@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from nst_tf import backend, errors, flags, images, pyramid
+from nst_tf import backend, errors, flags, images, presets, pyramid
 from nst_tf import config as configs
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def run(
     try:
         values = flags.define(*owners)
         flags.parse(values, argv)
-        if values.help or values.version:
-            print(_version() if values.version else flags.help_text(program, *owners, usage=usage))
+        if values.help or values.version or values.list_presets:
+            print(_information(values, flags.help_text(program, *owners, usage=usage)))
             return 0
         Image.MAX_IMAGE_PIXELS = None  # Here max_pixels is the limit, and it can be raised.
-        with notes_shown():
+        with _notes_shown():
             return command(values)
     except errors.StyleTransferError as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -60,10 +60,12 @@ def run(
         return INTERRUPTED
 
 
-def _version() -> str:
-    import nst_tf
+def _information(values: Any, help_text: str) -> str:
+    if values.version:
+        import nst_tf
 
-    return nst_tf.__version__
+        return nst_tf.__version__
+    return presets.table() if values.list_presets else help_text
 
 
 def require_pictures(content: str, style: str) -> None:
@@ -84,7 +86,7 @@ def gigabytes(count: float) -> str:
 
 
 @contextlib.contextmanager
-def notes_shown() -> Iterator[None]:
+def _notes_shown() -> Iterator[None]:
     """Lets the notes of the package through to the person at the terminal."""
     logger = logging.getLogger("nst_tf")
     handler = logging.StreamHandler()
@@ -111,12 +113,10 @@ def build_backbone(
         config: of the run.
         finest: its last level, which tells how much memory it takes.
     """
-    with native_log_hidden():
-        backend.require_tensorflow()
-        from nst_tf import report, transfer
+    load_tensorflow()
+    from nst_tf import report, transfer
 
-        _let_gpu_memory_grow()
-        device = transfer.find_device(config.device)
+    device = transfer.find_device(config.device)
     with _download_bar() as progress:
         model = transfer.build_backbone(config, progress)
     say(
@@ -127,8 +127,22 @@ def build_backbone(
     return model
 
 
+def load_tensorflow() -> None:
+    """Imports TensorFlow and what needs it, in silence.
+
+    Raises:
+        ConfigError: Keras is set to another backend.
+    """
+    with _native_log_hidden():
+        backend.require_tensorflow()
+        from nst_tf import transfer
+
+        _let_gpu_memory_grow()
+        transfer.find_device("cpu")  # Sets all devices up, which has its own messages.
+
+
 @contextlib.contextmanager
-def native_log_hidden() -> Iterator[None]:
+def _native_log_hidden() -> Iterator[None]:
     """Hides what TensorFlow's native code prints while it loads, unless loading fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()

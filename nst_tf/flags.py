@@ -16,6 +16,9 @@ from nst_tf import config, errors
 ALL = (config.FileOptions, config.StyleTransferConfig)
 """The dataclasses whose fields are the flags of the command."""
 
+SWEEP = (config.SweepOptions, config.StyleTransferConfig)
+"""The dataclasses whose fields are the flags of the sweep."""
+
 USAGE = """Repaints a photo in the manner of a painting.
 
   {program} --content=photo.jpg --style=painting.jpg [--output=result.png]
@@ -82,6 +85,9 @@ def _define_flag(values: flags.FlagValues, field: dataclasses.Field[Any], kind: 
     if kind is bool:
         flags.DEFINE_bool(**arguments)
         return
+    if field.metadata["repeated"]:
+        flags.DEFINE_multi_string(**arguments)
+        return
     many = kind not in (int, float, str)
     item = typing.get_args(kind)[0] if many else kind
     serializer = _TupleSerializer() if many else flags.ArgumentSerializer()
@@ -112,6 +118,19 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
             f"unexpected argument {rest[1]!r}; settings are written as --name=value. "
             "--help lists them."
         )
+
+
+def parse_value(owner: type, name: str, text: str) -> Any:
+    """Returns the value of one field of a dataclass, read as its flag reads it.
+
+    Raises:
+        ConfigError: the text is not readable as such a value.
+    """
+    values = flags.FlagValues()
+    field = next(field for field in dataclasses.fields(owner) if field.name == name)
+    _define_flag(values, field, typing.get_type_hints(owner)[name])
+    parse(values, ["", f"--{name}={text}"])
+    return values[name].value
 
 
 def to_dataclass(values: flags.FlagValues, owner: type, **defaults: Any) -> Any:

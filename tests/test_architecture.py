@@ -12,12 +12,12 @@ LEVELS = [
     {"backend", "files", "layers", "presets", "pyramid"},
     {"config"},
     {"backbones", "images", "losses", "optimizers", "sizes"},
-    {"callbacks", "objective", "recipe"},
+    {"callbacks", "objective", "recipe", "sheet"},
     {"gradients", "report"},
     {"transfer"},
     {"flags"},
-    {"console"},
-    {"cli"},
+    {"console", "grid"},
+    {"cli", "sweep"},
 ]
 """Modules and subpackages from the lowest level up, as in docs/DESIGN.md."""
 

@@ -13,7 +13,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_every_flag_that_is_named_exists():
-    fields = {field.name for owner in flags.ALL for field in dataclasses.fields(owner)}
+    fields = {
+        field.name for owner in (*flags.ALL, *flags.SWEEP) for field in dataclasses.fields(owner)
+    }
     elsewhere = {"depth"}  # Of git.
     named = set(re.findall(r"--([a-z_]+)", README)) - elsewhere
     assert named <= fields | {"help", "flagfile"}

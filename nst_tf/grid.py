@@ -1,0 +1,221 @@
+"""What a sweep makes: axes of settings, and a checked cell for every combination."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nst_tf import config as configs
+from nst_tf import errors, flags, images, pyramid, sizes
+
+_LONGEST_NAME = 120  # Characters of a picture's file name, without its suffix.
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """A setting and the values that are tried.
+
+    Attributes:
+        name: a field of `StyleTransferConfig`.
+        values: of that field's type, all different.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One picture of a sweep.
+
+    Attributes:
+        settings: the swept fields and their values here, in the order of the axes.
+        config: all settings.
+        levels: that the picture will pass through.
+    """
+
+    settings: Mapping[str, Any]
+    config: configs.StyleTransferConfig
+    levels: Sequence[pyramid.Level]
+
+    @property
+    def label(self) -> str:
+        """The swept values in one line."""
+        return label(self.settings, ", ")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture."""
+        return self.levels[-1].height, self.levels[-1].width
+
+    @property
+    def name(self) -> str:
+        """The name of the picture file: safe on every system, and no other cell's."""
+        text = ",".join(f"{name}={written(value, '+')}" for name, value in self.settings.items())
+        safe = re.sub(r"[^a-z0-9_.,=+-]+", "-", text.lower())
+        if safe != text or len(safe) > _LONGEST_NAME:
+            mark = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:10]
+            safe = f"{safe[: _LONGEST_NAME - len(mark) - 1]}-{mark}"
+        return f"{safe}.png"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A sweep whose every picture has been checked.
+
+    Attributes:
+        options: the command's.
+        axes: what is swept, in the order given.
+        given: settings that all cells share and that are not the defaults.
+        cells: row by row.
+    """
+
+    options: configs.SweepOptions
+    axes: tuple[Axis, ...]
+    given: Mapping[str, Any]
+    cells: Sequence[Cell]
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is written."""
+        name = f"{Path(self.options.content).stem}_{Path(self.options.style).stem}_sweep"
+        return Path(self.options.output or name)
+
+    @property
+    def max_pixels(self) -> int:
+        """The largest input picture that any cell accepts, in pixels."""
+        return max(cell.config.max_pixels for cell in self.cells)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The swept values of each row."""
+        return _combinations(self.axes[:1] + self.axes[2:] if len(self.axes) > 1 else ())
+
+    @property
+    def columns(self) -> list[dict[str, Any]]:
+        """The swept values of each column."""
+        return _combinations(self.axes[:2][-1:])
+
+
+def plan(options: configs.SweepOptions, values: Any) -> Plan:
+    """Returns the sweep that is asked for, from the headers of the pictures alone.
+
+    Args:
+        options: the command's.
+        values: the parsed flags, of which those that are settings go into every cell.
+
+    Raises:
+        ConfigError: a flag, a grid or the settings of a cell are not right.
+        ImageError: a picture cannot be used.
+    """
+    axes = read_grids(options.grid)
+    for axis in axes:
+        if values[axis.name].present:
+            raise errors.ConfigError(
+                f"{axis.name} is swept by --grid and given as --{axis.name} too; leave one out."
+            )
+    empty = Plan(options, axes, {}, ())
+    cells = [
+        _cell(values, options, {axis.name: {**row, **column}[axis.name] for axis in axes})
+        for row in empty.rows
+        for column in empty.columns
+    ]
+    return dataclasses.replace(empty, given=_given(cells[0].config, axes), cells=cells)
+
+
+def read_grids(texts: Sequence[str]) -> tuple[Axis, ...]:
+    """Returns the axes that `--grid` flags describe.
+
+    Args:
+        texts: each `FIELD=VALUES`, values separated by commas, or by semicolons where each is
+            a list.
+
+    Raises:
+        ConfigError: there is none, or one is not right.
+    """
+    if not texts:
+        raise errors.ConfigError(
+            "--grid is missing; expected --grid=FIELD=VALUE,VALUE,... such as "
+            "--grid=style_weight=1,10,100."
+        )
+    axes = tuple(_read_grid(text) for text in texts)
+    names = [axis.name for axis in axes]
+    for name in names:
+        if names.count(name) > 1:
+            raise errors.ConfigError(
+                f"{name} is swept by two --grid flags; list all its values in one."
+            )
+    return axes
+
+
+def _read_grid(text: str) -> Axis:
+    name, equals, listed = (part.strip() for part in text.partition("="))
+    fields = {field.name: field for field in dataclasses.fields(configs.StyleTransferConfig)}
+    if not (equals and listed):
+        raise errors.ConfigError(
+            f"--grid={text} lists no values; expected FIELD=VALUE,VALUE,... such as "
+            "style_weight=1,10,100."
+        )
+    if name not in fields:
+        raise errors.unknown_name("setting of --grid", name, fields)
+    separator = ";" if isinstance(fields[name].default, tuple) else ","
+    try:
+        values = tuple(
+            flags.parse_value(configs.StyleTransferConfig, name, value.strip())
+            for value in listed.split(separator)
+        )
+    except errors.ConfigError as error:
+        raise errors.ConfigError(f"--grid={text}: {error}") from None
+    for value in values:
+        if values.count(value) > 1:
+            raise errors.ConfigError(
+                f"--grid={text} lists {written(value)} twice; list each value once."
+            )
+    return Axis(name, values)
+
+
+def _combinations(axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    names = [axis.name for axis in axes]
+    return [
+        dict(zip(names, values, strict=True))
+        for values in itertools.product(*(axis.values for axis in axes))
+    ]
+
+
+def _cell(values: Any, options: configs.SweepOptions, settings: dict[str, Any]) -> Cell:
+    """Returns a cell, its settings checked against each other and against the pictures."""
+    try:
+        config = flags.to_dataclass(values, configs.StyleTransferConfig, **settings)
+        photo = images.size(options.content, config.max_pixels)
+        painting = images.size(options.style, config.max_pixels)
+        return Cell(settings, config, sizes.plan(config, photo, [painting]))
+    except errors.ConfigError as error:
+        raise errors.ConfigError(f"{label(settings, ', ')}: {error}") from None
+
+
+def _given(config: configs.StyleTransferConfig, axes: Sequence[Axis]) -> dict[str, Any]:
+    swept = {axis.name for axis in axes}
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name not in swept and getattr(config, field.name) != field.default
+    }
+
+
+def label(settings: Mapping[str, Any], separator: str) -> str:
+    """Returns settings as `field=value`, with `separator` between them."""
+    return separator.join(f"{name}={written(value)}" for name, value in settings.items())
+
+
+def written(value: Any, separator: str = ",") -> str:
+    """Returns a value as its flag is written, and whole numbers without a fraction."""
+    if isinstance(value, tuple):
+        return separator.join(written(item) for item in value) or "(empty)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (str(value).removesuffix(".0") if isinstance(value, float) else str(value)) or "(empty)"
