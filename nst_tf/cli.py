@@ -29,25 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(values: Any) -> int:
-    options = _options(values)
-    replayed = recipe.load(options.replay) if options.replay else {}
-    return _run(_config(values, options, replayed), options, replayed)
-
-
-def _options(values: Any) -> configs.FileOptions:
     options: configs.FileOptions = flags.to_dataclass(values, configs.FileOptions)
     console.require_pictures(options.content, options.style)
-    return options
-
-
-def _config(
-    values: Any, options: configs.FileOptions, replayed: Mapping[str, Any]
-) -> configs.StyleTransferConfig:
-    """Returns the settings of a preset or a recipe, or the defaults, with the flags given."""
-    given = flags.given(values, configs.StyleTransferConfig)
-    if options.preset:
-        return configs.StyleTransferConfig.preset(options.preset, **given)
-    return configs.StyleTransferConfig.from_dict({**replayed.get("config", {}), **given})
+    if options.preset and options.replay:
+        raise errors.ConfigError(
+            f"--preset={options.preset} and --replay={options.replay} both give all settings; give "
+            "one of them."
+        )
+    replayed = recipe.load(options.replay) if options.replay else {}
+    config = flags.to_config(values, options.preset, **replayed.get("config", {}))
+    return _run(config, options, replayed)
 
 
 def _run(

@@ -282,6 +282,11 @@ def _fitted(settings: Mapping[str, Any], preset: str, backbone: str) -> dict[str
     return fitted
 
 
+def _preset_knob(group: str) -> Any:
+    names = ", ".join(presets.names())
+    return knob("", group, f"take all settings from a published recipe, flags apart: {names}")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileOptions:
     """The files of one run of the command."""
@@ -301,29 +306,12 @@ class FileOptions:
     )
     plot: str = knob("", "Files", "draw the loss curves into this picture file")
     report: str = knob("", "Files", "write a record of the run into this JSON file")
-    preset: str = knob(
-        "",
-        "Recipe",
-        f"take all settings from a published recipe: {', '.join(presets.names())}; other flags "
-        "change it",
-        ("", *presets.names()),
-    )
+    preset: str = _preset_knob("Recipe")
     replay: str = knob(
         "",
         "Recipe",
-        "take all settings from a picture that this program made earlier; other flags change them",
+        "take all settings from a picture that this program made earlier, flags apart",
     )
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            choices = field.metadata["choices"]
-            if choices and getattr(self, field.name) not in choices:
-                raise errors.unknown_name(field.name, getattr(self, field.name), choices[1:])
-        if self.preset and self.replay:
-            raise errors.ConfigError(
-                f"--preset={self.preset} and --replay={self.replay} both give all settings; give "
-                "one of them."
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -335,11 +323,12 @@ class SweepOptions:
     grid: tuple[str, ...] = knob(
         (),
         "Sweep",
-        "FIELD=VALUE,VALUE,... a setting and the values to try (required); where one value is a "
-        "list, as of steps, a semicolon stands between values. The first --grid makes the rows, "
-        "the second the columns, each further one more rows; a single one makes columns",
+        "FIELD=VALUE,VALUE,... a setting, or preset, and the values to try (required); where one "
+        "value is a list, as of steps, a semicolon stands between values. The first --grid makes "
+        "the rows, the second the columns, each further one more rows; a single one makes columns",
         repeated=True,
     )
+    preset: str = _preset_knob("Sweep")
     output: str = knob(
         "",
         "Sweep",

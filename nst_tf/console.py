@@ -87,10 +87,12 @@ def gigabytes(count: float) -> str:
 
 @contextlib.contextmanager
 def _notes_shown() -> Iterator[None]:
-    """Lets the notes of the package through to the person at the terminal."""
+    """Lets the notes of the package through to the person at the terminal, each once."""
     logger = logging.getLogger("nst_tf")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
+    said: set[str] = set()
+    handler.addFilter(lambda record: not _seen(record.getMessage(), said))
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -99,6 +101,13 @@ def _notes_shown() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+def _seen(text: str, before: set[str]) -> bool:
+    """Returns whether a text was seen before, and remembers it."""
+    seen = text in before
+    before.add(text)
+    return seen
 
 
 # The set-up.

@@ -144,6 +144,25 @@ def to_dataclass(values: flags.FlagValues, owner: type, **defaults: Any) -> Any:
     return owner(**{**defaults, **given(values, owner)})
 
 
+def to_config(
+    values: flags.FlagValues, preset: str = "", **settings: Any
+) -> config.StyleTransferConfig:
+    """Returns the settings of a stylisation that parsed flags describe.
+
+    Args:
+        values: flags from `define`, parsed.
+        preset: a published recipe to begin with, or an empty text.
+        **settings: that come before those of the recipe, and after the flags.
+
+    Raises:
+        ConfigError: a setting is not valid.
+    """
+    changes = {**settings, **given(values, config.StyleTransferConfig)}
+    if preset:
+        return config.StyleTransferConfig.preset(preset, **changes)
+    return config.StyleTransferConfig.from_dict(changes)
+
+
 def given(values: flags.FlagValues, owner: type) -> dict[str, Any]:
     """Returns the values of the fields of `owner` whose flags were given."""
     return {

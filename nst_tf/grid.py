@@ -13,6 +13,8 @@ from typing import Any
 from nst_tf import config as configs
 from nst_tf import errors, flags, images, pyramid, sizes
 
+_SETTINGS = dataclasses.fields(configs.StyleTransferConfig)
+_LISTS = {field.name for field in _SETTINGS if isinstance(field.default, tuple)}
 _LONGEST_NAME = 120  # Characters of a picture's file name, without its suffix.
 
 
@@ -21,7 +23,7 @@ class Axis:
     """A setting and the values that are tried.
 
     Attributes:
-        name: a field of `StyleTransferConfig`.
+        name: a field of `StyleTransferConfig`, or `preset`.
         values: of that field's type, all different.
     """
 
@@ -71,7 +73,7 @@ class Plan:
     Attributes:
         options: the command's.
         axes: what is swept, in the order given.
-        given: settings that all cells share and that are not the defaults.
+        given: settings of all cells that were given as flags.
         cells: row by row.
     """
 
@@ -125,7 +127,10 @@ def plan(options: configs.SweepOptions, values: Any) -> Plan:
         for row in empty.rows
         for column in empty.columns
     ]
-    return dataclasses.replace(empty, given=_given(cells[0].config, axes), cells=cells)
+    given = flags.given(values, configs.StyleTransferConfig)
+    if options.preset:
+        given = {"preset": options.preset, **given}
+    return dataclasses.replace(empty, given=given, cells=cells)
 
 
 def read_grids(texts: Sequence[str]) -> tuple[Axis, ...]:
@@ -155,19 +160,20 @@ def read_grids(texts: Sequence[str]) -> tuple[Axis, ...]:
 
 def _read_grid(text: str) -> Axis:
     name, equals, listed = (part.strip() for part in text.partition("="))
-    fields = {field.name: field for field in dataclasses.fields(configs.StyleTransferConfig)}
+    owners = {
+        **{field.name: configs.StyleTransferConfig for field in _SETTINGS},
+        "preset": configs.SweepOptions,
+    }
     if not (equals and listed):
         raise errors.ConfigError(
             f"--grid={text} lists no values; expected FIELD=VALUE,VALUE,... such as "
             "style_weight=1,10,100."
         )
-    if name not in fields:
-        raise errors.unknown_name("setting of --grid", name, fields)
-    separator = ";" if isinstance(fields[name].default, tuple) else ","
+    owner = owners[errors.known("setting of --grid", name, owners)]
+    separator = ";" if name in _LISTS else ","
     try:
         values = tuple(
-            flags.parse_value(configs.StyleTransferConfig, name, value.strip())
-            for value in listed.split(separator)
+            flags.parse_value(owner, name, value.strip()) for value in listed.split(separator)
         )
     except errors.ConfigError as error:
         raise errors.ConfigError(f"--grid={text}: {error}") from None
@@ -190,21 +196,13 @@ def _combinations(axes: Sequence[Axis]) -> list[dict[str, Any]]:
 def _cell(values: Any, options: configs.SweepOptions, settings: dict[str, Any]) -> Cell:
     """Returns a cell, its settings checked against each other and against the pictures."""
     try:
-        config = flags.to_dataclass(values, configs.StyleTransferConfig, **settings)
+        changes = {name: value for name, value in settings.items() if name != "preset"}
+        config = flags.to_config(values, settings.get("preset", options.preset), **changes)
         photo = images.size(options.content, config.max_pixels)
         painting = images.size(options.style, config.max_pixels)
         return Cell(settings, config, sizes.plan(config, photo, [painting]))
     except errors.ConfigError as error:
         raise errors.ConfigError(f"{label(settings, ', ')}: {error}") from None
-
-
-def _given(config: configs.StyleTransferConfig, axes: Sequence[Axis]) -> dict[str, Any]:
-    swept = {axis.name for axis in axes}
-    return {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if field.name not in swept and getattr(config, field.name) != field.default
-    }
 
 
 def label(settings: Mapping[str, Any], separator: str) -> str:

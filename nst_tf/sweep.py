@@ -189,8 +189,9 @@ def _network(config: configs.StyleTransferConfig) -> tuple[Any, ...]:
     """Returns the settings that a network is built from."""
     from nst_tf import objective
 
+    names = ("backbone", "weights", "pooling", "precision", "activation_scale")
     layers = frozenset(objective.used_layers(config))
-    return config.backbone, config.weights, config.pooling, config.precision, layers
+    return (*(getattr(config, name) for name in names), layers)
 
 
 def _check_pictures(plan: grid.Plan, jobs: Sequence[Job]) -> None:

@@ -22,6 +22,7 @@ from PIL import Image
 
 import nst_tf
 from nst_tf import callbacks, errors, flags, grid, images, recipe, sheet, sweep, transfer
+from nst_tf import config as configs
 
 Config = nst_tf.StyleTransferConfig
 SCRIPT = Path(__file__).parents[1] / "scripts" / "sweep.py"
@@ -107,6 +108,24 @@ def modified(folder: Path) -> dict[str, int]:
 )
 def test_grid_is_read_as_flags_are(text: str, name: str, values: tuple):
     assert grid.read_grids([text]) == (grid.Axis(name, values),)
+
+
+def test_a_preset_can_be_swept_or_shared_by_all_cells(content_path: Path, style_path: Path):
+    def cells(*arguments: str) -> list[Config]:
+        pictures = f"--content={content_path}", f"--style={style_path}"
+        values = flags.define(*flags.SWEEP)
+        flags.parse(values, ["", *pictures, *BASE, *arguments])
+        options = flags.to_dataclass(values, configs.SweepOptions)
+        return [cell.config for cell in grid.plan(options, values).cells]
+
+    changes = {"backbone": "vgg16", "image_size": 64, "levels": 1, "device": "cpu", "steps": (2,)}
+    names = ("gatys2016", "eager_notebook")
+    expected = [Config.preset(name, **changes) for name in names]
+    assert cells(f"--grid=preset={','.join(names)}", "--steps=2") == expected
+    expected = [Config.preset("gatys2016", **changes, init=init) for init in ("gray", "noise")]
+    assert cells("--preset=gatys2016", "--grid=init=gray,noise", "--steps=2") == expected
+    with pytest.raises(errors.ConfigError, match="preset=gatys: unknown preset"):
+        cells("--grid=preset=gatys")
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Config), ids=lambda field: field.name)
