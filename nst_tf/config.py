@@ -22,7 +22,7 @@ logger = logging.getLogger("nst_tf")
 
 BACKBONES = ("auto", *layers.CONVOLUTIONS)
 INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
-OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "fixed_step_lbfgs")
+OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "steepest_descent", "fixed_step_lbfgs")
 CONTENT_NORMALIZATIONS = ("relative", "mean", "sum", "gatys")
 STYLE_NORMALIZATIONS = {
     "gram": (

@@ -353,6 +353,35 @@ def test_gradient_descent_walks_down_the_gradient_at_a_falling_rate():
     np.testing.assert_allclose(found, point, atol=1e-6)
 
 
+# Steepest descent.
+
+
+def test_steepest_descent_keeps_a_point_only_if_the_loss_fell():
+    """The same rule in float64, on a function on which a large rate overshoots."""
+    optimizer = optimizers.SteepestDescent(0.3, bounds=None)
+
+    def loss(point):
+        waves = 0.05 * np.sin(6 * point) + 0.5 * (point - 0.5) ** 2
+        return np.sum(waves + 4 * (point - 0.2) ** 2)
+
+    def slope(point):
+        return wave_gradient(point) + 8 * (point - 0.2)
+
+    point = np.random.default_rng(12).random(SHAPE)
+    path = minimise(optimizer, lambda at: wave(at) + 4 * tf.reduce_sum((at - 0.2) ** 2), point, 7)
+    rate = 0.3 / np.sqrt(np.mean(slope(point) ** 2))
+    rejected = 0
+    for found, state in path[1:]:
+        trial = point - rate * slope(point)
+        if loss(trial) <= loss(point):
+            point, rate = trial, 1.2 * rate
+        else:
+            rejected, rate = rejected + 1, 0.5 * rate
+        np.testing.assert_allclose(found, point, atol=1e-4)
+        np.testing.assert_allclose(state["rate"], rate, rtol=1e-3)
+    assert rejected > 1
+
+
 # L-BFGS with fixed steps.
 
 

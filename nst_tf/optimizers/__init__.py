@@ -9,6 +9,7 @@ from nst_tf.optimizers.fixed_step_lbfgs import FixedStepLBFGS
 from nst_tf.optimizers.gradient_descent import GradientDescent
 from nst_tf.optimizers.lbfgs import LBFGS
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+from nst_tf.optimizers.steepest_descent import SteepestDescent
 
 __all__ = [
     "LBFGS",
@@ -18,6 +19,7 @@ __all__ = [
     "GradientDescent",
     "Optimizer",
     "State",
+    "SteepestDescent",
     "get",
 ]
 
@@ -26,6 +28,7 @@ _OPTIMIZERS: dict[str, type[Optimizer]] = {
     "fixed_step_lbfgs": FixedStepLBFGS,
     "gradient_descent": GradientDescent,
     "lbfgs": LBFGS,
+    "steepest_descent": SteepestDescent,
 }
 
 
@@ -35,7 +38,8 @@ def get(
     """Returns the optimiser of that name, or the one that is given.
 
     Args:
-        identifier: `lbfgs`, `adam`, `gradient_descent`, `fixed_step_lbfgs`, or an optimiser.
+        identifier: `lbfgs`, `adam`, `gradient_descent`, `steepest_descent`, `fixed_step_lbfgs`,
+            or an optimiser.
         config: where an optimiser that is named finds its settings.
 
     Raises:

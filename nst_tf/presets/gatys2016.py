@@ -11,8 +11,9 @@ program that its first author published later.
 Expect the photo's outlines with the painting's colours and fine strokes. --init=gray starts from
 a blank canvas and --init=noise from white noise; --content_style_ratio=1/10 keeps more of the
 photo, and --style_layer_weights favours single scales. The L-BFGS is that of this package, which
-keeps pixels in range and searches along its direction. The paper's network was rescaled to a mean
-activation of 1 for each filter; activations of torchvision's scale come near to that.
+keeps pixels in range and searches along its direction. The paper rescaled its network to a mean
+activation of 1 for each filter; as equation 1 is a sum over positions, that leaves the style next
+to no weight at these ratios, and activations keep the scale that the network was published with.
 """
 
 SETTINGS = {

@@ -1,0 +1,70 @@
+"""Gradient descent that finds its own rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from nst_tf import config as configs
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+
+_FASTER, _SLOWER = 1.2, 0.5
+
+
+class SteepestDescent(Optimizer):
+    """Gradient descent whose rate grows while the loss falls and is halved where it rises.
+
+    ```
+    y = x - rate · gradient(x)
+    x, rate = y, 1.2 rate   if loss(y) <= loss(x)
+    x, rate = x, 0.5 rate   otherwise
+    ```
+
+    The largest rate that does not diverge depends on the loss, the pictures and their size; this
+    rule stays near to it (the "bold driver" of Battiti, 1989). Each step is one evaluation. The
+    first evaluates the start and does not move.
+
+    Args:
+        first_step: root mean square change of the first move.
+        bounds: lowest and highest value, or None.
+    """
+
+    def __init__(
+        self, first_step: float = 0.01, *, bounds: tuple[float, float] | None = (0.0, 1.0)
+    ) -> None:
+        self.first_step = first_step
+        self.bounds = bounds
+
+    @classmethod
+    def from_config(cls, config: configs.StyleTransferConfig) -> SteepestDescent:
+        return cls(
+            (config.learning_rate or 0.01 * config.pixel_range) / config.pixel_range,
+            bounds=(0.0, 1.0) if config.clip_pixels else None,
+        )
+
+    def initial_state(self, image: tf.Tensor, steps: int) -> State:
+        del steps
+        return {
+            "loss": tf.constant(float("inf")),
+            "gradient": tf.zeros_like(image),
+            "rate": tf.constant(0.0),
+        }
+
+    def step(
+        self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
+    ) -> tuple[tf.Tensor, State, Evaluation]:
+        moved = image - state["rate"] * state["gradient"]
+        if self.bounds is not None:
+            moved = tf.clip_by_value(moved, *self.bounds)
+        evaluation = evaluate(moved)
+        accepted = evaluation.loss <= state["loss"]
+        gradient = tf.where(accepted, evaluation.gradient, state["gradient"])
+        rate = state["rate"] * tf.where(accepted, _FASTER, _SLOWER)
+        size = tf.sqrt(tf.reduce_mean(tf.square(gradient)))
+        after = {
+            "loss": tf.where(accepted, evaluation.loss, state["loss"]),
+            "gradient": gradient,
+            "rate": tf.where(state["rate"] > 0, rate, tf.math.divide_no_nan(self.first_step, size)),
+        }
+        return tf.where(accepted, moved, image), after, evaluation
