@@ -358,7 +358,7 @@ def test_gradient_descent_walks_down_the_gradient_at_a_falling_rate():
 
 def test_steepest_descent_keeps_a_point_only_if_the_loss_fell():
     """The same rule in float64, on a function on which a large rate overshoots."""
-    optimizer = optimizers.SteepestDescent(0.3, bounds=None)
+    optimizer = optimizers.SteepestDescent(2.0, bounds=None)
 
     def loss(point):
         waves = 0.05 * np.sin(6 * point) + 0.5 * (point - 0.5) ** 2
@@ -369,7 +369,7 @@ def test_steepest_descent_keeps_a_point_only_if_the_loss_fell():
 
     point = np.random.default_rng(12).random(SHAPE)
     path = minimise(optimizer, lambda at: wave(at) + 4 * tf.reduce_sum((at - 0.2) ** 2), point, 7)
-    rate = 0.3 / np.sqrt(np.mean(slope(point) ** 2))
+    rate = 2.0 / np.sqrt(np.mean(slope(point) ** 2))
     rejected = 0
     for found, state in path[1:]:
         trial = point - rate * slope(point)
