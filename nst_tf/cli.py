@@ -37,7 +37,7 @@ def _command(values: Any) -> int:
             "one of them."
         )
     replayed = recipe.load(options.replay) if options.replay else {}
-    config = flags.to_config(values, options.preset, **replayed.get("config", {}))
+    config = flags.to_config(values, options.preset, replayed.get("config", {}))
     return _run(config, options, replayed)
 
 

@@ -267,7 +267,23 @@ class StyleTransferConfig:
         backbone = changes.get("backbone", settings["backbone"])
         if backbone in layers.CONVOLUTIONS:
             settings = _fitted(settings, name, backbone)
-        return cls.from_dict({**settings, **changes})
+        return cls.from_dict(merge(settings, changes))
+
+
+def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings with changes; a new content weight takes the place of an old ratio.
+
+    Raises:
+        ConfigError: the changes give both.
+    """
+    if "content_weight" not in changes:
+        return {**settings, **changes}
+    if changes.get("content_style_ratio"):
+        raise errors.ConfigError(
+            f"content_weight={changes['content_weight']} and content_style_ratio="
+            f"{changes['content_style_ratio']} both give the weight of the content; leave one out."
+        )
+    return {**settings, "content_style_ratio": 0.0, **changes}
 
 
 def _fitted(settings: Mapping[str, Any], preset: str, backbone: str) -> dict[str, Any]:

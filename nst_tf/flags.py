@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fractions
+import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -145,22 +146,26 @@ def to_dataclass(values: flags.FlagValues, owner: type, **defaults: Any) -> Any:
 
 
 def to_config(
-    values: flags.FlagValues, preset: str = "", **settings: Any
+    values: flags.FlagValues,
+    preset: str = "",
+    settings: Mapping[str, Any] = types.MappingProxyType({}),
+    **changes: Any,
 ) -> config.StyleTransferConfig:
     """Returns the settings of a stylisation that parsed flags describe.
 
     Args:
         values: flags from `define`, parsed.
         preset: a published recipe to begin with, or an empty text.
-        **settings: that come before those of the recipe, and after the flags.
+        settings: to begin with where there is no preset.
+        **changes: settings that come on top, as the flags do.
 
     Raises:
         ConfigError: a setting is not valid.
     """
-    changes = {**settings, **given(values, config.StyleTransferConfig)}
+    changes = {**given(values, config.StyleTransferConfig), **changes}
     if preset:
         return config.StyleTransferConfig.preset(preset, **changes)
-    return config.StyleTransferConfig.from_dict(changes)
+    return config.StyleTransferConfig.from_dict(config.merge(settings, changes))
 
 
 def given(values: flags.FlagValues, owner: type) -> dict[str, Any]:

@@ -270,7 +270,7 @@ def expected_memory(
 ) -> int:
     """Returns about how many bytes a run with this finest level takes, the program included."""
     pixels = level.height * level.width
-    history = 2 * config.lbfgs_history if config.optimizer == "lbfgs" else 0
+    history = 2 * config.lbfgs_history if "lbfgs" in config.optimizer else 0
     images_kept = (10 + 3 * history) * 12 * pixels
     return round(
         _PROGRAM_BYTES + 2.5 * backbone.activation_bytes(level.height, level.width) + images_kept

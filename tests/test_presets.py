@@ -428,6 +428,18 @@ def test_a_ratio_of_content_to_style_sets_the_content_weight():
     assert Config.from_dict(settings.to_dict()) == settings
 
 
+def test_a_content_weight_takes_the_place_of_the_ratio():
+    settings = Config.preset("gatys2016", content_weight=7.0)
+    assert (settings.content_weight, settings.content_style_ratio) == (7.0, 0.0)
+    values = flags.define(*flags.ALL)
+    flags.parse(values, ["", "--content_weight=7"])
+    assert flags.to_config(values, "gatys2016") == settings
+    made_with = Config.preset("gatys2016").to_dict()
+    assert flags.to_config(values, settings=made_with) == settings
+    with pytest.raises(errors.ConfigError, match=r"content_weight=7.0 and content_style_ratio=0.5"):
+        Config.preset("gatys2016", content_weight=7.0, content_style_ratio=0.5)
+
+
 def test_layers_that_vgg16_lacks_are_mapped_and_named(caplog):
     with caplog.at_level(logging.INFO, "nst_tf"):
         settings = Config.preset("tv_regularized", backbone="vgg16")
