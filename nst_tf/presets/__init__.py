@@ -17,6 +17,13 @@ from nst_tf import errors
 COMMON: dict[str, Any] = {
     "backbone": "vgg19",
     "pooling": "max",
+    "style_layers": (
+        "block1_conv1",
+        "block2_conv1",
+        "block3_conv1",
+        "block4_conv1",
+        "block5_conv1",
+    ),
     "levels": 1,
     "init_noise": 0.0,
     "adam_beta_2": 0.999,

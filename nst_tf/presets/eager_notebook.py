@@ -16,13 +16,6 @@ SETTINGS = {
     "steps": (1000,),
     "activation_scale": "caffe",
     "content_layers": ("block5_conv2",),
-    "style_layers": (
-        "block1_conv1",
-        "block2_conv1",
-        "block3_conv1",
-        "block4_conv1",
-        "block5_conv1",
-    ),
     "content_normalization": "mean",
     "style_normalization": "mean",
     "content_weight": 1e3,

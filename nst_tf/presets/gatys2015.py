@@ -21,7 +21,6 @@ SETTINGS = {
     "pooling": "avg",
     "activation_scale": "caffe",
     "content_layers": ("conv4_2",),
-    "style_layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
     "style_layer_weights": (0.2, 0.2, 0.2, 0.2, 0.2),
     "content_normalization": "gatys",
     "style_normalization": "gatys",

@@ -14,13 +14,6 @@ SETTINGS = {
     "steps": (4000,),
     "activation_scale": "caffe",
     "content_layers": ("block5_conv2",),
-    "style_layers": (
-        "block1_conv1",
-        "block2_conv1",
-        "block3_conv1",
-        "block4_conv1",
-        "block5_conv1",
-    ),
     "content_normalization": "sum",
     "style_normalization": "sums_per_pixel",
     "content_weight": 2.5e-8,

@@ -17,7 +17,6 @@ SETTINGS = {
     "steps": (999,),  # Its thousandth evaluation saves the picture after 999 moves.
     "activation_scale": "caffe",
     "content_layers": ("relu4_2",),
-    "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
     "style_layer_weights": (1.0,),
     "content_normalization": "mean",
     "style_normalization": "johnson",

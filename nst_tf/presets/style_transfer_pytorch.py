@@ -18,7 +18,6 @@ SETTINGS = {
     "steps": (1000, 500, 500, 500, 500),
     "activation_scale": "torchvision",
     "content_layers": ("relu4_2",),
-    "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
     "style_layer_weights": (256 / 341, 64 / 341, 16 / 341, 4 / 341, 1 / 341),
     "style_loss": "w2",
     "content_normalization": "mean",

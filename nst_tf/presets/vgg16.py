@@ -20,7 +20,6 @@ SETTINGS = {
     "steps": (6000,),
     "activation_scale": "unit",
     "content_layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
-    "style_layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
     "style_layer_weights": (1.0,),
     "content_normalization": "mean",
     "style_normalization": "sums",
