@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         losses,
         objective,
         optimizers,
+        presets,
     )
     from nst_tf.backbones import Backbone
     from nst_tf.config import StyleTransferConfig
@@ -41,6 +42,7 @@ __all__ = [
     "losses",
     "objective",
     "optimizers",
+    "presets",
     "stylize",
 ]
 
@@ -54,7 +56,7 @@ _HOMES = {
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
-_LIGHT = ("StyleTransferConfig", "callbacks", "errors", "images")
+_LIGHT = ("StyleTransferConfig", "callbacks", "errors", "images", "presets")
 """Names that need no TensorFlow."""
 
 

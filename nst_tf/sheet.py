@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -205,17 +205,28 @@ def _wrapped(text: str, width: float, font: int) -> str:
 
 def _wrapped_line(text: str, width: float, font: int) -> str:
     lines = [""]
-    for piece in re.findall(r"[^ ,;=/]*[ ,;=/]?", text):
-        for part in [piece] if _text_width(piece, font) <= width else piece:
-            if lines[-1] and _text_width(lines[-1] + part, font) > width:
-                lines.append("")
-            lines[-1] += part
+    for piece in _pieces(text, width, font):
+        if lines[-1] and _text_width(lines[-1] + piece, font) > width:
+            lines.append("")
+        lines[-1] += piece
     if len(lines) <= _MOST_LINES:
         return "\n".join(lines)
     end = lines[-2] + lines[-1]
     while _text_width(f"…{end}", font) > width:
         end = end[1:]
     return "\n".join([*lines[: _MOST_LINES - 1], f"…{end}"])
+
+
+def _pieces(
+    text: str, width: float, font: int, separators: Sequence[str] = (" ", ",;=/", "")
+) -> Iterator[str]:
+    """Yields what may stand on a line of its own: words, or parts of those that are too wide."""
+    first, *further = separators
+    for piece in re.findall(f"[^{first}]*[{first}]?", text) if first else text:
+        if further and _text_width(piece, font) > width:
+            yield from _pieces(piece, width, font, further)
+        else:
+            yield piece
 
 
 # Drawing.
