@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import conftest
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "embedding.md"
 HEIGHT, WIDTH = 40, 48
+SEED = 0
 
 
 def sections() -> dict[str, list[str]]:
@@ -50,6 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(snippets: list[str]) -> dict[str, object]:
     """Runs snippets in order, in one fresh namespace, and returns it."""
+    keras.utils.set_random_seed(SEED)  # A new network, now and then, gets worse at first.
     namespace: dict[str, object] = {"__name__": "snippet"}
     for snippet in snippets:
         exec(compile(snippet, str(PAGE), "exec"), namespace)
