@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import math
 import numbers
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -209,6 +210,18 @@ class StyleTransferConfig:
         "number format of the convolutions: float32 or bfloat16; all else stays float32",
         ("float32", "bfloat16"),
     )
+    tile_size: str = knob(
+        "auto",
+        "Machine",
+        "side of the tiles that a large picture is worked on in, in pixels; auto takes tiles where "
+        "memory_limit asks for them, 0 never does",
+    )
+    memory_limit: str = knob(
+        "auto",
+        "Machine",
+        "memory to stay within, such as 4GB, by way of tiles; auto is 80% of what is free, and no "
+        "limit on a GPU until its memory runs out",
+    )
     jit_compile: bool = knob(False, "Machine", "compile the step with XLA")
     run_eagerly: bool = knob(False, "Machine", "run without graphs, to debug")
     max_pixels: int = knob(
@@ -216,6 +229,8 @@ class StyleTransferConfig:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.tile_size, int):
+            object.__setattr__(self, "tile_size", str(self.tile_size))
         for field in dataclasses.fields(self):
             value = coerce(field, typing.get_type_hints(type(self))[field.name], self)
             object.__setattr__(self, field.name, value)
@@ -421,6 +436,16 @@ def _check_ranges(config: StyleTransferConfig) -> None:
         require(name, 0 <= getattr(config, name) < 1, "a number from 0 to below 1")
     for name in ("rate_decay", "final_rate"):
         require(name, 0 < getattr(config, name) <= 1, "a number above 0 and at most 1")
+    require(
+        "tile_size",
+        config.tile_size == "auto" or config.tile_size.isdecimal(),
+        "auto, 0, or a number of pixels",
+    )
+    require(
+        "memory_limit",
+        config.memory_limit == "auto" or read_bytes(config.memory_limit) > 0,
+        "auto, or an amount such as 4GB or 800MB",
+    )
     require("pixel_range", 0 < config.pixel_range < math.inf, "1 or 255")
     require(
         "style_normalization",
@@ -439,6 +464,15 @@ def _check_ranges(config: StyleTransferConfig) -> None:
             f"style_layer_weights has {len(each)} numbers for {len(config.style_layers)} "
             "style_layers; give one weight for each layer, one for all, or none."
         )
+
+
+def read_bytes(amount: str) -> int:
+    """Returns the bytes of an amount such as `4GB`, in powers of ten, or 0 where it is none."""
+    match = re.fullmatch(r"([0-9.]+) *([KMGT]?)B?", amount.strip().upper())
+    try:
+        return round(float(match[1]) * 1000 ** " KMGT".index(match[2] or " ")) if match else 0
+    except ValueError:
+        return 0
 
 
 def _check_objective(config: StyleTransferConfig) -> None:

@@ -123,15 +123,18 @@ def build_backbone(
         finest: its last level, which tells how much memory it takes.
     """
     load_tensorflow()
-    from nst_tf import report, transfer
+    from nst_tf import memory, report, transfer
 
     device = transfer.find_device(config.device)
     with _download_bar() as progress:
         model = transfer.build_backbone(config, progress)
+    name = _device_name(device)
+    (side,) = memory.tile_sides(config, model, [finest], name.startswith("GPU"))
+    tiles = f" in tiles of {side} pixels" if side else ""
     say(
-        f"{_device_name(device)}; {model.architecture.name} with weights from "
+        f"{name}; {model.architecture.name} with weights from "
         f"{report.backbone(model)['weights']}; about "
-        f"{gigabytes(transfer.expected_memory(config, model, finest))} of memory expected."
+        f"{gigabytes(memory.expected(config, model, finest, side))} of memory expected{tiles}."
     )
     return model
 

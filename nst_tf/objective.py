@@ -70,21 +70,65 @@ class Objective:
             if term.loss.model == model
         }
 
-    def statistics(self, image: tf.Tensor, targets: Targets) -> Targets:
-        """Returns the statistics of every term for a picture, by the term's name."""
+    def measure(
+        self, image: tf.Tensor, weights: tf.Tensor, owned: tf.Tensor, model: str
+    ) -> tuple[Targets, Targets]:
+        """Returns what one tile of a picture contributes to the targets.
+
+        Args:
+            image: what is shown of the picture.
+            weights: of its pixels, as for `targets`.
+            owned: int32, top, bottom, left and right of the part that counts.
+            model: `content` or `style`, the role of the picture.
+
+        Returns:
+            The sums of every term, which add up over the tiles, and the activations of those
+            that compare position by position, in the owned part.
+        """
+        features, sums, maps = self.backbone(image), {}, {}
+        for term in self.terms:
+            if term.loss.model == model:
+                found = features[term.layer]
+                positions = owned // self.backbone.reach(term.layer)[0]
+                mask = _ownership(found, positions) * _weights_at(found, weights)
+                sums[term.name] = term.loss.measure(found, mask)
+                if term.loss.positional:
+                    top, bottom, left, right = tf.unstack(positions)
+                    maps[term.name] = {"features": found[:, top:bottom, left:right]}
+        return sums, maps
+
+    def summary(self, sums: Targets) -> Targets:
+        """Returns the targets of what `measure` returned, added up over all tiles."""
+        losses_ = {term.name: term.loss for term in self.terms}
+        return {name: losses_[name].summary(each) for name, each in sums.items()}
+
+    def statistics(
+        self, image: tf.Tensor, targets: Targets, owned: tf.Tensor | None = None
+    ) -> Targets:
+        """Returns the statistics of every term for a picture, by the term's name.
+
+        Args:
+            image: the picture, or what is shown of it.
+            targets: of all terms, activations at the size of what is shown.
+            owned: int32, top, bottom, left and right of the part that counts; all of it where
+                it is None.
+        """
         features = self.backbone(image)
         uses = collections.Counter(term.layer for term in self.terms)
         copies = {layer: iter(_fan_out(features[layer], count)) for layer, count in uses.items()}
         pixels = tf.cast(tf.reduce_prod(tf.shape(image)[1:3]), tf.float32)
-        return {
-            term.name: {
-                "pixels": pixels,
-                **term.loss.statistics(
-                    next(copies[term.layer]), _EVERYWHERE, targets.get(term.name, {})
-                ),
-            }
-            for term in self.terms
-        }
+        if owned is not None:
+            pixels = tf.cast((owned[1] - owned[0]) * (owned[3] - owned[2]), tf.float32)
+        found = {}
+        for term in self.terms:
+            layer, target, weights = next(copies[term.layer]), targets.get(term.name, {}), 1.0
+            if owned is not None:
+                positions = owned // self.backbone.reach(term.layer)[0]
+                weights = _ownership(layer, positions)
+                if term.loss.positional:
+                    target = {**target, "features": _placed(target["features"], layer, positions)}
+            found[term.name] = {"pixels": pixels, **term.loss.statistics(layer, weights, target)}
+        return found
 
     def value(
         self, statistics: Targets, targets: Targets
@@ -96,10 +140,6 @@ class Objective:
             for term in self.terms
         }
         return tf.reduce_sum(tf.stack(list(values.values()))), values
-
-
-_EVERYWHERE = 1.0
-"""The weight of every position of a picture without a mask; graphs drop the product."""
 
 
 def _fan_out(features: tf.Tensor, count: int) -> Sequence[tf.Tensor]:
@@ -119,6 +159,22 @@ def _fan_out(features: tf.Tensor, count: int) -> Sequence[tf.Tensor]:
         return [tf.identity(features) for _ in range(count)], gradient
 
     return copies(features)
+
+
+def _ownership(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
+    """Returns 1 at the positions of a layer that a tile owns, and 0 around them."""
+    top, bottom, left, right = tf.unstack(owned)
+    rows, columns = (tf.range(size) for size in tf.unstack(tf.shape(features)[1:3]))
+    inside = ((rows >= top) & (rows < bottom))[:, tf.newaxis]
+    inside &= ((columns >= left) & (columns < right))[tf.newaxis]
+    return tf.cast(inside, features.dtype)[tf.newaxis, :, :, tf.newaxis]
+
+
+def _placed(part: tf.Tensor, features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
+    """Returns the owned part of a layer with zeros around it, where `features` reach further."""
+    top, bottom, left, right = tf.unstack(owned)
+    height, width = tf.unstack(tf.shape(features)[1:3])
+    return tf.pad(part, ((0, 0), (top, height - bottom), (left, width - right), (0, 0)))
 
 
 def _weights_at(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from nst_tf import (
     errors,
     gradients,
     images,
+    memory,
     optimizers,
     pyramid,
     sizes,
@@ -22,8 +26,11 @@ from nst_tf import (
 from nst_tf import config as configs
 from nst_tf import objective as objectives
 
+logger = logging.getLogger("nst_tf")
+
 _CACHED_STYLES = 32  # Targets of that many pairs of style and size are kept.
 _EVERY_PIXEL = np.ones((1, 1, 1, 1), np.float32)  # Weighs all pixels alike.
+_LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
 _CHECK_EVERY = 10  # Steps between two looks at whether the loss is still a number.
 
 
@@ -93,6 +100,7 @@ class StyleTransfer:
             run_eagerly=self.config.run_eagerly,
             jit_compile=self.config.jit_compile,
         )
+        self._tiled = gradients.TiledObjective(self._objective, run_eagerly=self.config.run_eagerly)
         self._style_targets: dict[tuple[str, int, int], objectives.Targets] = {}
 
     def stylize(
@@ -126,14 +134,15 @@ class StyleTransfer:
         run = callbacks.Run(self.config, self.backbone, levels, image.device)
         for callback in callbacks_:
             callback.on_begin(run)
-        for index, level in enumerate(levels):
+        sides = memory.tile_sides(self.config, self.backbone, levels, "GPU" in image.device)
+        for index, (level, side) in enumerate(zip(levels, sides, strict=True)):
             if run.stopping:
                 break
             for callback in callbacks_:
                 callback.on_level_begin(index)
-            targets = self._level_targets(photo, paintings, level)
+            targets = functools.partial(self._level_targets, photo, paintings, level)
             image, state = self._enter(level, image, state)
-            for end in self._steps(index, level, image, state, targets):
+            for end in self._steps(index, level, image, state, targets, side):
                 for callback in callbacks_:
                     callback.on_step_end(end)
                 if run.stopping:
@@ -149,16 +158,35 @@ class StyleTransfer:
         level: pyramid.Level,
         image: tf.Variable,
         state: dict[str, tf.Variable],
-        targets: objectives.Targets,
+        targets_of: Callable[[int], objectives.Targets | gradients.TiledTargets],
+        side: int,
     ) -> Iterator[callbacks.StepEnd]:
-        for number in range(1, level.steps + 1):
-            loss, terms = self._step(image, state, targets)
+        """Takes the steps of a level, in smaller tiles from where memory has run out."""
+        targets, number = None, 1
+        while number <= level.steps:
+            try:
+                targets = targets_of(side) if targets is None else targets
+                loss, terms = self._take(image, state, targets)
+            except tf.errors.ResourceExhaustedError as error:
+                side, targets = _smaller(level, side, error), None
+                continue
             yield callbacks.StepEnd(
                 index, number, loss, terms, lambda: self._result(image, state)[0]
             )
             # The step itself keeps the last good picture, so a late look loses nothing.
             if number % _CHECK_EVERY in (0, 1) or number == level.steps:
                 self._check_finite(loss, index, number, image, state)
+            number += 1
+
+    def _take(
+        self,
+        image: tf.Variable,
+        state: dict[str, tf.Variable],
+        targets: objectives.Targets | gradients.TiledTargets,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        if isinstance(targets, gradients.TiledTargets):
+            return self._tiled.step(self._optimizer, image, state, targets)
+        return self._step(image, state, targets)
 
     def _check_finite(
         self,
@@ -197,16 +225,24 @@ class StyleTransfer:
         return np.random.default_rng(self.config.seed).random(shape, np.float32)
 
     def _level_targets(
-        self, photo: images.Picture, paintings: Sequence[images.Picture], level: pyramid.Level
-    ) -> objectives.Targets:
+        self,
+        photo: images.Picture,
+        paintings: Sequence[images.Picture],
+        level: pyramid.Level,
+        side: int,
+    ) -> objectives.Targets | gradients.TiledTargets:
+        """Returns the targets of a level, tiled unless `side` is 0."""
         content = _tensor(images.resize(photo.rgb, level.height, level.width))
-        styles = [self._style_target(painting, level) for painting in paintings]
-        return {
-            **self._targets(content, _EVERY_PIXEL, model="content"),
-            **objectives.blend(styles),
-        }
+        styles = [self._style_target(painting, level, side) for painting in paintings]
+        found = self._measured(content, _EVERY_PIXEL, "content", side)
+        if isinstance(found, gradients.TiledTargets):
+            shared = {**found.shared, **objectives.blend(styles)}
+            return dataclasses.replace(found, shared=shared)
+        return {**found, **objectives.blend(styles)}
 
-    def _style_target(self, painting: images.Picture, level: pyramid.Level) -> objectives.Targets:
+    def _style_target(
+        self, painting: images.Picture, level: pyramid.Level, side: int
+    ) -> objectives.Targets:
         """Returns the targets of a painting, computed at the first use at each size."""
         size = sizes.style_size(self.config, painting.size, level)
         key = (painting.digest, *size)
@@ -220,8 +256,20 @@ class StyleTransfer:
                 else _tensor(images.resize(alpha, *size)[..., np.newaxis])
             )
             pixels = _tensor(images.resize(painting.rgb, *size))
-            self._style_targets[key] = self._targets(pixels, weights, model="style")
+            found = self._measured(pixels, weights, "style", side)
+            shared = found.shared if isinstance(found, gradients.TiledTargets) else found
+            self._style_targets[key] = shared
         return self._style_targets[key]
+
+    def _measured(
+        self, pixels: tf.Tensor, weights: tf.Tensor, model: str, side: int
+    ) -> objectives.Targets | gradients.TiledTargets:
+        """Returns what a picture asks for, looked at in tiles unless `side` is 0."""
+        if not side:
+            return self._targets(pixels, weights, model=model)
+        height, width = pixels.shape[1:3]
+        tiles = memory.cut(self.backbone, height, width, side)
+        return self._tiled.targets(pixels, weights, tiles, model)
 
     def _enter(
         self, level: pyramid.Level, image: tf.Variable, state: dict[str, tf.Variable]
@@ -265,21 +313,6 @@ def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) ->
     )
 
 
-def expected_memory(
-    config: configs.StyleTransferConfig, backbone: backbones.Backbone, level: pyramid.Level
-) -> int:
-    """Returns about how many bytes a run with this finest level takes, the program included."""
-    pixels = level.height * level.width
-    history = 2 * config.lbfgs_history if "lbfgs" in config.optimizer else 0
-    images_kept = (10 + 3 * history) * 12 * pixels
-    return round(
-        _PROGRAM_BYTES + 2.5 * backbone.activation_bytes(level.height, level.width) + images_kept
-    )
-
-
-_PROGRAM_BYTES = 700_000_000  # TensorFlow, the package and the weights.
-
-
 def find_device(name: str) -> str | None:
     """Returns the TensorFlow name of a device, or None to leave the choice to TensorFlow.
 
@@ -294,6 +327,22 @@ def find_device(name: str) -> str | None:
     if wanted not in known:
         raise errors.unknown_name("device", name, ["auto", *known])
     return f"/device:{wanted}"
+
+
+def _smaller(level: pyramid.Level, side: int, error: Exception) -> int:
+    """Returns the side of the tiles to go on with where memory has run out.
+
+    Raises:
+        StyleTransferError: the tiles were small already.
+    """
+    smaller = (side or max(level.height, level.width)) // 2
+    if smaller < _LEAST_SIDE:
+        raise errors.StyleTransferError(
+            f"the memory of the device is too little for {level.width}x{level.height} pixels, even "
+            "in small tiles. Lower image_size, or take an optimiser that keeps less, such as adam."
+        ) from error
+    logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)
+    return smaller
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:

@@ -9,11 +9,11 @@ PACKAGE = Path(__file__).parents[1] / "nst_tf"
 
 LEVELS = [
     {"errors"},
-    {"backend", "files", "layers", "presets", "pyramid"},
+    {"backend", "files", "layers", "presets", "pyramid", "tiles"},
     {"config"},
     {"backbones", "images", "losses", "optimizers", "sizes"},
     {"callbacks", "objective", "recipe", "sheet"},
-    {"gradients", "report"},
+    {"gradients", "memory", "report"},
     {"transfer"},
     {"flags"},
     {"console", "grid"},

@@ -70,6 +70,8 @@ def valid_configs(draw: st.DrawFn) -> Config:
         lbfgs_history=draw(st.integers(1, 100)),
         device=draw(TEXTS),
         precision=draw(st.sampled_from(["float32", "bfloat16"])),
+        tile_size=draw(st.sampled_from(["auto", "0", "512"])),
+        memory_limit=draw(st.sampled_from(["auto", "4GB", "800 mb"])),
         jit_compile=draw(st.booleans()),
         run_eagerly=draw(st.booleans()),
         max_pixels=draw(st.integers(1, 10**12)),

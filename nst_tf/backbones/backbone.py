@@ -87,6 +87,28 @@ class Backbone(keras.Model):
         for name, arrays in weight_files.read(weights.path, shapes).items():
             self.get_layer(name).set_weights(arrays)
 
+    def reach(self, name: str) -> tuple[int, int]:
+        """Returns what an activation depends on, from the layers on the way to it.
+
+        Args:
+            name: of an exposed layer.
+
+        Returns:
+            The pixels between two positions of the layer, and the halo: a position `p` depends
+            on the pixels from `stride · p - halo` to `stride · (p + 1) - 1 + halo`.
+        """
+        if name == IMAGE:
+            return 1, 1  # Losses of the picture itself look at neighbours.
+        stride, halo = 1, 0
+        for layer in self.layers:
+            if isinstance(layer, keras.layers.Conv2D):
+                halo += layer.kernel_size[0] // 2 * stride
+            elif isinstance(layer, (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)):
+                stride *= layer.pool_size[0]
+            if layer.name == name:
+                break
+        return stride, halo
+
     def activation_bytes(self, height: int, width: int) -> int:
         """Returns the bytes of all activations for one picture of the given size."""
         total = 0

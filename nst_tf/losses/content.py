@@ -32,13 +32,14 @@ class Content(Loss):
     """
 
     model = "content"
+    positional = True
     normalizations = ("relative", "mean", "sum", "gatys")
 
     def __init__(self, normalization: str = "relative") -> None:
         self.normalization = errors.known("normalization", normalization, self.normalizations)
 
-    def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        return {"features": features, "energy": tf.reduce_sum(weights * tf.square(features))}
+    def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
+        return {"energy": tf.reduce_sum(weights * tf.square(features))}
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         difference = tf.math.squared_difference(features, target["features"])

@@ -58,8 +58,10 @@ class Gram(Loss):
     def __init__(self, normalization: str = "relative") -> None:
         self.normalization = errors.known("normalization", normalization, self.normalizations)
 
-    def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        sums = self.statistics(features, weights, {})
+    def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
+        return self.statistics(features, weights, {})
+
+    def summary(self, sums: Statistics) -> Statistics:
         return {"gram": sums["products"] / sums["positions"]}
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:

@@ -17,14 +17,19 @@ class Loss(abc.ABC):
     positions and has a shape that broadcasts to `(1, height, width, 1)`; a weight of 1
     everywhere means no mask.
 
+    Whatever is summed over positions adds up over the tiles of a picture.
+
     Attributes:
         model: the picture that the target is taken from: `content`, `style`, or an empty
             text for a loss that needs none.
         normalizations: what the loss can be divided by; the first is the default.
+        positional: whether the target holds the activations of the model picture themselves,
+            under `features`, to be compared position by position.
     """
 
     model: str = ""
     normalizations: tuple[str, ...]
+    positional: bool = False
 
     def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         """Returns what the activations of the model picture ask for.
@@ -33,8 +38,20 @@ class Loss(abc.ABC):
             features: activations of the model picture.
             weights: of its positions.
         """
+        target = self.summary(self.measure(features, weights))
+        return {**target, "features": features} if self.positional else target
+
+    def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
+        """Returns the sums over positions of the model picture that the target is made of."""
         del features, weights
         return {}
+
+    def summary(self, sums: Statistics) -> Statistics:
+        """Returns the target, given what `measure` returned, added up over the model picture.
+
+        Targets of several paintings are averaged, so entries are means rather than sums.
+        """
+        return sums
 
     @abc.abstractmethod
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:

@@ -40,8 +40,11 @@ class Wasserstein2(Loss):
         self.normalization = errors.known("normalization", normalization, self.normalizations)
         self.epsilon = epsilon
 
-    def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        return _moments(self.statistics(features, weights, {}))
+    def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
+        return self.statistics(features, weights, {})
+
+    def summary(self, sums: Statistics) -> Statistics:
+        return _moments(sums)
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target

@@ -1,0 +1,80 @@
+"""Tiles of a picture, each with as much around it as its activations depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """One side of a tile, in pixels from the top or the left of the picture.
+
+    Attributes:
+        start: of what is shown to the network.
+        stop: of the same.
+        first: of the part that the tile owns.
+        last: the end of that part, exclusive.
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    @property
+    def length(self) -> int:
+        """Pixels that are shown."""
+        return self.stop - self.start
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A rectangle of a picture; every pixel has one tile that owns it."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def owned(self) -> tuple[int, int, int, int]:
+        """Top, bottom, left and right of the owned part, from the corner of what is shown."""
+        rows, columns = self.rows, self.columns
+        return (
+            rows.first - rows.start,
+            rows.last - rows.start,
+            columns.first - columns.start,
+            columns.last - columns.start,
+        )
+
+
+def cut(height: int, width: int, side: int, halo: int, stride: int) -> list[Tile]:
+    """Returns the tiles of a picture, row by row.
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        side: of the owned part of a tile, in pixels, at most, but at least `stride`. The tiles
+            of a picture are about equal.
+        halo: pixels around its own that an activation depends on.
+        stride: pixels between two positions of the deepest layer. Tiles begin at multiples of
+            it, so that the positions of all layers fall into place.
+    """
+    spans = (_spans(length, side, halo, stride) for length in (height, width))
+    return [Tile(rows, columns) for rows, columns in itertools.product(*spans)]
+
+
+def _spans(length: int, side: int, halo: int, stride: int) -> list[Span]:
+    """Returns the spans of one side. All but the last show the same number of pixels."""
+    steps, halo = -(-length // stride), -(-halo // stride) * stride
+    count = -(-steps // max(1, side // stride))
+    side = -(-steps // count) * stride
+    shown = side + 2 * halo
+    spans = []
+    for first in range(0, length, side):
+        start = max(0, min(first - halo, (length - shown) // stride * stride))
+        stop = min(length, start + shown)
+        last = min(length, first + side)
+        # What remains beyond the halo and is too little for a tile of its own.
+        stop = length if length - last <= halo else stop
+        spans.append(Span(start, stop, first, last))
+    return spans
