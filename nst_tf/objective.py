@@ -179,8 +179,11 @@ def _placed(part: tf.Tensor, features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor
 
 def _weights_at(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Returns a pixel weight map at the resolution of a layer."""
+    if weights.shape[1:3] == (1, 1):
+        return tf.cast(weights, features.dtype)
     size = tf.shape(features)[1:3]
-    return tf.image.resize(weights, size, method="bilinear", antialias=True)
+    resized = tf.image.resize(weights, size, method="bilinear", antialias=True)
+    return tf.cast(resized, features.dtype)
 
 
 def blend(targets: Sequence[Targets]) -> Targets:

@@ -74,6 +74,6 @@ class Loss(abc.ABC):
 
 
 def position_count(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Returns the sum of the weights over all positions, a float32 scalar."""
+    """Returns the sum of the weights over all positions, a scalar."""
     shape = tf.concat([tf.shape(features)[:3], [1]], axis=0)
-    return tf.reduce_sum(tf.broadcast_to(weights, shape))
+    return tf.reduce_sum(tf.broadcast_to(tf.cast(weights, features.dtype), shape))

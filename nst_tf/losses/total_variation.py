@@ -53,7 +53,7 @@ class TotalVariation(Loss):
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
-        weights = tf.broadcast_to(weights, (*_shape(features)[:3], 1))
+        weights = tf.broadcast_to(tf.cast(weights, features.dtype), (*_shape(features)[:3], 1))
         if self.form == "nine_point":
             return _nine_point(features, weights)
         padded = tf.pad(features, ((0, 0), (0, 1), (0, 1), (0, 0)), "SYMMETRIC")
@@ -114,7 +114,7 @@ def _differences(image: tf.Tensor, *kernels: tuple[tuple[float, ...], ...]) -> t
     Returns:
         `(1, height - 1, width - 1, channels, kernels)`.
     """
-    stacked = tf.stack(kernels, axis=-1)[:, :, tf.newaxis]
+    stacked = tf.transpose(tf.constant(kernels, image.dtype), (1, 2, 0))[:, :, tf.newaxis]
     filters = tf.tile(stacked, (1, 1, image.shape[-1], 1))
     found = tf.nn.depthwise_conv2d(image, filters, (1, 1, 1, 1), "VALID")
     return tf.reshape(found, (*_shape(found)[:3], image.shape[-1], len(kernels)))

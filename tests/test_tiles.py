@@ -1,0 +1,308 @@
+"""Tiles: they cover a picture, show all that matters, and give the gradient of the whole."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+import nst_tf
+from nst_tf import backbones, config, errors, gradients, losses, memory, objective, pyramid, tiles
+
+ONES = tf.ones((1, 1, 1, 1))
+EAGER = {"derandomize": True, "deadline": None}
+
+
+# The cut.
+
+
+@settings(max_examples=200, **EAGER)
+@given(
+    st.integers(1, 700),
+    st.integers(1, 700),
+    st.integers(1, 300),
+    st.integers(0, 90),
+    st.sampled_from([1, 2, 4, 8, 16]),
+)
+def test_tiles_own_every_pixel_once_and_show_what_is_around(height, width, side, halo, stride):
+    owners = np.zeros((height, width), int)
+    shapes = set()
+    for tile in tiles.cut(height, width, side, halo, stride):
+        rows, columns = tile.rows, tile.columns
+        owners[rows.first : rows.last, columns.first : columns.last] += 1
+        shapes.add((rows.length, columns.length))
+        for span, length in ((rows, height), (columns, width)):
+            assert span.start % stride == 0 and span.first % stride == 0
+            assert span.last - span.first <= max(side, stride)
+            assert 0 <= span.start <= max(0, span.first - halo)
+            assert min(length, span.last + halo) <= span.stop <= length
+        top, bottom, left, right = tile.owned
+        assert (bottom - top, right - left) == (
+            rows.last - rows.first,
+            columns.last - columns.first,
+        )
+    assert (owners == 1).all()
+    assert len(shapes) <= 4
+
+
+# The gradient.
+
+
+class Small(keras.Model):
+    """Two blocks of a VGG in float64, with random weights, and what a backbone knows."""
+
+    LAYERS = ("block1_conv1", "block1_conv2", "block2_conv1", "block2_pool")
+    REACH = {  # noqa: RUF012
+        "image": (1, 1),
+        "block1_conv1": (1, 1),
+        "block1_conv2": (1, 2),
+        "block2_conv1": (2, 4),
+        "block2_pool": (4, 4),
+    }
+
+    def __init__(self, pooling: str) -> None:
+        keras.utils.set_random_seed(3)
+        pool = {"max": keras.layers.MaxPooling2D, "avg": keras.layers.AveragePooling2D}[pooling]
+        image = keras.Input((None, None, 3), dtype="float64")
+        outputs, x = {"image": image}, image
+        for name, filters in (("block1_conv1", 5), ("block1_conv2", 6), ("block2_conv1", 7)):
+            if name == "block2_conv1":
+                x = pool(2, dtype="float64")(x)
+            convolution = keras.layers.Conv2D(
+                filters, 3, padding="same", activation="relu", dtype="float64"
+            )
+            outputs[name] = x = convolution(x)
+        outputs["block2_pool"] = pool(2, dtype="float64")(x)
+        super().__init__(image, outputs)
+
+    def reach(self, name: str) -> tuple[int, int]:
+        return self.REACH[name]
+
+
+SMALL = {pooling: Small(pooling) for pooling in ("max", "avg")}
+TILED_LOSSES = [
+    losses.Content(),
+    losses.Gram(),
+    losses.Gram("sums_per_pixel"),
+    *(losses.TotalVariation(form) for form in config.TV_FORMS),
+    losses.Wasserstein2(),
+]
+
+
+def name_of(loss) -> str:
+    return "-".join([type(loss).__name__, loss.normalization, getattr(loss, "form", "")])
+
+
+def picture(seed, height, width, dtype=tf.float64):
+    return tf.constant(np.random.default_rng(seed).random((1, height, width, 3)), dtype)
+
+
+def whole_and_tiled(terms, backbone, size, side, dtype, weights=ONES):
+    """Returns the evaluation of a picture as a whole, and in tiles with tiled targets."""
+    height, width = size
+    image, photo = picture(0, height, width, dtype), picture(1, height, width, dtype)
+    painting = picture(2, height + 5, width + 9, dtype)
+    whole = objective.Objective(backbone, terms)
+    tiled = gradients.TiledObjective(whole)
+    reaches = [backbone.reach(term.layer) for term in terms]
+    stride, halo = (max(each) for each in zip(*reaches, strict=True))
+    weights = tf.cast(weights, dtype)
+    targets = {
+        **whole.targets(photo, weights, "content"),
+        **whole.targets(painting, tf.cast(ONES, dtype), "style"),
+    }
+    cut = tiles.cut(height, width, side, halo, stride)
+    content = tiled.targets(photo, weights, cut, "content")
+    pieces = tiles.cut(height + 5, width + 9, side, halo, stride)
+    style = tiled.targets(painting, tf.cast(ONES, dtype), pieces, "style")
+    found = gradients.TiledTargets({**content.shared, **style.shared}, cut, content.maps)
+    return gradients.value_and_gradient(whole, image, targets), tiled.value_and_gradient(
+        image, found
+    )
+
+
+def relative(found, expected) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+@settings(max_examples=12, phases=[Phase.generate], **EAGER)
+@given(
+    st.integers(9, 60),
+    st.integers(9, 60),
+    st.integers(4, 40),
+    st.sampled_from(["max", "avg"]),
+    st.lists(st.sampled_from(Small.LAYERS), min_size=1, max_size=3, unique=True),
+)
+def test_in_float64_the_gradient_is_that_of_the_whole(height, width, side, pooling, names):
+    terms = [
+        objective.Term(f"{kind}/{name}", name, loss, weight)
+        for kind, loss, weight in (
+            ("content", losses.Content(), 2.0),
+            ("style", losses.Gram(), 3.0),
+        )
+        for name in names
+    ]
+    terms.append(objective.Term("tv", "image", losses.TotalVariation("nine_point"), 0.5))
+    whole, tiled = whole_and_tiled(terms, SMALL[pooling], (height, width), side, tf.float64)
+    assert relative(tiled.gradient, whole.gradient) < 1e-12
+    np.testing.assert_allclose(tiled.loss, whole.loss, rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def vgg16():
+    names = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv2", "block5_conv1")
+    return backbones.build("vgg16", names, pooling="max")
+
+
+@pytest.mark.parametrize("loss", TILED_LOSSES, ids=name_of)
+@pytest.mark.parametrize(("size", "side"), [((190, 130), 96), ((121, 243), 64)])
+def test_on_vgg16_the_gradient_of_every_loss_is_that_of_the_whole(vgg16, loss, size, side):
+    names = [""] if not loss.model else ["block1_conv1", "block5_conv1"]
+    terms = [objective.Term(f"{name}/x", name or "image", loss, 1.0) for name in names]
+    whole, tiled = whole_and_tiled(terms, vgg16, size, side, tf.float32)
+    assert relative(tiled.gradient, whole.gradient) < 1e-4
+    np.testing.assert_allclose(tiled.loss, whole.loss, rtol=1e-4)
+
+
+def test_every_loss_is_covered():
+    kinds = {type(loss) for loss in TILED_LOSSES}
+    assert kinds == set(losses._LOSSES.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("image", (1, 1)),
+        ("block1_conv1", (1, 1)),
+        ("block2_conv1", (2, 4)),
+        ("block3_conv1", (4, 10)),
+        ("block4_conv2", (8, 34)),
+        ("block5_conv1", (16, 58)),
+    ],
+)
+def test_the_reach_of_a_layer_comes_from_the_graph(vgg16, name, expected):
+    """Counted by hand: a convolution adds its stride, a pooling doubles it."""
+    assert vgg16.reach(name) == expected
+
+
+def test_nothing_beyond_its_reach_moves_an_activation(vgg16):
+    image = picture(4, 208, 208, tf.float32).numpy()
+    before = vgg16(image)["block5_conv1"][0, 6, 6]
+    stride, halo = vgg16.reach("block5_conv1")
+    first, last = 6 * stride - halo, 7 * stride - 1 + halo
+    for pixel, moves in ((first - 1, False), (first, True), (last, True), (last + 1, False)):
+        changed = image.copy()
+        changed[:, pixel] += 1000.0
+        after = vgg16(changed)["block5_conv1"][0, 6, 6]
+        assert bool(np.any(after != before)) is moves, pixel
+
+
+# A whole run.
+
+SETTINGS = config.StyleTransferConfig(
+    backbone="vgg16",
+    image_size=144,
+    levels=2,
+    steps=(3, 3),
+    content_layers="block2_conv2",
+    style_layers=("block1_conv1", "block3_conv1"),
+    tv_weight=0.1,
+)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    random = np.random.default_rng(7)
+    return [
+        nst_tf.images.resize(np.float32(random.random((6, 8, 3))), height, width)
+        for height, width in ((90, 112), (100, 80))
+    ]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_tiled_run_makes_the_same_picture(pair, optimizer):
+    whole = nst_tf.stylize(*pair, SETTINGS.replace(optimizer=optimizer, tile_size=0))
+    tiled = nst_tf.stylize(*pair, SETTINGS.replace(optimizer=optimizer, tile_size=48))
+    np.testing.assert_allclose(tiled, whole, atol=2e-3)
+    again = nst_tf.stylize(*pair, SETTINGS.replace(optimizer=optimizer, tile_size=48))
+    np.testing.assert_array_equal(again, tiled)
+
+
+def test_where_memory_runs_out_the_run_goes_on_in_tiles(pair, monkeypatch, caplog):
+    """The fifth step, in the midst of the second level, finds no memory for the whole."""
+    expected = nst_tf.stylize(*pair, SETTINGS.replace(optimizer="adam")).numpy()
+    transfer = nst_tf.StyleTransfer(SETTINGS.replace(optimizer="adam"))
+    steps, step = [], transfer._step
+
+    def short_of_memory(*arguments):
+        if len(steps) == 4:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+        steps.append(step(*arguments))
+        return steps[-1]
+
+    monkeypatch.setattr(transfer, "_step", short_of_memory)
+    history = nst_tf.callbacks.History()
+    with caplog.at_level("INFO", "nst_tf"):
+        picture = transfer.stylize(*pair, [history])
+    np.testing.assert_allclose(picture, expected, atol=2e-3)
+    assert [(entry["level"], entry["step"]) for entry in history.entries] == [
+        (level, step) for level in (0, 1) for step in (1, 2, 3)
+    ]
+    assert "Memory has run out; going on in tiles of 72 pixels." in caplog.text
+
+
+def test_memory_that_is_too_little_for_any_tile_is_said(pair, monkeypatch):
+    def exhausted(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    transfer = nst_tf.StyleTransfer(SETTINGS)
+    monkeypatch.setattr(transfer, "_take", exhausted)
+    with pytest.raises(errors.StyleTransferError, match=r"too little for 102x82.*image_size"):
+        transfer.stylize(*pair)
+
+
+# How much memory.
+
+
+LEVEL = pyramid.Level(2048, 3072, 30)
+
+
+def test_tiles_are_taken_only_where_the_limit_asks_for_them(vgg16):
+    def sides(**changes):
+        levels = [pyramid.Level(256, 384, 60), LEVEL]
+        return memory.tile_sides(config.StyleTransferConfig(**changes), vgg16, levels, False)
+
+    assert sides(tile_size=0) == [0, 0]
+    assert sides(tile_size=1024) == [0, 1024]
+    assert sides(tile_size=256) == [256, 256]
+    assert sides(memory_limit="1TB") == [0, 0]
+    whole, side = sides(memory_limit="8GB")
+    assert whole == 0
+    assert 128 <= side < 3072
+    settings = config.StyleTransferConfig(memory_limit="8GB")
+    assert memory.expected(settings, vgg16, LEVEL, side) <= 8e9
+    assert memory.expected(settings, vgg16, LEVEL, 0) > 8e9
+
+
+def test_a_limit_below_any_tile_says_what_it_takes(vgg16):
+    settings = config.StyleTransferConfig(memory_limit="1GB")
+    with pytest.raises(errors.ConfigError, match=r"memory_limit=1GB.*3072x2048.*GB even in tiles"):
+        memory.tile_sides(settings, vgg16, [LEVEL], False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("4GB", 4e9), ("1.5 gb", 1.5e9), ("800MB", 8e8), ("12k", 12e3), ("512", 512), ("lots", 0)],
+)
+def test_amounts_are_read_as_people_write_them(text, expected):
+    assert config.read_bytes(text) == expected
+
+
+@pytest.mark.parametrize("name", ["tile_size", "memory_limit"])
+@pytest.mark.parametrize("value", ["-5", "big", ""])
+def test_other_amounts_are_refused_in_words(name, value):
+    with pytest.raises(errors.ConfigError, match=f"{name} is '{value}'; expected auto"):
+        config.StyleTransferConfig(**{name: value})
