@@ -2,9 +2,9 @@
 
     python benchmarks/tiling.py [--sizes=1024,2048] [--sides=512,1024] [--limit=3GB]
 
-For each size, as a square, prints the seconds of one evaluation of loss and gradient as a whole
-and in tiles, alternated, with the median of three; then, each in a process of its own, the peak
-memory of two steps with Adam as a whole and within the limit.
+For each size, as a square, prints the peak memory of two steps with Adam as a whole and within the
+limit, each in a process of its own; then the seconds of one evaluation of loss and gradient as a
+whole and in tiles, alternated, the median of three.
 """
 
 from __future__ import annotations
@@ -88,14 +88,15 @@ def main(argv: list[str]) -> None:
         size, limit = _ONE.value.split(":")
         _measure_one(int(size), limit)
         return
-    sides = [int(side) for side in _SIDES.value]
-    for size in map(int, _SIZES.value):
-        for side, seconds in (times := _seconds(size, sides)).items():
-            name = f"tiles of {side}" if side else "whole"
-            ratio = seconds / times[0]
-            print(f"{size}x{size}, {name}: {seconds:.2f} s an evaluation, {ratio:.2f} of the whole")
+    sizes = [int(size) for size in _SIZES.value]
+    for size in sizes:  # Before this process grows: its peak would count for its children.
         whole, tiled = _peak(size, "1TB"), _peak(size, _LIMIT.value)
         print(f"{size}x{size}: peak {whole:.2f} GB whole, {tiled:.2f} GB within {_LIMIT.value}")
+    for size in sizes:
+        times = _seconds(size, [int(side) for side in _SIDES.value])
+        for side, seconds in times.items():
+            name, ratio = f"tiles of {side}" if side else "whole", seconds / times[0]
+            print(f"{size}x{size}, {name}: {seconds:.2f} s an evaluation, {ratio:.2f} of the whole")
 
 
 if __name__ == "__main__":

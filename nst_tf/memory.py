@@ -47,7 +47,7 @@ def expected(
         tiles = cut(backbone, *shown, side)
         shown = max(tile.rows.length for tile in tiles), max(tile.columns.length for tile in tiles)
         kept += _content_bytes(config, backbone, level)
-    return round(_PROGRAM_BYTES + 2.5 * backbone.activation_bytes(*shown) + kept)
+    return round(_PROGRAM_BYTES + 2.2 * backbone.activation_bytes(*shown) + kept)
 
 
 def _content_bytes(

@@ -64,17 +64,12 @@ def cut(height: int, width: int, side: int, halo: int, stride: int) -> list[Tile
 
 
 def _spans(length: int, side: int, halo: int, stride: int) -> list[Span]:
-    """Returns the spans of one side. All but the last show the same number of pixels."""
+    """Returns the spans of one side."""
     steps, halo = -(-length // stride), -(-halo // stride) * stride
     count = -(-steps // max(1, side // stride))
     side = -(-steps // count) * stride
-    shown = side + 2 * halo
-    spans = []
-    for first in range(0, length, side):
-        start = max(0, min(first - halo, (length - shown) // stride * stride))
-        stop = min(length, start + shown)
-        last = min(length, first + side)
-        # What remains beyond the halo and is too little for a tile of its own.
-        stop = length if length - last <= halo else stop
-        spans.append(Span(start, stop, first, last))
-    return spans
+    return [
+        Span(max(0, first - halo), min(length, last + halo), first, last)
+        for first in range(0, length, side)
+        for last in [min(length, first + side)]
+    ]
