@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from nst_tf import config as configs
@@ -36,6 +34,8 @@ class Adam(Optimizer):
         average: decay of the average of iterates; 0 shows the last iterate.
         bounds: lowest and highest value, or None.
     """
+
+    pixelwise = True
 
     def __init__(
         self,
@@ -95,10 +95,10 @@ class Adam(Optimizer):
             "moment_steps": tf.identity(state["moment_steps"]),
         }
 
-    def step(
-        self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
-    ) -> tuple[tf.Tensor, State, Evaluation]:
-        evaluation = evaluate(image)
+    def update(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> tuple[tf.Tensor, State]:
+        del point
         gradient = evaluation.gradient
         first = self.beta_1 * state["first_moment"] + (1 - self.beta_1) * gradient
         second = self.beta_2 * state["second_moment"] + (1 - self.beta_2) * tf.square(gradient)
@@ -117,7 +117,7 @@ class Adam(Optimizer):
             "step": state["step"] + 1,
             "steps": state["steps"],
         }
-        return moved, after, evaluation
+        return moved, after
 
     def _rate(self, state: State) -> tf.Tensor:
         schedule = scheduled_rate(state["step"], state["steps"], self.final_rate, self.rate_decay)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.lbfgs import inverse_hessian_product, pushed
+from nst_tf.optimizers.curvature import History
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
 
 _LEAST_CURVATURE = 1e-10  # As in PyTorch, of a pair whose pixels count in `pixel_range`.
@@ -56,42 +54,35 @@ class FixedStepLBFGS(Optimizer):
 
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
         del steps
-        pairs = tf.zeros((self.history, *image.shape))
         return {
             "gradient": tf.zeros_like(image),
             "move": tf.zeros_like(image),
-            "moves": pairs,
-            "changes": pairs,
-            "curvatures": tf.zeros(self.history),
+            **History.empty(image, self.history).to_state(),
             "step": tf.constant(0.0),
         }
 
-    def step(
-        self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
-    ) -> tuple[tf.Tensor, State, Evaluation]:
-        evaluation = evaluate(image)
+    def update(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> tuple[tf.Tensor, State]:
+        del point
         gradient = evaluation.gradient
         first = state["step"] < 1
         change = gradient - state["gradient"]
         curvature = tf.reduce_sum(state["move"] * change)
         remembered = ~first & (curvature > _LEAST_CURVATURE)
-        moves = pushed(state["moves"], state["move"], remembered)
-        changes = pushed(state["changes"], change, remembered)
-        curvatures = pushed(state["curvatures"], curvature, remembered)
-        direction = inverse_hessian_product(-gradient, moves, changes, curvatures)
-        direction = tf.where(curvatures[-1] > 0, direction, -self._first_scale(gradient) * gradient)
+        history = History.of(state).pushed(state["move"], change, curvature, remembered)
+        direction = history.inverse_hessian_product(-gradient)
+        direction = tf.where(history.known, direction, -self._first_scale(gradient) * gradient)
         moved = image + self.learning_rate * direction
         if self.bounds is not None:
             moved = tf.clip_by_value(moved, *self.bounds)
         after = {
             "gradient": gradient,
             "move": moved - image,
-            "moves": moves,
-            "changes": changes,
-            "curvatures": curvatures,
+            **history.to_state(),
             "step": state["step"] + 1,
         }
-        return moved, after, evaluation
+        return moved, after
 
     def _first_scale(self, gradient: tf.Tensor) -> tf.Tensor:
         """Returns min(1, 1 / sum(|gradient|)), both the gradient and the move in `pixel_range`."""

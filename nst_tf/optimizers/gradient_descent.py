@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from nst_tf import config as configs
@@ -26,6 +24,8 @@ class GradientDescent(Optimizer):
         rate_decay: factor of the rate from step to step.
         bounds: lowest and highest value, or None.
     """
+
+    pixelwise = True
 
     def __init__(
         self,
@@ -54,12 +54,12 @@ class GradientDescent(Optimizer):
         del image
         return {"step": tf.constant(0.0), "steps": tf.constant(float(steps))}
 
-    def step(
-        self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
-    ) -> tuple[tf.Tensor, State, Evaluation]:
-        evaluation = evaluate(image)
+    def update(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> tuple[tf.Tensor, State]:
+        del point
         schedule = scheduled_rate(state["step"], state["steps"], self.final_rate, self.rate_decay)
         moved = image - self.learning_rate * schedule * evaluation.gradient
         if self.bounds is not None:
             moved = tf.clip_by_value(moved, *self.bounds)
-        return moved, {"step": state["step"] + 1, "steps": state["steps"]}, evaluation
+        return moved, {"step": state["step"] + 1, "steps": state["steps"]}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from nst_tf import config as configs
+from nst_tf.optimizers.curvature import History, dot
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
 
 _SUFFICIENT_DECREASE = 1e-4  # c1 of the Armijo condition, Nocedal and Wright, equation 3.4.
@@ -58,60 +57,47 @@ class LBFGS(Optimizer):
 
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
         del steps
-        pairs = tf.zeros((self.history, *image.shape))
         return {
             "loss": tf.constant(float("inf")),
             "gradient": tf.zeros_like(image),
             "direction": tf.zeros_like(image),
             "backtracks": tf.constant(0.0),
-            "moves": pairs,
-            "changes": pairs,
-            "curvatures": tf.zeros(self.history),
+            **History.empty(image, self.history).to_state(),
         }
 
-    def step(
-        self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
-    ) -> tuple[tf.Tensor, State, Evaluation]:
+    def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
         moved = image + tf.pow(0.5, state["backtracks"]) * state["direction"]
-        if self.bounds is not None:
-            moved = tf.clip_by_value(moved, *self.bounds)
-        evaluation = evaluate(moved)
-        move, change = moved - image, evaluation.gradient - state["gradient"]
-        expected = _SUFFICIENT_DECREASE * _dot(state["gradient"], move)
+        return moved if self.bounds is None else tf.clip_by_value(moved, *self.bounds)
+
+    def update(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> tuple[tf.Tensor, State]:
+        move, change = point - image, evaluation.gradient - state["gradient"]
+        expected = _SUFFICIENT_DECREASE * dot(state["gradient"], move)
         accepted = evaluation.loss <= state["loss"] + expected
-        accepted &= tf.math.is_finite(_dot(evaluation.gradient, evaluation.gradient))
+        accepted &= tf.math.is_finite(dot(evaluation.gradient, evaluation.gradient))
         # Without a history there is nothing to forget, and the halving goes on.
         stuck = ~accepted & (state["backtracks"] >= self.largest_backtracks)
-        stuck &= state["curvatures"][-1] > 0
-        curvature = _dot(move, change)
-        curved = curvature > _LEAST_CURVATURE * _dot(change, change)
+        history = History.of(state)
+        stuck &= history.known
+        curvature = dot(move, change)
+        curved = curvature > _LEAST_CURVATURE * dot(change, change)
         remembered = accepted & curved & tf.math.is_finite(state["loss"])
 
-        moves = pushed(state["moves"], move, remembered)
-        changes = pushed(state["changes"], change, remembered)
-        curvatures = tf.where(stuck, 0.0, pushed(state["curvatures"], curvature, remembered))
-        image = tf.where(accepted, moved, image)
+        history = history.pushed(move, change, curvature, remembered).forgotten(stuck)
+        image = tf.where(accepted, point, image)
         gradient = tf.where(accepted, evaluation.gradient, state["gradient"])
-        turned = self._direction(image, gradient, moves, changes, curvatures)
+        turned = self._direction(image, gradient, history)
         after = {
             "loss": tf.where(accepted, evaluation.loss, state["loss"]),
             "gradient": gradient,
             "direction": tf.where(accepted | stuck, turned, state["direction"]),
             "backtracks": tf.where(accepted | stuck, 0.0, state["backtracks"] + 1),
-            "moves": moves,
-            "changes": changes,
-            "curvatures": curvatures,
+            **history.to_state(),
         }
-        return image, after, evaluation
+        return image, after
 
-    def _direction(
-        self,
-        image: tf.Tensor,
-        gradient: tf.Tensor,
-        moves: tf.Tensor,
-        changes: tf.Tensor,
-        curvatures: tf.Tensor,
-    ) -> tf.Tensor:
+    def _direction(self, image: tf.Tensor, gradient: tf.Tensor, history: History) -> tf.Tensor:
         """Returns a descent direction whose root mean square is at most `largest_step`."""
         free = tf.ones_like(image)
         if self.bounds is not None:
@@ -119,46 +105,10 @@ class LBFGS(Optimizer):
             stopped = ((image <= low) & (gradient > 0)) | ((image >= high) & (gradient < 0))
             free = tf.where(stopped, 0.0, free)
         downhill = -free * gradient
-        newton = free * inverse_hessian_product(downhill, moves, changes, curvatures)
+        newton = free * history.inverse_hessian_product(downhill)
         steepest = downhill * tf.math.divide_no_nan(self.first_step, _rms(downhill))
-        direction = tf.where(_dot(newton, downhill) > 0, newton, steepest)
+        direction = tf.where(dot(newton, downhill) > 0, newton, steepest)
         return direction / tf.maximum(_rms(direction) / self.largest_step, 1)
-
-
-def pushed(history: tf.Tensor, newest: tf.Tensor, remembered: tf.Tensor) -> tf.Tensor:
-    """Returns the history with its oldest entry gone and `newest` last, if it is remembered."""
-    return tf.where(remembered, tf.concat([history[1:], newest[tf.newaxis]], 0), history)
-
-
-def inverse_hessian_product(
-    vector: tf.Tensor, moves: tf.Tensor, changes: tf.Tensor, curvatures: tf.Tensor
-) -> tf.Tensor:
-    """Returns the estimated inverse Hessian times `vector`: the two-loop recursion.
-
-    Args:
-        vector: of any shape.
-        moves: differences of the variable, `(history, *shape)`, the newest last.
-        changes: differences of the gradient, likewise.
-        curvatures: product of each move and its change, `(history,)`. A pair whose curvature
-            is 0 has no effect: it is not there, or forgotten.
-
-    Returns:
-        A tensor like `vector`; zero where there is no history.
-    """
-    count = curvatures.shape[0]
-    projections = [tf.constant(0.0)] * count
-    for i in reversed(range(count)):
-        projections[i] = tf.math.divide_no_nan(_dot(moves[i], vector), curvatures[i])
-        vector -= projections[i] * changes[i]
-    vector *= tf.math.divide_no_nan(curvatures[-1], _dot(changes[-1], changes[-1]))
-    for i in range(count):
-        correction = tf.math.divide_no_nan(_dot(changes[i], vector), curvatures[i])
-        vector += (projections[i] - correction) * moves[i]
-    return vector
-
-
-def _dot(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(left * right)
 
 
 def _rms(values: tf.Tensor) -> tf.Tensor:

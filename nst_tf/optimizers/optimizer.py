@@ -34,7 +34,13 @@ class Optimizer(abc.ABC):
 
     Pictures are float32 tensors `(1, height, width, 3)`. Nothing is kept on the object, so
     one optimiser may serve any number of pictures at once.
+
+    Attributes:
+        pixelwise: whether `update` treats every pixel by itself, so that it may be given a
+            part of a picture, with that part of whatever in the state has the picture's size.
     """
+
+    pixelwise: bool = False
 
     @classmethod
     @abc.abstractmethod
@@ -45,11 +51,33 @@ class Optimizer(abc.ABC):
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
         """Returns the state before the first of `steps` steps from `image`."""
 
+    def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
+        """Returns the picture to evaluate next, which is the current one unless overridden.
+
+        Args:
+            image: the current picture.
+            state: what `initial_state`, `carried_state` or the step before returned.
+        """
+        del state
+        return image
+
     @abc.abstractmethod
+    def update(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> tuple[tf.Tensor, State]:
+        """Returns the next picture and the next state.
+
+        Args:
+            image: the current picture.
+            state: the current state.
+            point: what `point` returned for these.
+            evaluation: of the objective at `point`.
+        """
+
     def step(
         self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
     ) -> tuple[tf.Tensor, State, Evaluation]:
-        """Takes one step.
+        """Takes one step: `point`, one evaluation there, and `update`.
 
         Args:
             image: the current picture.
@@ -57,8 +85,11 @@ class Optimizer(abc.ABC):
             evaluate: the objective.
 
         Returns:
-            The next picture, the next state, and an evaluation that was made on the way.
+            The next picture, the next state, and the evaluation.
         """
+        point = self.point(image, state)
+        evaluation = evaluate(point)
+        return *self.update(image, state, point, evaluation), evaluation
 
     def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
         """Returns the state to begin a finer level with.

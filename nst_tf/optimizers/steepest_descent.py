@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from nst_tf import config as configs
@@ -51,13 +49,13 @@ class SteepestDescent(Optimizer):
             "rate": tf.constant(0.0),
         }
 
-    def step(
-        self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
-    ) -> tuple[tf.Tensor, State, Evaluation]:
+    def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
         moved = image - state["rate"] * state["gradient"]
-        if self.bounds is not None:
-            moved = tf.clip_by_value(moved, *self.bounds)
-        evaluation = evaluate(moved)
+        return moved if self.bounds is None else tf.clip_by_value(moved, *self.bounds)
+
+    def update(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> tuple[tf.Tensor, State]:
         accepted = evaluation.loss <= state["loss"]
         gradient = tf.where(accepted, evaluation.gradient, state["gradient"])
         rate = state["rate"] * tf.where(accepted, _FASTER, _SLOWER)
@@ -67,4 +65,4 @@ class SteepestDescent(Optimizer):
             "gradient": gradient,
             "rate": tf.where(state["rate"] > 0, rate, tf.math.divide_no_nan(self.first_step, size)),
         }
-        return tf.where(accepted, moved, image), after, evaluation
+        return tf.where(accepted, point, image), after
