@@ -1,19 +1,23 @@
 """What tiles cost in time, and what they save in memory.
 
-    python benchmarks/tiling.py [--sizes=1024,2048] [--sides=512,1024] [--limit=3GB]
+    python benchmarks/tiling.py [--sizes=1024,2048,4096] [--limit=3GB] [--optimizer=adam]
+    python benchmarks/tiling.py --overhead=2048 [--sides=512,1024]
 
-For each size, as a square, prints the peak memory of two steps with Adam as a whole and within the
-limit, each in a process of its own; then the seconds of one evaluation of loss and gradient as a
-whole and in tiles, alternated, the median of three.
+The first prints, for squares of each size, a run as a whole (up to --whole) and a run within the
+limit, each in a process of its own: what was estimated, the peak of resident memory, and the
+seconds of the second step, a megapixel too. The second prints the seconds of one evaluation of
+loss and gradient, as a whole and in tiles, alternated, the median of --turns.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -22,64 +26,110 @@ from absl import app, flags
 
 import nst_tf
 
-_SIZES = flags.DEFINE_list("sizes", ["1024"], "sides of the pictures, in pixels")
-_SIDES = flags.DEFINE_list("sides", ["512"], "sides of the tiles")
+_SIZES = flags.DEFINE_list("sizes", ["1024", "2048", "4096"], "sides of the pictures, in pixels")
+_WHOLE = flags.DEFINE_integer("whole", 2048, "largest side of a run without tiles")
 _LIMIT = flags.DEFINE_string("limit", "3GB", "memory limit of the tiled runs")
+_OPTIMIZER = flags.DEFINE_string("optimizer", "adam", "optimiser of the runs")
+_OVERHEAD = flags.DEFINE_integer("overhead", 0, "side of a picture to compare tiles on, by time")
+_SIDES = flags.DEFINE_list("sides", ["512", "1024"], "sides of the tiles to compare")
+_TURNS = flags.DEFINE_integer("turns", 3, "evaluations of each kind")
 _ONE = flags.DEFINE_string("one", "", "SIZE:LIMIT, to measure one run in this process")
 
 
-def _config(**changes: object) -> nst_tf.StyleTransferConfig:
-    return nst_tf.StyleTransferConfig(backbone="vgg16", optimizer="adam", levels=1, **changes)
+def _config(**changes: Any) -> nst_tf.StyleTransferConfig:
+    return nst_tf.StyleTransferConfig(backbone="vgg16", levels=1, **changes)
 
 
 def _pictures(size: int) -> list[np.ndarray]:
     random = np.random.default_rng(0)
-    return [random.random((size, size, 3), np.float32) for _ in range(2)]
+    return [random.integers(0, 256, (size, size, 3), np.uint8) for _ in range(2)]
 
 
-def _seconds(size: int, sides: list[int]) -> dict[int, float]:
-    """Returns the median seconds of an evaluation by tile side, 0 for the whole."""
+def _measure_one(size: int, limit: str) -> None:
+    """Prints what a run of two steps was expected to take, and what it took."""
+    from nst_tf import memory, report
+
+    limits = {"tile_size": "0"} if limit == "none" else {"memory_limit": limit}
+    config = _config(image_size=size, steps=2, optimizer=_OPTIMIZER.value, **limits)
+    history = nst_tf.callbacks.History()
+    transfer = nst_tf.StyleTransfer(config)
+    transfer.stylize(*_pictures(size), [history])
+    costs, levels = transfer.backbone.costs(), history.run.levels
+    (plan,) = memory.plans(config, costs, levels, False)
+    first, second = (entry["seconds"] for entry in history.entries)
+    found = {
+        "plan": f"{plan.cut or 'no cut'} {plan.sides}",
+        "expected": memory.expected(config, costs, levels[0], plan) / 1e9,
+        "peak": report.peak_memory_bytes("CPU") / 1e9,
+        "seconds": second - first,
+    }
+    print(json.dumps(found))
+
+
+def _run(size: int, limit: str) -> None:
+    arguments = [f"--one={size}:{limit}", f"--optimizer={_OPTIMIZER.value}"]
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{size}x{size} {limit}: {done.stderr.splitlines()[-1]}")
+        return
+    found = json.loads(done.stdout.splitlines()[-1])
+    seconds = found["seconds"]
+    print(
+        f"{size}x{size} {'whole' if limit == 'none' else limit} ({found['plan']}): expected "
+        f"{found['expected']:.2f} GB, peak {found['peak']:.2f} GB; {seconds:.1f} s a step, "
+        f"{seconds / size**2 * 1e6:.2f} s a megapixel",
+        flush=True,
+    )
+
+
+def _compare(size: int, sides: list[int]) -> None:
+    """Prints the median seconds of an evaluation as a whole and in tiles."""
     import tensorflow as tf
 
-    from nst_tf import gradients, memory, objective
+    from nst_tf import gradients, memory, objective, pyramid
+    from nst_tf.tiles import WHOLE, Plan
 
     config = _config()
     backbone = nst_tf.backbones.build("vgg16", objective.used_layers(config), pooling="avg")
     whole = objective.Objective.from_config(config, backbone)
-    tiled = gradients.TiledObjective(whole)
-    photo, painting = (tf.constant(picture[np.newaxis]) for picture in _pictures(size))
+    photo, painting = (
+        tf.constant(nst_tf.images.load(picture).rgb[np.newaxis]) for picture in _pictures(size)
+    )
     everywhere = tf.ones((1, 1, 1, 1))
     style = whole.targets(painting, everywhere, "style")
-    targets = {**whole.targets(photo, everywhere, "content"), **style}
-    evaluate = tf.function(lambda image: gradients.value_and_gradient(whole, image, targets))
-    runs = {0: lambda: evaluate(painting)}
+    level, plans = pyramid.Level(size, size, 1), [WHOLE]
     for side in sides:
-        cut = memory.cut(backbone, size, size, side)
+        limits = (_LIMIT.value, "1TB")
+        settings = [config.replace(tile_size=side, memory_limit=limit) for limit in limits]
+        plans.append(Plan("", (side,)))
+        plans += [memory.plans(each, backbone.costs(), [level], False)[0] for each in settings]
+    runs = {}
+    for plan in dict.fromkeys(plans):
+        tiled = gradients.TiledObjective(whole, plan.cut)
+        cut = tiled.cut(size, size, plan.sides)
         found = tiled.targets(photo, everywhere, cut, "content")
-        shared = gradients.TiledTargets({**found.shared, **style}, cut, found.maps)
-        runs[side] = lambda shared=shared: tiled.value_and_gradient(painting, shared)
-    times: dict[int, list[float]] = {side: [] for side in runs}
-    for turn in range(4):
-        for side, run in runs.items():
+        targets = gradients.TiledTargets({**found.shared, **style}, cut, found.maps)
+        runs[plan] = lambda tiled=tiled, targets=targets: tiled.value_and_gradient(
+            painting, targets
+        )
+    times: dict[Plan, list[float]] = {plan: [] for plan in runs}
+    for turn in range(_TURNS.value + 1):
+        for plan, run in runs.items():
             begin = time.perf_counter()
             run().gradient.numpy()
             if turn:  # The first compiles.
-                times[side].append(time.perf_counter() - begin)
-    return {side: statistics.median(each) for side, each in times.items()}
-
-
-def _measure_one(size: int, limit: str) -> None:
-    from nst_tf import report
-
-    config = _config(image_size=size, steps=2, memory_limit=limit)
-    nst_tf.stylize(*_pictures(size), config)
-    print(report.peak_memory_bytes("CPU"))
-
-
-def _peak(size: int, limit: str) -> float:
-    command = [sys.executable, __file__, f"--one={size}:{limit}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[-1]) / 1e9
+                times[plan].append(time.perf_counter() - begin)
+    base = statistics.median(times[WHOLE])
+    ideal = memory._work(backbone.costs(), level, WHOLE)
+    for plan, each in times.items():
+        seconds = statistics.median(each)
+        counted = memory._work(backbone.costs(), level, plan) / ideal
+        print(
+            f"{size}x{size} {plan.cut or 'no cut'} {plan.sides}: {seconds:.2f} s an evaluation, "
+            f"{seconds / base:.2f} of the whole (by multiplications {counted:.2f})",
+            flush=True,
+        )
 
 
 def main(argv: list[str]) -> None:
@@ -87,16 +137,13 @@ def main(argv: list[str]) -> None:
     if _ONE.value:
         size, limit = _ONE.value.split(":")
         _measure_one(int(size), limit)
-        return
-    sizes = [int(size) for size in _SIZES.value]
-    for size in sizes:  # Before this process grows: its peak would count for its children.
-        whole, tiled = _peak(size, "1TB"), _peak(size, _LIMIT.value)
-        print(f"{size}x{size}: peak {whole:.2f} GB whole, {tiled:.2f} GB within {_LIMIT.value}")
-    for size in sizes:
-        times = _seconds(size, [int(side) for side in _SIDES.value])
-        for side, seconds in times.items():
-            name, ratio = f"tiles of {side}" if side else "whole", seconds / times[0]
-            print(f"{size}x{size}, {name}: {seconds:.2f} s an evaluation, {ratio:.2f} of the whole")
+    elif _OVERHEAD.value:
+        _compare(_OVERHEAD.value, [int(side) for side in _SIDES.value])
+    else:
+        for size in map(int, _SIZES.value):
+            if size <= _WHOLE.value:
+                _run(size, "none")
+            _run(size, _LIMIT.value)
 
 
 if __name__ == "__main__":

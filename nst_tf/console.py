@@ -129,12 +129,13 @@ def build_backbone(
     with _download_bar() as progress:
         model = transfer.build_backbone(config, progress)
     name = _device_name(device)
-    (side,) = memory.tile_sides(config, model, [finest], name.startswith("GPU"))
-    tiles = f" in tiles of {side} pixels" if side else ""
+    costs = model.costs()
+    (plan,) = memory.plans(config, costs, [finest], name.startswith("GPU"))
+    expected = gigabytes(memory.expected(config, costs, finest, plan))
+    tiles = f" in tiles of {plan.sides[0]} pixels" if plan.sides[0] else ""
     say(
         f"{name}; {model.architecture.name} with weights from "
-        f"{report.backbone(model)['weights']}; about "
-        f"{gigabytes(memory.expected(config, model, finest, side))} of memory expected{tiles}."
+        f"{report.backbone(model)['weights']}; about {expected} of memory expected{tiles}."
     )
     return model
 

@@ -7,11 +7,14 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from nst_tf import backbones, optimizers
 from nst_tf import objective as objectives
-from nst_tf import optimizers
 from nst_tf import tiles as tile_plans
+
+_BAND = 256  # Rows of a picture that an optimiser is shown at a time.
 
 Step = Callable[
     [tf.Variable, dict[str, tf.Variable], objectives.Targets],
@@ -33,7 +36,7 @@ def value_and_gradient(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(image)
         statistics = objective.statistics(image, targets)
-        loss, terms = objective.value(statistics, targets)
+        loss, terms = objective.value(statistics, targets, tf.reduce_prod(tf.shape(image)[1:3]))
     return optimizers.Evaluation(loss, tape.gradient(loss, image), terms)
 
 
@@ -73,19 +76,33 @@ def _take(
     evaluate: Callable[[tf.Tensor], optimizers.Evaluation],
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Moves picture and state one step; returns the loss, NaN where it changed nothing."""
-    before = {name: tf.identity(variable) for name, variable in state.items()}
+    before = _read(state)
     moved, after, evaluation = optimizer.step(tf.identity(image), before, evaluate)
 
     def write() -> tf.Tensor:
-        image.assign(moved)
-        for name, variable in state.items():
-            variable.assign(after[name])
+        _write(image, state, moved, after)
         return evaluation.loss
 
-    sound = tf.math.is_finite(evaluation.loss)
-    sound &= tf.math.is_finite(tf.reduce_sum(evaluation.gradient))
-    loss = tf.cond(sound, write, lambda: tf.constant(float("nan")))
+    loss = tf.cond(_sound(evaluation), write, lambda: tf.constant(float("nan")))
     return loss, evaluation.terms
+
+
+def _read(state: dict[str, tf.Variable]) -> optimizers.State:
+    return {name: tf.identity(variable) for name, variable in state.items()}
+
+
+def _write(
+    image: tf.Variable, state: dict[str, tf.Variable], moved: tf.Tensor, after: optimizers.State
+) -> None:
+    image.assign(moved)
+    for name, variable in state.items():
+        variable.assign(after[name])
+
+
+def _sound(evaluation: optimizers.Evaluation) -> tf.Tensor:
+    """Returns whether loss and gradient are finite numbers."""
+    sound = tf.math.is_finite(evaluation.loss)
+    return sound & tf.math.is_finite(tf.reduce_sum(evaluation.gradient))
 
 
 def compile_targets(
@@ -108,13 +125,14 @@ class TiledTargets:
 
     Attributes:
         shared: what the whole picture is held against.
-        tiles: of the picture.
-        maps: for each tile, the activations that its own are compared with one by one.
+        tiles: of the picture, and of the layer that each further section begins with.
+        maps: likewise, for each tile, the activations that its own are compared with one by
+            one. They grow with the picture, so they are kept in the memory of the host.
     """
 
     shared: objectives.Targets
-    tiles: Sequence[tile_plans.Tile]
-    maps: Sequence[objectives.Targets]
+    tiles: Sequence[Sequence[tile_plans.Tile]]
+    maps: Sequence[Sequence[objectives.Targets]]
 
 
 class TiledObjective:
@@ -126,73 +144,229 @@ class TiledObjective:
     position of every layer belongs to one tile, which shows all that it depends on, the
     result is that of the whole picture, to rounding.
 
+    With a cut, the network is gone through in two sections. The first pass of the lower one
+    keeps the activations at the cut, from which the upper one goes on, in tiles of its own.
+    A last section of one tile needs no first pass.
+
     Args:
         objective: what is minimised; its losses are functions of sums over positions.
+        cut: name of the layer that parts the network, or an empty text.
         run_eagerly: leave out the graphs, to debug.
     """
 
-    def __init__(self, objective: objectives.Objective, *, run_eagerly: bool = False) -> None:
-        self._objective = objective
-
+    def __init__(
+        self, objective: objectives.Objective, cut: str = "", *, run_eagerly: bool = False
+    ) -> None:
         def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             if run_eagerly:
                 return function
             return tf.function(_named(function), autograph=False, reduce_retracing=True)
 
-        self._statistics = compiled(objective.statistics)
-        self._gradient = compiled(self._tile_gradient)
-        self._measure = {
-            model: compiled(functools.partial(objective.measure, model=model))
-            for model in ("content", "style")
-        }
+        self._objective = objective
+        self._sections = [_Section(part, compiled) for part in objective.sections(cut)]
+        self._value = compiled(self._value_and_slopes)
+        self._last = compiled(self._last_section)
+
+    def cut(self, height: int, width: int, sides: Sequence[int]) -> list[list[tile_plans.Tile]]:
+        """Returns the tiles of a picture for each section of the network.
+
+        Args:
+            height: of the picture, in pixels.
+            width: of the picture, in pixels.
+            sides: of the tiles of each section, in pixels of the picture; 0 for a single tile.
+        """
+        found, scale = [], 1
+        for section, side in zip(self._sections, sides, strict=True):
+            size = height // scale, width // scale
+            stride, halo = section.reach()
+            found.append(tile_plans.cut(*size, -(-side // scale), halo, stride))
+            scale *= section.link_stride
+        return found
 
     def targets(
-        self, image: tf.Tensor, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], model: str
+        self,
+        image: tf.Tensor,
+        weights: tf.Tensor,
+        tiles: Sequence[Sequence[tile_plans.Tile]],
+        model: str,
     ) -> TiledTargets:
         """Returns the targets of all terms that take `image` for their model.
 
         Args:
             image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
             weights: of its pixels, `(1, height, width, 1)`, or `(1, 1, 1, 1)` for all alike.
-            tiles: of the picture.
+            tiles: what `cut` returned for the picture.
             model: `content` or `style`, the role of the picture.
         """
-        sums: Any = None
+        sums: Any = {}
         maps = []
-        for tile in tiles:
-            everywhere = weights if weights.shape[1] == 1 else _shown(weights, tile)
-            found, part = self._measure[model](_shown(image, tile), everywhere, _owned(tile))
-            sums = _added(sums, found)
-            maps.append(part)
+        for section, cut in zip(self._sections, tiles, strict=True):
+            found, parts, image = section.measure_all(image, weights, cut, model)
+            if weights.shape[1] > 1:
+                weights = objectives.pooled(weights, section.link_stride)
+            sums.update(found)
+            maps.append(parts)
         return TiledTargets(self._objective.summary(sums), tiles, maps)
 
-    def step(
-        self,
-        optimizer: optimizers.Optimizer,
-        image: tf.Variable,
-        state: dict[str, tf.Variable],
-        targets: TiledTargets,
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Takes one step, as the function that `compile_step` returns does."""
-        return _take(optimizer, image, state, lambda at: self.value_and_gradient(at, targets))
+    def value_and_gradient(
+        self, image: tf.Tensor | tf.Variable, targets: TiledTargets
+    ) -> optimizers.Evaluation:
+        """Returns the loss of a picture, its gradient, and its terms.
 
-    def value_and_gradient(self, image: tf.Tensor, targets: TiledTargets) -> optimizers.Evaluation:
-        """Returns the loss of a picture, its gradient, and its terms."""
-        sums: Any = None
-        for tile, part in zip(targets.tiles, targets.maps, strict=True):
-            wanted = _merged(targets.shared, part)
-            sums = _added(sums, self._statistics(_shown(image, tile), wanted, _owned(tile)))
+        What grows with the picture is kept on the host: the gradient is a NumPy array.
+
+        Args:
+            image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
+            targets: of the objective's terms.
+        """
+        shared, pixels = targets.shared, tf.constant(image.shape[1] * image.shape[2])
+        passes = list(zip(self._sections, targets.tiles, targets.maps, strict=True))
+        at_once = len(targets.tiles[-1]) == 1
+        inputs: list[Any] = [image]
+        sums: objectives.Targets = {}
+        for section, tiles, maps in passes[:-1] if at_once else passes:
+            found, link = section.statistics_of_all(inputs[-1], shared, tiles, maps)
+            sums.update(found)
+            inputs.append(link)
+        if at_once:
+            wanted = _merged(shared, targets.maps[-1][0])
+            features = tf.convert_to_tensor(inputs.pop())
+            loss, terms, slopes, gradient = self._last(features, sums, wanted, pixels)
+            passes.pop()
+        else:
+            inputs.pop()
+            loss, terms, slopes = self._value(sums, shared, pixels)
+            gradient = None
+        for section, tiles, maps in reversed(passes):
+            gradient = section.gradient_of_all(
+                inputs.pop(), _Second(shared, slopes, gradient), tiles, maps
+            )
+        return optimizers.Evaluation(loss, gradient, terms)
+
+    def _value_and_slopes(
+        self, sums: Any, shared: objectives.Targets, pixels: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], Any]:
+        """Returns the loss, its terms, and its derivatives with respect to the sums."""
         with tf.GradientTape() as tape:
             tape.watch(sums)
-            loss, terms = self._objective.value(sums, targets.shared)
-        slopes = tape.gradient(loss, sums, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        gradient = tf.Variable(tf.zeros_like(image))
-        for tile, part in zip(targets.tiles, targets.maps, strict=True):
-            wanted = _merged(targets.shared, part)
-            found = self._gradient(_shown(image, tile), wanted, _owned(tile), slopes)
-            shown = _shown(gradient, tile)
-            shown.assign(shown + found)
-        return optimizers.Evaluation(loss, tf.identity(gradient), terms)
+            loss, terms = self._objective.value(sums, shared, pixels)
+        return loss, terms, tape.gradient(loss, sums, unconnected_gradients="zero")
+
+    def _last_section(
+        self, features: tf.Tensor, sums: Any, targets: objectives.Targets, pixels: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], Any, tf.Tensor]:
+        """Goes forth and back through the last section, looked at as a whole.
+
+        Returns:
+            The loss, its terms, and its derivatives with respect to the sums of the sections
+            below and to the activations that the section begins with.
+        """
+        with tf.GradientTape() as tape:
+            tape.watch((features, sums))
+            found = self._sections[-1].objective.statistics(features, targets)
+            loss, terms = self._objective.value({**sums, **found}, targets, pixels)
+        slopes, gradient = tape.gradient(loss, (sums, features), unconnected_gradients="zero")
+        return loss, terms, slopes, gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class _Second:
+    """What the second pass through a section takes back.
+
+    Attributes:
+        shared: what the whole picture is held against.
+        slopes: derivatives of the loss with respect to the sums of all statistics.
+        upstream: its gradient with respect to what the section hands on, if it does.
+    """
+
+    shared: objectives.Targets
+    slopes: objectives.Targets
+    upstream: tf.Tensor | None
+
+
+class _Section:
+    """A section of the network with its terms, tile by tile."""
+
+    def __init__(
+        self,
+        objective: objectives.Objective,
+        compiled: Callable[[Callable[..., Any]], Callable[..., Any]],
+    ) -> None:
+        self.objective = objective
+        self._measure = {
+            model: compiled(functools.partial(objective.measure, model=model))
+            for model in ("content", "style")
+        }
+        self._forward = compiled(objective.forward)
+        self._backward = compiled(self._tile_gradient)
+
+    @property
+    def link_stride(self) -> int:
+        """Positions of the input to one of what is handed on."""
+        backbone = self.objective.backbone
+        linked = backbones.LINK in backbone.output
+        return backbone.reach(backbones.LINK)[0] if linked else 1
+
+    def reach(self) -> tuple[int, int]:
+        """Returns the largest stride and halo of the layers that are looked at."""
+        backbone = self.objective.backbone
+        strides, halos = zip(*(backbone.reach(name) for name in backbone.output), strict=True)
+        return max(strides), max(halos)
+
+    def measure_all(
+        self, image: tf.Tensor, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], model: str
+    ) -> tuple[objectives.Targets, list[objectives.Targets], tf.Tensor]:
+        """Returns what all tiles measure: their sum, a map for each, and what they hand on."""
+        sums: Any = None
+        maps, link = [], _Link(image, self.link_stride)
+        for tile in tiles:
+            everywhere = weights if weights.shape[1] == 1 else _shown(weights, tile)
+            found, part, handed = self._measure[model](
+                _shown(image, tile), everywhere, _owned(tile)
+            )
+            sums = _added(sums, found)
+            with tf.device("CPU:0"):
+                maps.append(tf.nest.map_structure(tf.identity, part))
+            link.place(handed, tile)
+        return sums, maps, link.whole()
+
+    def statistics_of_all(
+        self,
+        image: tf.Tensor,
+        shared: objectives.Targets,
+        tiles: Sequence[tile_plans.Tile],
+        maps: Sequence[objectives.Targets],
+    ) -> tuple[objectives.Targets, tf.Tensor]:
+        """Returns the statistics of all tiles, added up, and what they hand on."""
+        sums: Any = None
+        link = _Link(image, self.link_stride)
+        for tile, part in zip(tiles, maps, strict=True):
+            wanted = _merged(shared, part)
+            found, handed = self._forward(_shown(image, tile), wanted, _owned(tile))
+            sums = _added(sums, found)
+            link.place(handed, tile)
+        return sums, link.whole()
+
+    def gradient_of_all(
+        self,
+        image: tf.Tensor,
+        second: _Second,
+        tiles: Sequence[tile_plans.Tile],
+        maps: Sequence[objectives.Targets],
+    ) -> tf.Tensor:
+        """Returns the gradient with respect to the input of the section."""
+        gradient = np.zeros(image.shape, tf.as_dtype(image.dtype).as_numpy_dtype)
+        slopes = {term.name: second.slopes[term.name] for term in self.objective.terms}
+        for tile, part in zip(tiles, maps, strict=True):
+            upstream = []
+            if second.upstream is not None:
+                part_of_link = _owned_part(second.upstream, tile, self.link_stride)
+                upstream = [tf.convert_to_tensor(part_of_link)]
+            wanted = _merged(second.shared, part)
+            found = self._backward(_shown(image, tile), wanted, _owned(tile), slopes, upstream)
+            rows, columns = tile.rows, tile.columns
+            gradient[:, rows.start : rows.stop, columns.start : columns.stop] += found
+        return gradient
 
     def _tile_gradient(
         self,
@@ -200,22 +374,143 @@ class TiledObjective:
         targets: objectives.Targets,
         owned: tf.Tensor,
         slopes: objectives.Targets,
+        upstream: Sequence[tf.Tensor],
     ) -> tf.Tensor:
-        """Returns the gradient of what is shown of a picture, given those of the statistics."""
+        """Returns the gradient of what is shown, given those of the statistics and the link."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(image)
-            statistics = self._objective.statistics(image, targets, owned)
-        sources = tf.nest.flatten(statistics)
-        return tape.gradient(sources, image, tf.nest.flatten(slopes), unconnected_gradients="zero")
+            results = self.objective.forward(image, targets, owned)
+        return tape.gradient(
+            tf.nest.flatten(results),
+            image,
+            tf.nest.flatten((slopes, upstream)),
+            unconnected_gradients="zero",
+        )
 
 
-def _shown(image: tf.Tensor | tf.Variable, tile: tile_plans.Tile) -> Any:
+class _Link:
+    """Puts together what the tiles of a section hand on to the next one, on the host."""
+
+    def __init__(self, image: Any, stride: int) -> None:
+        self._size = [length // stride for length in image.shape[1:3]]
+        self._stride = stride
+        self._whole: np.ndarray | None = None
+
+    def place(self, handed: Sequence[tf.Tensor], tile: tile_plans.Tile) -> None:
+        """Puts a tile's part in its place, if it handed anything on."""
+        for part in handed:
+            if self._whole is None:
+                shape = (1, *self._size, part.shape[-1])
+                self._whole = np.empty(shape, part.dtype.as_numpy_dtype)
+            _owned_part(self._whole, tile, self._stride)[...] = part
+
+    def whole(self) -> Any:
+        """Returns all of it, or None where nothing was handed on."""
+        return self._whole
+
+
+def compile_tiled_step(
+    optimizer: optimizers.Optimizer, *, run_eagerly: bool = False
+) -> Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]:
+    """Returns one optimiser step on a picture in tiles, in the manner of `compile_step`.
+
+    An optimiser that treats every pixel by itself is shown one band of the picture after the
+    other, so that what it computes with takes no more memory than a band.
+
+    Args:
+        optimizer: how to move.
+        run_eagerly: leave out the graphs, to debug.
+    """
+
+    def point(image: tf.Variable, state: dict[str, tf.Variable]) -> tf.Tensor:
+        return optimizer.point(tf.identity(image), _read(state))
+
+    def update(
+        image: tf.Variable,
+        state: dict[str, tf.Variable],
+        at: tf.Tensor,
+        evaluation: optimizers.Evaluation,
+    ) -> None:
+        _write(image, state, *optimizer.update(tf.identity(image), _read(state), at, evaluation))
+
+    def update_band(
+        image: tf.Tensor, state: optimizers.State, evaluation: optimizers.Evaluation
+    ) -> tuple[tf.Tensor, optimizers.State]:
+        return optimizer.update(image, state, image, evaluation)
+
+    if not run_eagerly:
+        point = tf.function(_named(point), autograph=False)
+        update = tf.function(_named(update), autograph=False)
+        update_band = tf.function(_named(update_band), autograph=False)
+
+    def step(
+        objective: TiledObjective,
+        image: tf.Variable,
+        state: dict[str, tf.Variable],
+        targets: TiledTargets,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        at = image if optimizer.pixelwise else point(image, state)
+        evaluation = objective.value_and_gradient(at, targets)
+        if not np.isfinite(evaluation.loss + np.sum(evaluation.gradient)):
+            return tf.constant(float("nan")), evaluation.terms
+        if optimizer.pixelwise:
+            _update_in_bands(update_band, image, state, evaluation)
+        else:
+            update(image, state, at, evaluation)
+        return evaluation.loss, evaluation.terms
+
+    return step
+
+
+def _update_in_bands(
+    update: Callable[..., tuple[tf.Tensor, optimizers.State]],
+    image: tf.Variable,
+    state: dict[str, tf.Variable],
+    evaluation: optimizers.Evaluation,
+) -> None:
+    """Updates picture and state in place, band by band."""
+    maps = {name for name, variable in state.items() if variable.shape == image.shape}
+    rest = {name: tf.identity(state[name]) for name in state if name not in maps}
+    height = image.shape[1]
+    for top in range(0, height, _BAND):
+        bottom = min(top + _BAND, height)
+        before = {**rest, **{name: _rows(state[name], top, bottom) for name in maps}}
+        part = evaluation._replace(gradient=evaluation.gradient[:, top:bottom])
+        moved, after = update(_rows(image, top, bottom), before, part)
+        image.scatter_nd_update(_places(top, bottom), moved[0])
+        for name in maps:
+            state[name].scatter_nd_update(_places(top, bottom), after[name][0])
+    for name in rest:
+        state[name].assign(after[name])
+
+
+def _rows(variable: tf.Variable, top: int, bottom: int) -> tf.Tensor:
+    """Returns some rows of a picture; to slice the variable would first read all of it."""
+    return variable.gather_nd(_places(top, bottom))[tf.newaxis]
+
+
+def _places(top: int, bottom: int) -> tf.Tensor:
+    """Returns the indices of rows in a batch of one picture, `(rows, 2)`."""
+    return tf.stack([tf.zeros(bottom - top, tf.int32), tf.range(top, bottom)], axis=1)
+
+
+def _shown(image: Any, tile: tile_plans.Tile) -> tf.Tensor:
+    """Returns what a tile shows of a picture or a layer: an array, a tensor or a variable."""
     rows, columns = tile.rows, tile.columns
-    return image[:, rows.start : rows.stop, columns.start : columns.stop]
+    if isinstance(image, tf.Variable):
+        return _rows(image, rows.start, rows.stop)[:, :, columns.start : columns.stop]
+    return tf.convert_to_tensor(image[:, rows.start : rows.stop, columns.start : columns.stop])
 
 
 def _owned(tile: tile_plans.Tile) -> tf.Tensor:
     return tf.constant(tile.owned, tf.int32)
+
+
+def _owned_part(link: Any, tile: tile_plans.Tile, stride: int) -> Any:
+    """Returns the part of a layer that a tile owns, of a layer that is kept as a whole."""
+    rows, columns = tile.rows, tile.columns
+    top, bottom = rows.first // stride, rows.last // stride
+    return link[:, top:bottom, columns.first // stride : columns.last // stride]
 
 
 def _added(sums: Any, more: Any) -> Any:

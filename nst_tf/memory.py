@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import psutil
@@ -12,64 +14,120 @@ from nst_tf import backbones, errors, layers, pyramid
 from nst_tf import config as configs
 from nst_tf import tiles as tile_plans
 
-_PROGRAM_BYTES = 700_000_000  # TensorFlow, the package and the weights.
+Costs = Sequence[backbones.LayerCost]
+"""What the layers of a network take, as `Backbone.costs` returns it."""
+
+_PROGRAM_BYTES = 900_000_000  # TensorFlow, the package and the weights.
 _SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
 _SIDES = (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 128)
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_WORKSPACE = 1.6  # Memory of a forward and a backward pass, in activations of the forward pass.
 
 
-def cut(backbone: backbones.Backbone, height: int, width: int, side: int) -> list[tile_plans.Tile]:
-    """Returns the tiles of a picture that suit the exposed layers of a network."""
-    reaches = [backbone.reach(name) for name in backbone.output]
-    stride, halo = (max(each) for each in zip(*reaches, strict=True))
-    return tile_plans.cut(height, width, side, halo, stride)
+@dataclasses.dataclass(frozen=True)
+class _Section:
+    """A section of the network, in pixels of the picture.
+
+    Attributes:
+        stride: of its deepest layer.
+        halo: around a tile, that its activations depend on.
+        bytes: of its activations, a pixel.
+        products: multiplications of a forward pass, a pixel.
+        linked: bytes of what it hands on to the next section, a pixel.
+    """
+
+    stride: int
+    halo: int
+    bytes: float
+    products: float
+    linked: float
+
+    def spans(self, length: int, side: int) -> list[tile_plans.Span]:
+        """Returns the spans of one side of a picture."""
+        return tile_plans.spans(length, side, self.halo, self.stride)
+
+
+def _sections(costs: Costs, cut: str) -> list[_Section]:
+    names = [cost.name for cost in costs]
+    ends = [names.index(cut) + 1, len(names)] if cut else [len(names)]
+    found: list[_Section] = []
+    begin = below = 0
+    for end in ends:
+        part = costs[begin:end]  # Empty where only the picture itself is looked at.
+        found.append(
+            _Section(
+                max((cost.stride for cost in part), default=1),
+                max((cost.halo for cost in part), default=1) - below,
+                sum(cost.bytes for cost in part),
+                sum(cost.products for cost in part),
+                part[-1].bytes if end < len(names) else 0.0,
+            )
+        )
+        begin, below = end, found[-1].halo + below
+    return found
 
 
 def expected(
     config: configs.StyleTransferConfig,
-    backbone: backbones.Backbone,
+    costs: Costs,
     level: pyramid.Level,
-    side: int,
+    plan: tile_plans.Plan,
 ) -> int:
     """Returns about how many bytes a level takes, the program included.
 
     Args:
         config: the settings.
-        backbone: the network.
+        costs: of the layers of the network.
         level: of the pyramid.
-        side: of the tiles, or 0 where the level is looked at as a whole.
+        plan: how the level is looked at.
     """
-    pixels = level.height * level.width
-    history = 2 * config.lbfgs_history if "lbfgs" in config.optimizer else 0
-    kept = (10 + 3 * history) * 12 * pixels
-    shown = level.height, level.width
-    if side:
-        tiles = cut(backbone, *shown, side)
-        shown = max(tile.rows.length for tile in tiles), max(tile.columns.length for tile in tiles)
-        kept += _content_bytes(config, backbone, level)
-    return round(_PROGRAM_BYTES + 2.2 * backbone.activation_bytes(*shown) + kept)
+    kept, working = float(_state_bytes(config, plan)), 0.0
+    if plan.tiled:
+        kept += _content_bytes(config, costs)
+    for section, side in zip(_sections(costs, plan.cut), plan.sides, strict=True):
+        rows, columns = (
+            max(span.length for span in section.spans(length, side))
+            for length in (level.height, level.width)
+        )
+        working = max(working, _WORKSPACE * section.bytes * rows * columns)
+        kept += 2 * section.linked  # The activations and their gradient.
+    return round(_PROGRAM_BYTES + working + kept * level.height * level.width)
 
 
-def _content_bytes(
-    config: configs.StyleTransferConfig, backbone: backbones.Backbone, level: pyramid.Level
-) -> int:
-    """Returns the bytes of the photo's activations, which are kept for every tile."""
-    total = 0
-    for name in config.content_layers if config.content_weight else ():
-        layer = layers.canonical(name, backbone.architecture.name)
-        stride, _ = backbone.reach(layer)
-        positions = (level.height // stride) * (level.width // stride)
-        total += 4 * positions * backbone.output[layer].shape[-1]
+def _state_bytes(config: configs.StyleTransferConfig, plan: tile_plans.Plan) -> int:
+    """Returns the bytes a pixel of picture, gradient and optimiser."""
+    if "lbfgs" in config.optimizer:
+        return 12 * (11 + 2 * config.lbfgs_history)
+    return 12 * (7 if plan.tiled else 10)
+
+
+def _content_bytes(config: configs.StyleTransferConfig, costs: Costs) -> float:
+    """Returns the bytes a pixel of the photo's activations, which are kept for every tile."""
+    kept = config.content_layers if config.content_weight else ()
+    wanted = {layers.canonical(name, "vgg19") for name in kept}  # Which has the names of all.
+    return sum(cost.bytes for cost in costs if cost.name in wanted)
+
+
+def _work(costs: Costs, level: pyramid.Level, plan: tile_plans.Plan) -> float:
+    """Returns the multiplications of one step, which tell how long it takes."""
+    total, passes = 0.0, 3
+    sections = _sections(costs, plan.cut)
+    for section, side in zip(sections, plan.sides, strict=True):
+        rows, columns = (section.spans(length, side) for length in (level.height, level.width))
+        if section is sections[-1] and len(rows) * len(columns) == 1:
+            passes = 2  # A last section of one tile needs no first pass.
+        shown = sum(span.length for span in rows) * sum(span.length for span in columns)
+        total += passes * section.products * shown
     return total
 
 
-def tile_sides(
+def plans(
     config: configs.StyleTransferConfig,
-    backbone: backbones.Backbone,
+    costs: Costs,
     levels: Sequence[pyramid.Level],
     on_gpu: bool,
-) -> list[int]:
-    """Returns the side of the tiles of each level, 0 for a level that is looked at as a whole.
+) -> list[tile_plans.Plan]:
+    """Returns how each level is looked at: the least work that fits into memory.
 
     Args:
         config: the settings.
@@ -80,34 +138,51 @@ def tile_sides(
     Raises:
         ConfigError: no tile is small enough for `memory_limit`.
     """
-    if config.tile_size != "auto":
-        side = int(config.tile_size)
-        return [side if side < max(level.height, level.width) else 0 for level in levels]
+    if config.tile_size == "0":
+        return [tile_plans.WHOLE for _ in levels]
     limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else _available())
-    return [_largest(config, backbone, level, limit) if limit else 0 for level in levels]
+    return [_best(config, costs, level, limit) for level in levels]
 
 
-def _largest(
+def _best(
     config: configs.StyleTransferConfig,
-    backbone: backbones.Backbone,
+    costs: Costs,
     level: pyramid.Level,
     limit: int,
-) -> int:
-    """Returns the side of the largest tiles within a limit, or 0 where none are needed."""
-    if expected(config, backbone, level, 0) <= limit:
-        return 0
-    sides = [side for side in _SIDES if side < max(level.height, level.width)]
-    for side in sides:
-        if expected(config, backbone, level, side) <= limit:
-            return side
+) -> tile_plans.Plan:
+    """Returns the plan of least work within a limit, 0 being none."""
+    candidates = list(_candidates(config, costs, level))
+    within = [
+        plan for plan in candidates if not limit or expected(config, costs, level, plan) <= limit
+    ]
+    if within:
+        return min(within, key=lambda plan: _work(costs, level, plan))
+    least = min(candidates, key=lambda plan: expected(config, costs, level, plan))
     if config.memory_limit == "auto":
-        return sides[-1] if sides else 0
-    least = min(expected(config, backbone, level, side) for side in (*sides[-1:], 0))
+        return least
+    needed = expected(config, costs, level, least)
     raise errors.ConfigError(
         f"memory_limit={config.memory_limit} is too little for {level.width}x{level.height} "
-        f"pixels: they take about {least / 1e9:.1f} GB even in tiles. Raise it, lower image_size, "
-        "or take an optimiser that keeps less, such as adam."
+        f"pixels: they take about {needed / 1e9:.1f} GB even in tiles. Raise it, lower image_size, "
+        "or take an optimiser that keeps less: a smaller lbfgs_history, or adam."
     )
+
+
+def _candidates(
+    config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level
+) -> Iterable[tile_plans.Plan]:
+    """Returns the ways in which a level can be looked at."""
+    longest = max(level.height, level.width)
+    smaller = [side for side in _SIDES if side < longest]
+    first = [0, *smaller]
+    if config.tile_size != "auto":
+        side = int(config.tile_size)
+        first = [side if side < longest else 0]
+    names = [cost.name for cost in costs[:-1] if cost.products == 0]
+    yield from (tile_plans.Plan("", (side,)) for side in first)
+    if config.tile_size == "auto" or first[0]:
+        for cut, *sides in itertools.product(names, first, [0, *smaller]):
+            yield tile_plans.Plan(cut, tuple(sides))
 
 
 def _available() -> int:

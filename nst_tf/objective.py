@@ -9,9 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from nst_tf import backbones, layers, losses
 from nst_tf import config as configs
-from nst_tf import layers, losses
-from nst_tf.backbones import backbone as backbones
 
 Targets = dict[str, losses.Statistics]
 """The target of each term, by the term's name."""
@@ -38,11 +37,14 @@ class Objective:
     """A backbone and the terms that are evaluated on its activations.
 
     Args:
-        backbone: exposes at least the layers that the terms name.
+        backbone: exposes at least the layers that the terms name; the whole network, or a
+            section of it.
         terms: the summands.
     """
 
-    def __init__(self, backbone: backbones.Backbone, terms: Iterable[Term]) -> None:
+    def __init__(
+        self, backbone: backbones.Backbone | backbones.Section, terms: Iterable[Term]
+    ) -> None:
         self.backbone = backbone
         self.terms = tuple(terms)
 
@@ -52,6 +54,21 @@ class Objective:
     ) -> Objective:
         """Returns what a config minimises; the backbone exposes at least `used_layers`."""
         return cls(backbone, terms(config, backbone.architecture.name))
+
+    def sections(self, cut: str) -> list[Objective]:
+        """Returns the objectives of what is below a layer and above it, or this one alone.
+
+        Args:
+            cut: name of the layer, whose activations the lower objective hands on to the upper
+                one; an empty text leaves the network whole.
+        """
+        if not cut:
+            return [self]
+        below, above = backbones.split(self.backbone, cut)
+        return [
+            Objective(section, [term for term in self.terms if term.layer in section.output])
+            for section in (below, above)
+        ]
 
     def targets(self, image: tf.Tensor, weights: tf.Tensor, model: str) -> Targets:
         """Returns the targets of all terms that take `image` for their model.
@@ -64,7 +81,7 @@ class Objective:
         features = self.backbone(image)
         return {
             term.name: term.loss.target(
-                features[term.layer], _weights_at(features[term.layer], weights)
+                features[term.layer], self._weights_at(term.layer, image, weights)
             )
             for term in self.terms
             if term.loss.model == model
@@ -72,30 +89,31 @@ class Objective:
 
     def measure(
         self, image: tf.Tensor, weights: tf.Tensor, owned: tf.Tensor, model: str
-    ) -> tuple[Targets, Targets]:
+    ) -> tuple[Targets, Targets, Sequence[tf.Tensor]]:
         """Returns what one tile of a picture contributes to the targets.
 
         Args:
-            image: what is shown of the picture.
+            image: what is shown of the picture, or of the layer that the section begins with.
             weights: of its pixels, as for `targets`.
             owned: int32, top, bottom, left and right of the part that counts.
             model: `content` or `style`, the role of the picture.
 
         Returns:
-            The sums of every term, which add up over the tiles, and the activations of those
-            that compare position by position, in the owned part.
+            The sums of every term, which add up over the tiles; the activations of those that
+            compare position by position; and what is handed on to the next section. The last
+            two are those of the owned part.
         """
         features, sums, maps = self.backbone(image), {}, {}
         for term in self.terms:
             if term.loss.model == model:
                 found = features[term.layer]
                 positions = owned // self.backbone.reach(term.layer)[0]
-                mask = _ownership(found, positions) * _weights_at(found, weights)
+                mask = _ownership(found, positions)
+                mask *= self._weights_at(term.layer, image, weights)
                 sums[term.name] = term.loss.measure(found, mask)
                 if term.loss.positional:
-                    top, bottom, left, right = tf.unstack(positions)
-                    maps[term.name] = {"features": found[:, top:bottom, left:right]}
-        return sums, maps
+                    maps[term.name] = {"features": _part(found, positions)}
+        return sums, maps, self._handed_on(features, owned)
 
     def summary(self, sums: Targets) -> Targets:
         """Returns the targets of what `measure` returned, added up over all tiles."""
@@ -113,12 +131,15 @@ class Objective:
             owned: int32, top, bottom, left and right of the part that counts; all of it where
                 it is None.
         """
+        return self.forward(image, targets, owned)[0]
+
+    def forward(
+        self, image: tf.Tensor, targets: Targets, owned: tf.Tensor | None = None
+    ) -> tuple[Targets, Sequence[tf.Tensor]]:
+        """Returns what `statistics` does, and what is handed on to the next section."""
         features = self.backbone(image)
         uses = collections.Counter(term.layer for term in self.terms)
         copies = {layer: iter(_fan_out(features[layer], count)) for layer, count in uses.items()}
-        pixels = tf.cast(tf.reduce_prod(tf.shape(image)[1:3]), tf.float32)
-        if owned is not None:
-            pixels = tf.cast((owned[1] - owned[0]) * (owned[3] - owned[2]), tf.float32)
         found = {}
         for term in self.terms:
             layer, target, weights = next(copies[term.layer]), targets.get(term.name, {}), 1.0
@@ -127,16 +148,37 @@ class Objective:
                 weights = _ownership(layer, positions)
                 if term.loss.positional:
                     target = {**target, "features": _placed(target["features"], layer, positions)}
-            found[term.name] = {"pixels": pixels, **term.loss.statistics(layer, weights, target)}
-        return found
+            found[term.name] = term.loss.statistics(layer, weights, target)
+        return found, self._handed_on(features, owned)
+
+    def _handed_on(
+        self, features: dict[str, tf.Tensor], owned: tf.Tensor | None
+    ) -> Sequence[tf.Tensor]:
+        """Returns the owned activations that the next section begins with, if there is one."""
+        if owned is None or backbones.LINK not in features:
+            return []
+        stride, _ = self.backbone.reach(backbones.LINK)
+        return [_part(features[backbones.LINK], owned // stride)]
+
+    def _weights_at(self, layer: str, image: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Returns a weight map of pixels at the resolution of a layer."""
+        shape = tf.concat([tf.shape(image)[:3], [1]], axis=0)
+        return pooled(tf.broadcast_to(weights, shape), self.backbone.reach(layer)[0])
 
     def value(
-        self, statistics: Targets, targets: Targets
+        self, statistics: Targets, targets: Targets, pixels: int | tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Returns the loss and its weighted terms, which add up to it, by their names."""
+        """Returns the loss and its weighted terms, which add up to it, by their names.
+
+        Args:
+            statistics: of all terms, added up over the picture.
+            targets: of all terms.
+            pixels: of the picture.
+        """
+        size = {"pixels": tf.cast(pixels, tf.float32)}
         values = {
             term.name: term.weight
-            * term.loss.value(statistics[term.name], targets.get(term.name, {}))
+            * term.loss.value({**statistics[term.name], **size}, targets.get(term.name, {}))
             for term in self.terms
         }
         return tf.reduce_sum(tf.stack(list(values.values()))), values
@@ -177,13 +219,20 @@ def _placed(part: tf.Tensor, features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor
     return tf.pad(part, ((0, 0), (top, height - bottom), (left, width - right), (0, 0)))
 
 
-def _weights_at(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Returns a pixel weight map at the resolution of a layer."""
-    if weights.shape[1:3] == (1, 1):
-        return tf.cast(weights, features.dtype)
-    size = tf.shape(features)[1:3]
-    resized = tf.image.resize(weights, size, method="bilinear", antialias=True)
-    return tf.cast(resized, features.dtype)
+def _part(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
+    """Returns the positions of a layer that a tile owns."""
+    top, bottom, left, right = tf.unstack(owned)
+    return features[:, top:bottom, left:right]
+
+
+def pooled(weights: tf.Tensor, stride: int) -> tf.Tensor:
+    """Returns a weight map at the resolution of a layer: the mean weight of a position's pixels.
+
+    Args:
+        weights: of shape `(1, height, width, 1)`.
+        stride: pixels between two positions of the layer.
+    """
+    return weights if stride == 1 else tf.nn.avg_pool2d(weights, stride, stride, "VALID")
 
 
 def blend(targets: Sequence[Targets]) -> Targets:

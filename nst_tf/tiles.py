@@ -4,6 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import NamedTuple
+
+
+class Plan(NamedTuple):
+    """How a level is looked at.
+
+    Attributes:
+        cut: name of the layer at which the network is gone through in two sections, or an
+            empty text.
+        sides: of the tiles of each section, in pixels of the picture; 0 for a single tile.
+    """
+
+    cut: str = ""
+    sides: tuple[int, ...] = (0,)
+
+    @property
+    def tiled(self) -> bool:
+        """Whether the level is looked at in other ways than as a whole."""
+        return self != WHOLE
+
+
+WHOLE = Plan()
+"""The ordinary way: all of the picture and all of the network at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,20 +76,20 @@ def cut(height: int, width: int, side: int, halo: int, stride: int) -> list[Tile
     Args:
         height: of the picture, in pixels.
         width: of the picture, in pixels.
-        side: of the owned part of a tile, in pixels, at most, but at least `stride`. The tiles
-            of a picture are about equal.
+        side: of the owned part of a tile, in pixels, at most, but at least `stride`; 0 for a
+            single tile. The tiles of a picture are about equal.
         halo: pixels around its own that an activation depends on.
         stride: pixels between two positions of the deepest layer. Tiles begin at multiples of
             it, so that the positions of all layers fall into place.
     """
-    spans = (_spans(length, side, halo, stride) for length in (height, width))
-    return [Tile(rows, columns) for rows, columns in itertools.product(*spans)]
+    both = (spans(length, side, halo, stride) for length in (height, width))
+    return [Tile(rows, columns) for rows, columns in itertools.product(*both)]
 
 
-def _spans(length: int, side: int, halo: int, stride: int) -> list[Span]:
-    """Returns the spans of one side."""
+def spans(length: int, side: int, halo: int, stride: int) -> list[Span]:
+    """Returns the spans of one side of a picture; the arguments are those of `cut`."""
     steps, halo = -(-length // stride), -(-halo // stride) * stride
-    count = -(-steps // max(1, side // stride))
+    count = -(-steps // max(1, side // stride)) if 0 < side < length else 1
     side = -(-steps // count) * stride
     return [
         Span(max(0, first - halo), min(length, last + halo), first, last)

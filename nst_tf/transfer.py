@@ -22,6 +22,7 @@ from nst_tf import (
     optimizers,
     pyramid,
     sizes,
+    tiles,
 )
 from nst_tf import config as configs
 from nst_tf import objective as objectives
@@ -100,7 +101,10 @@ class StyleTransfer:
             run_eagerly=self.config.run_eagerly,
             jit_compile=self.config.jit_compile,
         )
-        self._tiled = gradients.TiledObjective(self._objective, run_eagerly=self.config.run_eagerly)
+        self._tiled_step = gradients.compile_tiled_step(
+            self._optimizer, run_eagerly=self.config.run_eagerly
+        )
+        self._tiled: dict[str, gradients.TiledObjective] = {}
         self._style_targets: dict[tuple[str, int, int], objectives.Targets] = {}
 
     def stylize(
@@ -134,15 +138,15 @@ class StyleTransfer:
         run = callbacks.Run(self.config, self.backbone, levels, image.device)
         for callback in callbacks_:
             callback.on_begin(run)
-        sides = memory.tile_sides(self.config, self.backbone, levels, "GPU" in image.device)
-        for index, (level, side) in enumerate(zip(levels, sides, strict=True)):
+        plans = memory.plans(self.config, self.backbone.costs(), levels, "GPU" in image.device)
+        for index, (level, plan) in enumerate(zip(levels, plans, strict=True)):
             if run.stopping:
                 break
             for callback in callbacks_:
                 callback.on_level_begin(index)
             targets = functools.partial(self._level_targets, photo, paintings, level)
             image, state = self._enter(level, image, state)
-            for end in self._steps(index, level, image, state, targets, side):
+            for end in self._steps(index, level, image, state, targets, plan):
                 for callback in callbacks_:
                     callback.on_step_end(end)
                 if run.stopping:
@@ -158,17 +162,17 @@ class StyleTransfer:
         level: pyramid.Level,
         image: tf.Variable,
         state: dict[str, tf.Variable],
-        targets_of: Callable[[int], objectives.Targets | gradients.TiledTargets],
-        side: int,
+        targets_of: Callable[[tiles.Plan], objectives.Targets | gradients.TiledTargets],
+        plan: tiles.Plan,
     ) -> Iterator[callbacks.StepEnd]:
         """Takes the steps of a level, in smaller tiles from where memory has run out."""
         targets, number = None, 1
         while number <= level.steps:
             try:
-                targets = targets_of(side) if targets is None else targets
-                loss, terms = self._take(image, state, targets)
+                targets = targets_of(plan) if targets is None else targets
+                loss, terms = self._take(image, state, targets, plan)
             except tf.errors.ResourceExhaustedError as error:
-                side, targets = _smaller(level, side, error), None
+                plan, targets = _smaller(level, plan, error), None
                 continue
             yield callbacks.StepEnd(
                 index, number, loss, terms, lambda: self._result(image, state)[0]
@@ -183,10 +187,19 @@ class StyleTransfer:
         image: tf.Variable,
         state: dict[str, tf.Variable],
         targets: objectives.Targets | gradients.TiledTargets,
+        plan: tiles.Plan,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         if isinstance(targets, gradients.TiledTargets):
-            return self._tiled.step(self._optimizer, image, state, targets)
+            return self._tiled_step(self._in_tiles(plan), image, state, targets)
         return self._step(image, state, targets)
+
+    def _in_tiles(self, plan: tiles.Plan) -> gradients.TiledObjective:
+        """Returns the objective with the network cut as a plan asks for."""
+        if plan.cut not in self._tiled:
+            self._tiled[plan.cut] = gradients.TiledObjective(
+                self._objective, plan.cut, run_eagerly=self.config.run_eagerly
+            )
+        return self._tiled[plan.cut]
 
     def _check_finite(
         self,
@@ -229,19 +242,19 @@ class StyleTransfer:
         photo: images.Picture,
         paintings: Sequence[images.Picture],
         level: pyramid.Level,
-        side: int,
+        plan: tiles.Plan,
     ) -> objectives.Targets | gradients.TiledTargets:
-        """Returns the targets of a level, tiled unless `side` is 0."""
+        """Returns the targets of a level, looked at as the plan says."""
+        styles = [self._style_target(painting, level, plan) for painting in paintings]
         content = _tensor(images.resize(photo.rgb, level.height, level.width))
-        styles = [self._style_target(painting, level, side) for painting in paintings]
-        found = self._measured(content, _EVERY_PIXEL, "content", side)
+        found = self._measured(content, _EVERY_PIXEL, "content", plan)
         if isinstance(found, gradients.TiledTargets):
             shared = {**found.shared, **objectives.blend(styles)}
             return dataclasses.replace(found, shared=shared)
         return {**found, **objectives.blend(styles)}
 
     def _style_target(
-        self, painting: images.Picture, level: pyramid.Level, side: int
+        self, painting: images.Picture, level: pyramid.Level, plan: tiles.Plan
     ) -> objectives.Targets:
         """Returns the targets of a painting, computed at the first use at each size."""
         size = sizes.style_size(self.config, painting.size, level)
@@ -256,20 +269,20 @@ class StyleTransfer:
                 else _tensor(images.resize(alpha, *size)[..., np.newaxis])
             )
             pixels = _tensor(images.resize(painting.rgb, *size))
-            found = self._measured(pixels, weights, "style", side)
+            found = self._measured(pixels, weights, "style", plan)
             shared = found.shared if isinstance(found, gradients.TiledTargets) else found
             self._style_targets[key] = shared
         return self._style_targets[key]
 
     def _measured(
-        self, pixels: tf.Tensor, weights: tf.Tensor, model: str, side: int
+        self, pixels: tf.Tensor, weights: tf.Tensor, model: str, plan: tiles.Plan
     ) -> objectives.Targets | gradients.TiledTargets:
-        """Returns what a picture asks for, looked at in tiles unless `side` is 0."""
-        if not side:
+        """Returns what a picture asks for."""
+        if not plan.tiled:
             return self._targets(pixels, weights, model=model)
-        height, width = pixels.shape[1:3]
-        tiles = memory.cut(self.backbone, height, width, side)
-        return self._tiled.targets(pixels, weights, tiles, model)
+        in_tiles = self._in_tiles(plan)
+        cut = in_tiles.cut(pixels.shape[1], pixels.shape[2], plan.sides)
+        return in_tiles.targets(pixels, weights, cut, model)
 
     def _enter(
         self, level: pyramid.Level, image: tf.Variable, state: dict[str, tf.Variable]
@@ -285,9 +298,7 @@ class StyleTransfer:
         return tf.Variable(start), variables
 
     def _result(self, image: tf.Variable, state: dict[str, tf.Variable]) -> tf.Tensor:
-        values = {name: tf.identity(variable) for name, variable in state.items()}
-        shown = self._optimizer.result(tf.identity(image), values) if state else image
-        return _clip(shown)
+        return _clip(self._optimizer.result(image, state) if state else image)
 
 
 def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) -> backbones.Backbone:
@@ -329,20 +340,20 @@ def find_device(name: str) -> str | None:
     return f"/device:{wanted}"
 
 
-def _smaller(level: pyramid.Level, side: int, error: Exception) -> int:
-    """Returns the side of the tiles to go on with where memory has run out.
+def _smaller(level: pyramid.Level, plan: tiles.Plan, error: Exception) -> tiles.Plan:
+    """Returns the tiles to go on with where memory has run out.
 
     Raises:
         StyleTransferError: the tiles were small already.
     """
-    smaller = (side or max(level.height, level.width)) // 2
+    smaller = max(side or max(level.height, level.width) for side in plan.sides) // 2
     if smaller < _LEAST_SIDE:
         raise errors.StyleTransferError(
             f"the memory of the device is too little for {level.width}x{level.height} pixels, even "
             "in small tiles. Lower image_size, or take an optimiser that keeps less, such as adam."
         ) from error
     logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)
-    return smaller
+    return tiles.Plan(sides=(smaller,))
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from nst_tf import backbones, errors, layers
+from nst_tf.backbones import convolution
 
 DATA = Path(__file__).with_name("data")
 BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
@@ -206,4 +207,45 @@ def test_the_memory_of_the_activations_is_that_of_their_arrays():
     names = [name for name in layers.names("vgg16") if name < "block4_conv2"]
     outputs = bundled(*names)(picture(0, 64, 48))
     expected = sum(value.numpy().nbytes for name, value in outputs.items() if name != "image")
-    assert backbone.activation_bytes(64, 48) == expected
+    assert 64 * 48 * sum(cost.bytes for cost in backbone.costs()) == expected
+
+
+@pytest.mark.parametrize(("kernel", "filters"), [(3, 5), (1, 4), (5, 2)])
+def test_the_gradient_of_a_frozen_convolution_is_that_of_an_ordinary_one(
+    kernel, filters, monkeypatch
+):
+    monkeypatch.setattr(convolution, "_is_unrolled", lambda: True)
+    settings = {"padding": "same", "activation": "relu", "bias_initializer": "random_normal"}
+    frozen = convolution.FrozenConv2D(filters, kernel, **settings)
+    ordinary = keras.layers.Conv2D(filters, kernel, **settings)
+    picture = tf.random.stateless_normal((1, 7, 9, 3), (1, 2))
+    upstream = tf.random.stateless_normal((1, 7, 9, filters), (3, 4))
+    frozen(picture), ordinary(picture)
+    ordinary.set_weights(frozen.get_weights())
+
+    def taken(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(picture)
+            outputs = layer(picture)
+        return outputs, tape.gradient(outputs, picture, upstream)
+
+    for found, expected in zip(taken(frozen), taken(ordinary), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        assert np.abs(found).max() > 0.1
+
+
+@pytest.mark.parametrize("cut", ["block1_pool", "block3_pool"])
+def test_two_sections_in_a_row_are_the_network(cut):
+    names = ("block1_conv1", "block3_conv1", "block4_conv2")
+    backbone = backbones.build("vgg16", names, pooling="avg")
+    below, above = backbones.split(backbone, cut)
+    picture = tf.random.stateless_uniform((1, 40, 56, 3), (5, 6))
+    lower = below(picture)
+    link = lower.pop(backbones.LINK)
+    found = {**lower, **above(link)}
+    assert found.keys() == backbone.output.keys()
+    for name, expected in backbone(picture).items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-6)
+    stride, halo = below.reach(backbones.LINK)
+    deep, far = above.reach("block4_conv2")
+    assert (stride * deep, halo + stride * far) == backbone.reach("block4_conv2")

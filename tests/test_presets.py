@@ -57,6 +57,9 @@ class Network:
         outputs = {name: tf.constant(array[None]) for name, array in found.layers.items()}
         return {**outputs, "image": image}
 
+    def reach(self, name: str) -> tuple[int, int]:
+        return (1 if name == "image" else layers.stride(name)), 0
+
 
 PHOTO, PAINTING, PICTURE = Features(1), Features(2), Features(3)
 
@@ -71,7 +74,10 @@ def found_terms(settings: Config) -> dict[str, float]:
         **whole.targets(tf.constant(PAINTING.image[None]), everywhere, "style"),
     }
     statistics = whole.statistics(tf.constant(PICTURE.image[None]), targets)
-    return {name: float(value) for name, value in whole.value(statistics, targets)[1].items()}
+    pixels = PICTURE.image[..., 0].size
+    return {
+        name: float(value) for name, value in whole.value(statistics, targets, pixels)[1].items()
+    }
 
 
 # The published formulas.
@@ -525,7 +531,7 @@ def test_a_step_of_a_preset_is_the_optimiser_on_the_gradient():
         step(image, state, targets)
         with tf.GradientTape() as tape:
             statistics = whole.statistics(plain / 255, targets)
-            loss, _ = whole.value(statistics, targets)
+            loss, _ = whole.value(statistics, targets, plain.shape[1] * plain.shape[2])
         adam.apply([tape.gradient(loss, plain)], [plain])
         plain.assign(tf.clip_by_value(plain, 0.0, 255.0))
     np.testing.assert_allclose(255 * image.numpy(), plain.numpy(), atol=1e-2)

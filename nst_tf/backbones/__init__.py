@@ -5,9 +5,20 @@ from __future__ import annotations
 from nst_tf import errors
 from nst_tf.backbones import vgg16, vgg19, weights
 from nst_tf.backbones.architecture import Architecture
-from nst_tf.backbones.backbone import Backbone
+from nst_tf.backbones.backbone import IMAGE, Backbone, LayerCost
+from nst_tf.backbones.section import LINK, Section, split
 
-__all__ = ["Architecture", "Backbone", "build", "get"]
+__all__ = [
+    "IMAGE",
+    "LINK",
+    "Architecture",
+    "Backbone",
+    "LayerCost",
+    "Section",
+    "build",
+    "get",
+    "split",
+]
 
 _ARCHITECTURES = {
     architecture.name: architecture for architecture in (vgg16.ARCHITECTURE, vgg19.ARCHITECTURE)

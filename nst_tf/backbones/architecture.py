@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import keras
 
+from nst_tf.backbones.convolution import FrozenConv2D
+
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
@@ -30,10 +32,19 @@ class Architecture:
     md5: str
     bundled: str = ""
 
-    def layers(self) -> list[keras.layers.Layer]:
-        """Returns the layers of a new network, from the image to the depth, weights random."""
+    def layers(self, pooling: str = "max") -> list[keras.layers.Layer]:
+        """Returns the layers of a new network, unconnected, from the picture to the depth.
+
+        Weights are random, and the convolutions are `FrozenConv2D`.
+
+        Args:
+            pooling: `max` or `avg`.
+        """
+        pool = keras.layers.AveragePooling2D if pooling == "avg" else keras.layers.MaxPooling2D
+        kinds = {keras.layers.Conv2D: FrozenConv2D, keras.layers.MaxPooling2D: pool}
         state = random.getstate()  # Keras draws the seeds of its initialisers there.
         try:
-            return self.application(include_top=False, weights=None).layers
+            made = self.application(include_top=False, weights=None).layers[1:]
+            return [kinds[type(layer)].from_config(layer.get_config()) for layer in made]
         finally:
             random.setstate(state)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import keras
@@ -13,6 +15,25 @@ from nst_tf.backbones.architecture import Architecture
 
 IMAGE = "image"
 """Name under which a backbone exposes its own input."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """What a layer takes for every pixel of a picture.
+
+    Attributes:
+        name: of the layer.
+        stride: pixels between two of its positions.
+        halo: as `Backbone.reach` counts it.
+        bytes: of its activations.
+        products: multiplications of one forward pass.
+    """
+
+    name: str
+    stride: int
+    halo: int
+    bytes: float
+    products: float
 
 
 class Backbone(keras.Model):
@@ -60,11 +81,9 @@ class Backbone(keras.Model):
         mean = weights.mean if weights else architecture.mean
         exposed = _exposed(activation_scale, weights.origin if weights else "caffe")
         activation = _preprocess(image, mean)
-        for layer in architecture.layers()[1:]:
+        for layer in architecture.layers(pooling):
             if outputs.keys() >= set(wanted):
                 break
-            if pooling == "avg" and isinstance(layer, keras.layers.MaxPooling2D):
-                layer = keras.layers.AveragePooling2D.from_config(layer.get_config())
             layer.dtype_policy = policy
             activation = layer(activation)
             if layer.name in wanted:
@@ -109,15 +128,21 @@ class Backbone(keras.Model):
                 break
         return stride, halo
 
-    def activation_bytes(self, height: int, width: int) -> int:
-        """Returns the bytes of all activations for one picture of the given size."""
-        total = 0
+    def costs(self) -> list[LayerCost]:
+        """Returns what each convolution and pooling costs, from the picture to the depth."""
+        found = []
         for layer in self.layers:
-            if isinstance(layer, (keras.layers.Conv2D, keras.layers.MaxPooling2D)):
-                stride = layer_names.stride(layer.name)
-                size = 2 if layer.compute_dtype == "bfloat16" else 4
-                total += (height // stride) * (width // stride) * layer.output.shape[-1] * size
-        return total
+            stride, halo = self.reach(layer.name)
+            if isinstance(layer, keras.layers.Conv2D):
+                products = math.prod(layer.kernel.shape) / stride**2
+            elif isinstance(layer, (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)):
+                products = 0.0
+            else:
+                continue
+            size = 2 if layer.compute_dtype == "bfloat16" else 4
+            stored = layer.output.shape[-1] * size / stride**2
+            found.append(LayerCost(layer.name, stride, halo, stored, products))
+        return found
 
 
 def _exposed(activation_scale: str, origin: str) -> Callable[..., keras.layers.Layer]:
