@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
     0: the picture is written. 1: a file, the weights or the run failed. 2: a flag is wrong.
-    130: stopped by Ctrl-C.
+    130: stopped by Ctrl-C. 143: by SIGTERM.
 
     Args:
         argv: program name and flags; those of the process where it is None.
@@ -69,7 +69,7 @@ def _run(
     if interrupt.pressed:
         kept = _save(picture, _partial(output), photo, "", options)
         console.say(f"Stopped. What there is so far is {kept}.")
-        return console.INTERRUPTED
+        return console.stopped_by(interrupt.signal)
     made = recipe.dump(engine.config, report.versions(), report.backbone(model), inputs)
     kept = _save(picture, output, photo, made, options)
     record = report.Record(history.run, history.entries, seconds)
@@ -180,10 +180,9 @@ def _save(
 
 def _write_extras(options: configs.FileOptions, record: report.Record) -> None:
     """Writes report and plot; the picture is safe by now, so a failure is only reported."""
-    try:
-        if options.report:
-            record.write(options.report)
-        if options.plot:
-            record.plot(options.plot)
-    except OSError as error:
-        console.say(f"{error.filename or 'report or plot'}: cannot be written ({error.strerror}).")
+    for path, write in ((options.report, record.write), (options.plot, record.plot)):
+        try:
+            if path:
+                write(path)
+        except OSError as error:
+            console.say(f"{path}: cannot be written ({error.strerror}).")

@@ -223,34 +223,41 @@ def wait_for(process: subprocess.Popen[str], words: str) -> None:
     assert any(words in line for line in process.stderr)
 
 
+STOPPING = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@STOPPING
 def test_ctrl_c_keeps_what_there_is(
-    content_path: Path, style_path: Path, command_environment: dict[str, str], tmp_path: Path
-):
+    number: signal.Signals, content_path: Path, style_path: Path,
+    command_environment: dict[str, str], tmp_path: Path,
+):  # fmt: skip
     process = start(
         tmp_path, content_path, style_path, "--levels=2", "--steps=1,100000", "--image_size=96",
         "--output=long.png", env=command_environment,
     )  # fmt: skip
     wait_for(process, "step 1/1")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, error = process.communicate(timeout=120)
-    assert process.returncode == 130, error
+    assert process.returncode == 128 + number, error
     assert os.listdir(tmp_path) == ["long.partial.png"]
     assert pixels(tmp_path / "long.partial.png").shape == (72, 96, 3)
     assert "long.partial.png" in error and "Traceback" not in error
     assert out == ""
 
 
+@STOPPING
 def test_ctrl_c_while_tensorflow_loads_is_one_sentence(
-    content_path: Path, style_path: Path, command_environment: dict[str, str], tmp_path: Path
-):
+    number: signal.Signals, content_path: Path, style_path: Path,
+    command_environment: dict[str, str], tmp_path: Path,
+):  # fmt: skip
     process = start(
         tmp_path, content_path, style_path, "--output=new.png", env=command_environment
     )  # fmt: skip
     wait_for(process, "in the manner of")
     time.sleep(0.7)  # Loading takes some seconds.
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, error = process.communicate(timeout=120)
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (128 + number, "")
     assert error == "Interrupted; nothing was written.\n"
     assert not os.listdir(tmp_path)
 

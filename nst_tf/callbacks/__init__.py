@@ -2,11 +2,12 @@
 
 from nst_tf.callbacks.callback import Callback, Run, StepEnd, group_terms
 from nst_tf.callbacks.history import History
-from nst_tf.callbacks.interrupt import Interrupt
+from nst_tf.callbacks.interrupt import SIGNALS, Interrupt
 from nst_tf.callbacks.preview import Preview
 from nst_tf.callbacks.progress import Progress
 
 __all__ = [
+    "SIGNALS",
     "Callback",
     "History",
     "Interrupt",
