@@ -24,7 +24,7 @@ import pytest
 import tensorflow as tf
 
 import nst_tf
-from nst_tf import backbones, callbacks, errors, files, images
+from nst_tf import backbones, callbacks, console, errors, files, images
 from nst_tf import snapshot as snapshots
 
 ROOT = Path(nst_tf.__file__).parents[1]
@@ -586,3 +586,45 @@ def test_the_time_left_is_told_by_the_steps_of_this_run(transfer, monkeypatch):
     first, second = stream.getvalue().splitlines()
     assert "0.10 steps/s" in first and first.endswith("2:50 left")
     assert "0.10 steps/s" in second and second.endswith("2:40 left")
+
+
+# Signals.
+
+
+@pytest.mark.parametrize("number", callbacks.SIGNALS)
+def test_a_second_signal_does_not_wait(transfer, tmp_path, number):
+    before, told = signal.getsignal(number), []
+
+    class Press(callbacks.Callback):
+        def on_step_end(self, step: callbacks.StepEnd) -> None:
+            os.kill(os.getpid(), number)
+            told.append("first")
+            os.kill(os.getpid(), number)
+            told.append("second")
+
+    def command(_: object) -> int:
+        run(transfer, callbacks.Interrupt(), Press())
+        return 0
+
+    assert console.run(["program"], [], command) == 128 + number
+    assert told == ["first"]
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", callbacks.SIGNALS)
+def test_a_signal_in_the_midst_of_writing_lets_the_checkpoint_be_finished(
+    transfer, tmp_path, number, monkeypatch
+):
+    rename, interrupt = os.rename, callbacks.Interrupt()
+
+    def late(old: Path, new: Path) -> None:
+        if not interrupt.pressed:
+            os.kill(os.getpid(), number)
+        rename(old, new)
+
+    checkpoint = callbacks.Checkpoint(tmp_path / "kept", seconds=0)
+    monkeypatch.setattr(files.os, "rename", late)
+    run(transfer, interrupt, checkpoint)
+    assert interrupt.signal == number
+    assert names(tmp_path / "kept") == ["checkpoint-000001"]
+    assert checkpoint.load().step == 1
