@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nst_tf import callbacks, console, errors, flags, images, pyramid, recipe, sizes
 from nst_tf import config as configs
+from nst_tf import snapshot as snapshots
 
 if TYPE_CHECKING:
     from nst_tf import report
@@ -20,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
     0: the picture is written. 1: a file, the weights or the run failed. 2: a flag is wrong.
-    130: stopped by Ctrl-C.
+    130: stopped by Ctrl-C. 143: by SIGTERM.
 
     Args:
         argv: program name and flags; those of the process where it is None.
@@ -48,19 +51,26 @@ def _run(
 ) -> int:
     start = time.perf_counter()
     output = _output(options)
+    _check_checkpoints(options)
     levels = _announce(config, options, output)
     inputs = _hash_inputs(config, options, replayed)
     photo = images.load(options.content, config.max_pixels)
     painting = images.load(options.style, config.max_pixels)
+    found = _found(config, options, recipe.pictures(config, photo, [painting]))
     model = console.build_backbone(config, levels[-1])
     from nst_tf import report, transfer
 
     engine = transfer.StyleTransfer(config.replace(backbone=model.architecture.name), model)
     history, interrupt = callbacks.History(), callbacks.Interrupt()
-    watchers = [callbacks.Progress(), history, interrupt, *_preview(options, output)]
+    checkpoints = _checkpoints(options)
+    watchers = [callbacks.Progress(), history, interrupt, *_preview(options, output), *checkpoints]
+    snapshot = snapshots.read(found) if found else None
     begin = time.perf_counter()
     try:
-        picture = engine.stylize(photo, [painting], watchers)
+        picture = engine.stylize(photo, [painting], watchers, snapshot)
+    except KeyboardInterrupt as stop:
+        how = _how_to_go_on(checkpoints)
+        raise type(stop)(how and f"Interrupted.{how}") from None
     except errors.DivergenceError as error:
         interrupt.restore()
         kept = _save(error.image, _partial(output), photo, "", options)
@@ -68,12 +78,15 @@ def _run(
     seconds = time.perf_counter() - begin
     if interrupt.pressed:
         kept = _save(picture, _partial(output), photo, "", options)
-        console.say(f"Stopped. What there is so far is {kept}.")
-        return console.INTERRUPTED
+        console.say(f"Stopped. What there is so far is {kept}.{_how_to_go_on(checkpoints)}")
+        return console.stopped_by(interrupt.signal)
     made = recipe.dump(engine.config, report.versions(), report.backbone(model), inputs)
     kept = _save(picture, output, photo, made, options)
-    record = report.Record(history.run, history.entries, seconds)
+    before = snapshot.history[-1]["seconds"] if snapshot else 0
+    record = report.Record(history.run, history.entries, before + seconds)
     _write_extras(options, record)
+    for checkpoint in checkpoints:
+        checkpoint.remove()
     peak = report.peak_memory_bytes(record.run.device)
     console.say(
         f"Done in {time.perf_counter() - start:.0f} s, {seconds:.0f} s of it stylising; "
@@ -124,6 +137,55 @@ def _output(options: configs.FileOptions) -> Path:
     return output
 
 
+def _check_checkpoints(options: configs.FileOptions) -> None:
+    """Makes sure that checkpoints can be written, and that no other run's are in the way."""
+    if not 0 <= options.checkpoint_seconds < math.inf:
+        raise errors.ConfigError(
+            f"--checkpoint_seconds={options.checkpoint_seconds}: expected a number, 0 or above."
+        )
+    if not options.checkpoint_dir:
+        if options.resume:
+            raise errors.ConfigError(
+                "--resume goes on from a checkpoint; tell where they are with --checkpoint_dir=DIR."
+            )
+        return
+    folder = Path(options.checkpoint_dir)
+    if os.path.isfile(folder):
+        raise errors.OutputError(f"--checkpoint_dir={folder}: this is a file; expected a folder.")
+    images.probe_writable(folder / snapshots.PREFIX if os.path.isdir(folder) else folder)
+    if snapshots.stored(folder) and not (options.resume or options.overwrite):
+        raise callbacks.occupied(folder)
+
+
+def _found(
+    config: configs.StyleTransferConfig,
+    options: configs.FileOptions,
+    pictures: Mapping[str, images.Picture],
+) -> Path | None:
+    """Returns the checkpoint to go on from, if there is one, once it is sure that it is ours."""
+    if not options.resume:
+        return None
+    found = snapshots.newest(Path(options.checkpoint_dir))
+    if not found:
+        console.say(f"{options.checkpoint_dir}: no checkpoint to resume; starting anew.")
+        return None
+    about = snapshots.read_about(found)
+    now = recipe.made_with(config, pictures)
+    if config.backbone == "auto":  # Which it is will be known, and checked, with the network.
+        now["config"]["backbone"] = about["made_with"]["config"]["backbone"]
+    recipe.require_same(about["made_with"], now)
+    console.say(f"Going on from {found}: step {about['step']} of level {about['level'] + 1}.")
+    return found
+
+
+def _checkpoints(options: configs.FileOptions) -> list[callbacks.Checkpoint]:
+    if not options.checkpoint_dir:
+        return []
+    return [
+        callbacks.Checkpoint(options.checkpoint_dir, options.checkpoint_seconds, options.overwrite)
+    ]
+
+
 def _announce(
     config: configs.StyleTransferConfig, options: configs.FileOptions, output: Path
 ) -> list[pyramid.Level]:
@@ -165,6 +227,15 @@ def _preview(options: configs.FileOptions, output: Path) -> list[callbacks.Callb
 # After the work.
 
 
+def _how_to_go_on(checkpoints: Sequence[callbacks.Checkpoint]) -> str:
+    """Returns a sentence, after a space, where there is a checkpoint."""
+    return "".join(
+        f" --resume goes on from {checkpoint.saved}."
+        for checkpoint in checkpoints
+        if checkpoint.saved
+    )
+
+
 def _save(
     picture: Any, path: Path, photo: images.Picture, made: str, options: configs.FileOptions
 ) -> Path:
@@ -180,10 +251,9 @@ def _save(
 
 def _write_extras(options: configs.FileOptions, record: report.Record) -> None:
     """Writes report and plot; the picture is safe by now, so a failure is only reported."""
-    try:
-        if options.report:
-            record.write(options.report)
-        if options.plot:
-            record.plot(options.plot)
-    except OSError as error:
-        console.say(f"{error.filename or 'report or plot'}: cannot be written ({error.strerror}).")
+    for path, write in ((options.report, record.write), (options.plot, record.plot)):
+        try:
+            if path:
+                write(path)
+        except OSError as error:
+            console.say(f"{path}: cannot be written ({error.strerror}).")

@@ -330,13 +330,27 @@ class FileOptions:
         "where to write the picture: .png, .jpg, .webp or .tif; empty makes a PNG name from both "
         "inputs in the current folder",
     )
-    overwrite: bool = knob(False, "Files", "replace an output that exists")
+    overwrite: bool = knob(False, "Files", "replace an output, or checkpoints, that exist")
     bit_depth: int = knob(8, "Files", "bits a channel of the output: 8, or 16 for PNG")
     preview_every: int = knob(
         0, "Files", "refresh '<output>.preview.png' every so many steps; 0 never"
     )
     plot: str = knob("", "Files", "draw the loss curves into this picture file")
     report: str = knob("", "Files", "write a record of the run into this JSON file")
+    checkpoint_dir: str = knob(
+        "",
+        "Files",
+        "save where the run stands into this folder, again and again, so that --resume can go on; "
+        "removed once the picture is written",
+    )
+    checkpoint_seconds: float = knob(
+        60.0, "Files", "between two checkpoints; they are also saved at the end of every level"
+    )
+    resume: bool = knob(
+        False,
+        "Files",
+        "go on from the newest checkpoint in --checkpoint_dir, or begin where there is none",
+    )
     preset: str = _preset_knob("Recipe")
     replay: str = knob(
         "",

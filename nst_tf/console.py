@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from nst_tf import backend, errors, flags, images, presets, pyramid
+from nst_tf import backend, callbacks, errors, flags, images, presets, pyramid
 from nst_tf import config as configs
 
 if TYPE_CHECKING:
     from nst_tf import backbones
 
-INTERRUPTED = 130
-"""The exit status after Ctrl-C."""
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. It is dealt with as Ctrl-C is, but for the exit status."""
 
 
 def run(
@@ -38,7 +39,7 @@ def run(
         owners: the dataclasses whose fields are the flags.
         command: given the parsed flags, returns the exit status. A `StyleTransferError` that it
             raises becomes a sentence; the words of a `KeyboardInterrupt`, if it has any, replace
-            the usual ones.
+            the usual ones. SIGTERM raises `Terminated`.
         usage: the beginning of the help text, with `{program}` in it.
     """
     argv = list(sys.argv if argv is None else argv)
@@ -50,14 +51,35 @@ def run(
             print(_information(values, flags.help_text(program, *owners, usage=usage)))
             return 0
         Image.MAX_IMAGE_PIXELS = None  # Here max_pixels is the limit, and it can be raised.
-        with _notes_shown():
+        with _terminable(), _notes_shown():
             return command(values)
     except errors.StyleTransferError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt as error:
         print(str(error) or "Interrupted; nothing was written.", file=sys.stderr)
-        return INTERRUPTED
+        return stopped_by(error)
+
+
+def stopped_by(cause: KeyboardInterrupt | int) -> int:
+    """Returns the exit status after an exception of Ctrl-C or SIGTERM, or after a signal."""
+    if isinstance(cause, KeyboardInterrupt):
+        cause = signal.SIGTERM if isinstance(cause, Terminated) else signal.SIGINT
+    return 128 + cause
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM raise `Terminated`, as Ctrl-C raises KeyboardInterrupt."""
+
+    def terminate(*_: Any) -> None:
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _information(values: Any, help_text: str) -> str:
@@ -160,8 +182,11 @@ def _native_log_hidden() -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     shown = os.dup(2)
-    pressed: list[int] = []  # Ctrl-C in the midst of native code would break the import.
-    previous = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    came: list[int] = []  # Ctrl-C in the midst of native code would break the import.
+    previous = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in callbacks.SIGNALS
+    }
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
@@ -173,9 +198,10 @@ def _native_log_hidden() -> Iterator[None]:
         finally:
             os.dup2(shown, 2)
             os.close(shown)
-            signal.signal(signal.SIGINT, previous)
-    if pressed:
-        raise KeyboardInterrupt
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+    if came:
+        raise Terminated if came[0] == signal.SIGTERM else KeyboardInterrupt
 
 
 def _let_gpu_memory_grow() -> None:

@@ -30,6 +30,10 @@ class OutputError(StyleTransferError):
     """A result cannot be written where it was asked for."""
 
 
+class CheckpointError(StyleTransferError):
+    """A run cannot go on from what was saved of it."""
+
+
 class DivergenceError(StyleTransferError):
     """The loss became NaN or infinite.
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,3 +40,52 @@ def atomic_file(path: str | os.PathLike[str], keep: bool = True) -> Iterator[io.
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Makes a temporary folder beside `path` that takes its place once its files are whole.
+
+    Where the process is killed, the temporary folder stays, and `leftovers` finds it.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for file in (*temporary.iterdir(), temporary):
+            _sync(file)
+        remove_folder(path)
+        os.rename(temporary, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder, if it is there; who looks for it finds the whole of it or nothing.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    doomed = path.with_name(f".{path.name}.old")
+    shutil.rmtree(doomed, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def leftovers(folder: Path, prefix: str) -> list[Path]:
+    """Returns what a killed process left of folders whose names begin with `prefix`."""
+    return [path for end in ("new", "old") for path in folder.glob(f".{prefix}*.{end}")]
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, would outlive a power cut."""
+    if os.name == "nt":  # Which has no such call for folders, nor for files opened to read.
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

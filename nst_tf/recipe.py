@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nst_tf import config as configs
@@ -54,6 +54,65 @@ def dump(
         "inputs": inputs,
     }
     return json.dumps(recipe)
+
+
+def pictures(
+    config: configs.StyleTransferConfig, photo: images.Picture, paintings: Sequence[images.Picture]
+) -> dict[str, images.Picture]:
+    """Returns every picture that goes into a result, by its role.
+
+    Raises:
+        ImageError: the initial picture cannot be used.
+    """
+    roles = {"content": photo}
+    for number, painting in enumerate(paintings, 1):
+        roles[f"style {number}" if len(paintings) > 1 else "style"] = painting
+    if config.init not in configs.INITIALISATIONS:
+        roles["initial"] = images.load(config.init, config.max_pixels)
+    return roles
+
+
+def made_with(
+    config: configs.StyleTransferConfig, pictures: Mapping[str, images.Picture]
+) -> dict[str, Any]:
+    """Returns what a run is made with, as far as it is known before there is a network.
+
+    Args:
+        config: the settings.
+        pictures: every picture that goes into the result, by its role.
+    """
+    hashes = {f"{role} picture": picture.digest for role, picture in pictures.items()}
+    return {"config": config.to_dict(), "inputs": hashes}
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Returns in words where two records of what a run is made with differ.
+
+    Args:
+        then: sections of names and values, as in the checkpoint.
+        now: likewise; sections that are missing here are not compared.
+    """
+    return [
+        f"{name}: {_short(then[section].get(name))} in the checkpoint, {_short(value)} now"
+        for section in now
+        for name, value in {**dict.fromkeys(then[section]), **now[section]}.items()
+        if then[section].get(name) != value
+    ]
+
+
+def require_same(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises ConfigError, with all `differences`, where there are any."""
+    found = differences(then, now)
+    if found:
+        raise errors.ConfigError(
+            f"cannot go on from the checkpoint, which is of another picture. {'; '.join(found)}. "
+            "Give what it was made with, or start anew in another folder."
+        )
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else f"{value}"
+    return f"{text[:12]}..." if len(text) == 64 else text  # A hash.
 
 
 def load(path: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the sweep and returns its exit status.
 
     0: all pictures are there. 1: a file, the weights or a picture failed. 2: a flag is wrong.
-    130: stopped by Ctrl-C.
+    130: stopped by Ctrl-C. 143: by SIGTERM.
 
     Args:
         argv: program name and flags; those of the process where it is None.
@@ -62,10 +62,8 @@ def _command(values: Any) -> int:
             status = _run(plan, jobs)
             _write_sheet(plan, jobs)
             _write_table(plan, jobs)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"Interrupted; finished pictures are in {plan.folder}."
-            ) from None
+        except KeyboardInterrupt as stop:
+            raise type(stop)(f"Interrupted; finished pictures are in {plan.folder}.") from None
     _say_summary(plan, jobs, time.perf_counter() - start)
     print(plan.folder / SHEET)
     return status
@@ -249,16 +247,16 @@ def _run(plan: grid.Plan, jobs: Sequence[Job]) -> int:
         console.say(f"[{number}/{len(jobs)}] {job.cell.label}{kept}")
         if not job.done:
             try:
-                going_on = _make(job, photo, painting, plan.options.overwrite)
-            except KeyboardInterrupt:
-                going_on = False
-            if not going_on:
-                return console.INTERRUPTED
+                signal = _make(job, photo, painting, plan.options.overwrite)
+            except KeyboardInterrupt as stop:
+                return console.stopped_by(stop)
+            if signal:
+                return console.stopped_by(signal)
     return 0 if all(job.done for job in jobs) else 1
 
 
-def _make(job: Job, photo: images.Picture, painting: images.Picture, overwrite: bool) -> bool:
-    """Makes one picture and its report; returns whether to go on with the next."""
+def _make(job: Job, photo: images.Picture, painting: images.Picture, overwrite: bool) -> int:
+    """Makes one picture and its report; returns the signal that asked to stop, or 0."""
     from nst_tf import report, transfer
 
     engine = transfer.StyleTransfer(job.config, job.model)
@@ -270,10 +268,10 @@ def _make(job: Job, photo: images.Picture, painting: images.Picture, overwrite: 
         interrupt.restore()
         job.outcome = "diverged"
         console.say(f"{job.cell.label}: {error}")
-        return not interrupt.pressed
+        return interrupt.signal
     seconds = time.perf_counter() - begin
     if interrupt.pressed:
-        return False
+        return interrupt.signal
     job.report.unlink(missing_ok=True)  # A picture must never stand beside another's report.
     job.path = console.save(
         picture, job.path, photo.alpha, recipe=job.recipe, overwrite=overwrite or _is_made_by(job)
@@ -281,7 +279,7 @@ def _make(job: Job, photo: images.Picture, painting: images.Picture, overwrite: 
     with _as_output_error(job.report):
         report.Record(history.run, history.entries, seconds).write(str(job.report))
     job.outcome = "made"
-    return True
+    return 0
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,14 @@ from nst_tf import (
     memory,
     optimizers,
     pyramid,
+    recipe,
+    report,
     sizes,
     tiles,
 )
 from nst_tf import config as configs
 from nst_tf import objective as objectives
+from nst_tf import snapshot as snapshots
 
 logger = logging.getLogger("nst_tf")
 
@@ -40,6 +43,7 @@ def stylize(
     styles: Any,
     config: configs.StyleTransferConfig | None = None,
     callbacks: Sequence[callbacks.Callback] = (),
+    start: snapshots.Snapshot | None = None,
 ) -> tf.Tensor:
     """Repaints a photo in the manner of one painting or several.
 
@@ -51,17 +55,19 @@ def stylize(
             is averaged.
         config: the settings; the defaults where it is None.
         callbacks: told of the progress.
+        start: where to go on, as `callbacks.StepEnd.snapshot` returned it in an earlier run with
+            the same pictures and settings; from the beginning where it is None.
 
     Returns:
         The picture, float32 `(height, width, 3)`, sRGB in [0, 1].
 
     Raises:
-        ConfigError: the settings do not fit each other or the pictures.
+        ConfigError: the settings do not fit each other, the pictures or the start.
         ImageError: a picture cannot be used.
         WeightsError: the weights of the backbone cannot be had.
         DivergenceError: the loss became NaN or infinite.
     """
-    return StyleTransfer(config).stylize(content, styles, callbacks)
+    return StyleTransfer(config).stylize(content, styles, callbacks, start)
 
 
 class StyleTransfer:
@@ -105,15 +111,19 @@ class StyleTransfer:
             self._optimizer, run_eagerly=self.config.run_eagerly
         )
         self._tiled: dict[str, gradients.TiledObjective] = {}
-        self._style_targets: dict[tuple[str, int, int], objectives.Targets] = {}
+        self._style_targets: dict[tuple[Any, ...], objectives.Targets] = {}
 
     def stylize(
-        self, content: Any, styles: Any, callbacks: Sequence[callbacks.Callback] = ()
+        self,
+        content: Any,
+        styles: Any,
+        callbacks: Sequence[callbacks.Callback] = (),
+        start: snapshots.Snapshot | None = None,
     ) -> tf.Tensor:
         """Repaints one photo. Arguments, result and errors are those of `nst_tf.stylize`.
 
         Raises:
-            ConfigError: the settings do not fit the pictures.
+            ConfigError: the settings do not fit the pictures, or the start is of another run.
             ImageError: a picture cannot be used.
             DivergenceError: the loss became NaN or infinite.
         """
@@ -124,7 +134,7 @@ class StyleTransfer:
         ]
         levels = sizes.plan(self.config, photo.size, [painting.size for painting in paintings])
         with tf.device(self._device):
-            return self._run(photo, paintings, levels, callbacks)
+            return self._run(photo, paintings, levels, callbacks, start)
 
     def _run(
         self,
@@ -132,27 +142,45 @@ class StyleTransfer:
         paintings: Sequence[images.Picture],
         levels: Sequence[pyramid.Level],
         callbacks_: Sequence[callbacks.Callback],
+        start: snapshots.Snapshot | None,
     ) -> tf.Tensor:
-        image = tf.Variable(self._initial_image(photo, paintings[0], levels[0]))
-        state: dict[str, tf.Variable] = {}
-        run = callbacks.Run(self.config, self.backbone, levels, image.device)
-        for callback in callbacks_:
+        made_with = functools.cache(functools.partial(self._made_with, photo, paintings))
+        if start:
+            self._check_start(start, made_with(), levels)
+        first = start.image if start else self._initial_image(photo, paintings[0], levels[0])
+        image, state = tf.Variable(first), _variables(start.state if start else {})
+        plans = self._plans(levels, image.device, start)
+        begin = (start.level, start.step, start.history) if start else (0, 0, ())
+        run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
+        history = callbacks.History()
+        told = [history, *callbacks_]
+        for callback in told:
             callback.on_begin(run)
-        plans = memory.plans(self.config, self.backbone.costs(), levels, "GPU" in image.device)
-        for index, (level, plan) in enumerate(zip(levels, plans, strict=True)):
+
+        def snapshot(index: int, number: int) -> snapshots.Snapshot:
+            values = {name: tf.identity(variable) for name, variable in state.items()}
+            return snapshots.Snapshot(
+                index, number, tf.identity(image), values, list(plans), history.entries, made_with()
+            )
+
+        for index, level in enumerate(levels):
             if run.stopping:
                 break
-            for callback in callbacks_:
+            if run.taken(index) == level.steps:
+                continue
+            for callback in told:
                 callback.on_level_begin(index)
             targets = functools.partial(self._level_targets, photo, paintings, level)
-            image, state = self._enter(level, image, state)
-            for end in self._steps(index, level, image, state, targets, plan):
-                for callback in callbacks_:
+            if not run.taken(index):
+                image, state = self._enter(level, image, state)
+            steps = range(run.taken(index) + 1, level.steps + 1)
+            for end in self._steps(index, level, image, state, targets, plans, steps, snapshot):
+                for callback in told:
                     callback.on_step_end(end)
                 if run.stopping:
                     break
         picture = _resized(self._result(image, state), levels[-1].height, levels[-1].width)[0]
-        for callback in callbacks_:
+        for callback in told:
             callback.on_end(picture)
         return picture
 
@@ -163,19 +191,26 @@ class StyleTransfer:
         image: tf.Variable,
         state: dict[str, tf.Variable],
         targets_of: Callable[[tiles.Plan], objectives.Targets | gradients.TiledTargets],
-        plan: tiles.Plan,
+        plans: list[tiles.Plan],
+        steps: range,
+        snapshot: Callable[[int, int], snapshots.Snapshot],
     ) -> Iterator[callbacks.StepEnd]:
-        """Takes the steps of a level, in smaller tiles from where memory has run out."""
-        targets, number = None, 1
-        while number <= level.steps:
+        """Takes steps of a level, in smaller tiles, noted in `plans`, where memory has run out."""
+        targets, number = None, steps.start
+        while number in steps:
             try:
-                targets = targets_of(plan) if targets is None else targets
-                loss, terms = self._take(image, state, targets, plan)
+                targets = targets_of(plans[index]) if targets is None else targets
+                loss, terms = self._take(image, state, targets, plans[index])
             except tf.errors.ResourceExhaustedError as error:
-                plan, targets = _smaller(level, plan, error), None
+                plans[index], targets = _smaller(level, plans[index], error), None
                 continue
             yield callbacks.StepEnd(
-                index, number, loss, terms, lambda: self._result(image, state)[0]
+                index,
+                number,
+                loss,
+                terms,
+                lambda: self._result(image, state)[0],
+                functools.partial(snapshot, index, number),
             )
             # The step itself keeps the last good picture, so a late look loses nothing.
             if number % _CHECK_EVERY in (0, 1) or number == level.steps:
@@ -215,6 +250,54 @@ class StyleTransfer:
                 "Lower learning_rate, or the largest of content_weight, style_weight and "
                 "tv_weight.",
                 self._result(image, state)[0],
+            )
+
+    def _plans(
+        self, levels: Sequence[pyramid.Level], device: str, start: snapshots.Snapshot | None
+    ) -> list[tiles.Plan]:
+        """Returns how each level is looked at, which is not asked anew where a run goes on."""
+        if start:
+            return list(start.plans)
+        return memory.plans(self.config, self.backbone.costs(), levels, "GPU" in device)
+
+    def _made_with(
+        self, photo: images.Picture, paintings: Sequence[images.Picture]
+    ) -> dict[str, Any]:
+        """Returns all that has a say in the picture, to be held against that of a snapshot."""
+        pictures = recipe.pictures(self.config, photo, paintings)
+        network = report.backbone(self.backbone)
+        return {
+            **recipe.made_with(self.config, pictures),
+            "backbone": {"network": network["name"], "its weights": network["sha256"]},
+            "versions": report.versions(),
+        }
+
+    def _check_start(
+        self,
+        start: snapshots.Snapshot,
+        made_with: dict[str, Any],
+        levels: Sequence[pyramid.Level],
+    ) -> None:
+        """Warns of other software.
+
+        Raises:
+            ConfigError: the snapshot is of a run that differs from this one.
+        """
+        software = {"versions": made_with["versions"]}
+        recipe.require_same(start.made_with, {**made_with, "versions": start.made_with["versions"]})
+        for line in recipe.differences(start.made_with, software):
+            logger.warning("%s; the picture may differ in its last bits.", line)
+        level = levels[start.level] if start.level < len(levels) else pyramid.Level(0, 0, 0)
+        known = self._optimizer.initial_state(start.image, level.steps)
+        if (
+            start.image.shape[1:3] != (level.height, level.width)
+            or start.step > level.steps
+            or len(start.plans) != len(levels)
+            or start.state.keys() != known.keys()
+        ):
+            raise errors.ConfigError(
+                "the snapshot does not fit the levels and the optimiser of this version of nst_tf. "
+                "Go on with the version that began, or start from the beginning."
             )
 
     def _initial_image(
@@ -258,7 +341,7 @@ class StyleTransfer:
     ) -> objectives.Targets:
         """Returns the targets of a painting, computed at the first use at each size."""
         size = sizes.style_size(self.config, painting.size, level)
-        key = (painting.digest, *size)
+        key = (painting.digest, *size, plan)  # Other tiles round otherwise.
         if key not in self._style_targets:
             if len(self._style_targets) >= _CACHED_STYLES:
                 self._style_targets.pop(next(iter(self._style_targets)), None)
@@ -294,8 +377,7 @@ class StyleTransfer:
             begun = self._optimizer.carried_state(values, start, level.steps)
         else:
             begun = self._optimizer.initial_state(start, level.steps)
-        variables = {name: tf.Variable(value) for name, value in begun.items()}
-        return tf.Variable(start), variables
+        return tf.Variable(start), _variables(begun)
 
     def _result(self, image: tf.Variable, state: dict[str, tf.Variable]) -> tf.Tensor:
         return _clip(self._optimizer.result(image, state) if state else image)
@@ -354,6 +436,10 @@ def _smaller(level: pyramid.Level, plan: tiles.Plan, error: Exception) -> tiles.
         ) from error
     logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)
     return tiles.Plan(sides=(smaller,))
+
+
+def _variables(values: Mapping[str, tf.Tensor]) -> dict[str, tf.Variable]:
+    return {name: tf.Variable(value) for name, value in values.items()}
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:

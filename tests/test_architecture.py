@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "nst_tf"
 LEVELS = [
     {"errors"},
     {"backend", "files", "layers", "presets", "pyramid", "tiles"},
-    {"config"},
+    {"config", "snapshot"},
     {"backbones", "images", "losses", "optimizers", "sizes"},
     {"callbacks", "objective", "recipe", "sheet"},
     {"gradients", "memory", "report"},

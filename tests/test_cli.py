@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -19,11 +21,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_tf import backbones, cli, config, errors, files, flags, images, presets
+from nst_tf import (
+    backbones,
+    cli,
+    config,
+    console,
+    errors,
+    files,
+    flags,
+    images,
+    presets,
+    recipe,
+)
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "stylize.py"
 QUICK = ("--backbone=vgg16", "--image_size=64", "--steps=2", "--levels=1", "--device=cpu")
 """Flags of a run that takes no longer than TensorFlow takes to load."""
+
+FILES, FLAGS = 1, 2
+"""Exit status where a file is to blame, and where a flag is."""
 
 Command = Callable[..., subprocess.CompletedProcess]
 
@@ -223,34 +239,41 @@ def wait_for(process: subprocess.Popen[str], words: str) -> None:
     assert any(words in line for line in process.stderr)
 
 
+STOPPING = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@STOPPING
 def test_ctrl_c_keeps_what_there_is(
-    content_path: Path, style_path: Path, command_environment: dict[str, str], tmp_path: Path
-):
+    number: signal.Signals, content_path: Path, style_path: Path,
+    command_environment: dict[str, str], tmp_path: Path,
+):  # fmt: skip
     process = start(
         tmp_path, content_path, style_path, "--levels=2", "--steps=1,100000", "--image_size=96",
         "--output=long.png", env=command_environment,
     )  # fmt: skip
     wait_for(process, "step 1/1")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, error = process.communicate(timeout=120)
-    assert process.returncode == 130, error
+    assert process.returncode == 128 + number, error
     assert os.listdir(tmp_path) == ["long.partial.png"]
     assert pixels(tmp_path / "long.partial.png").shape == (72, 96, 3)
     assert "long.partial.png" in error and "Traceback" not in error
     assert out == ""
 
 
+@STOPPING
 def test_ctrl_c_while_tensorflow_loads_is_one_sentence(
-    content_path: Path, style_path: Path, command_environment: dict[str, str], tmp_path: Path
-):
+    number: signal.Signals, content_path: Path, style_path: Path,
+    command_environment: dict[str, str], tmp_path: Path,
+):  # fmt: skip
     process = start(
         tmp_path, content_path, style_path, "--output=new.png", env=command_environment
     )  # fmt: skip
     wait_for(process, "in the manner of")
     time.sleep(0.7)  # Loading takes some seconds.
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, error = process.communicate(timeout=120)
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (128 + number, "")
     assert error == "Interrupted; nothing was written.\n"
     assert not os.listdir(tmp_path)
 
@@ -306,6 +329,176 @@ def test_picture_is_kept_elsewhere_when_its_folder_vanishes(
     assert str(refuge) in error.splitlines()[-1] and "Traceback" not in error
 
 
+# A run that goes on.
+
+
+LONG = ("--levels=2", "--steps=1,30", "--image_size=96", "--checkpoint_dir=kept",
+        "--output=new.png")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Stopped:
+    """A run that was ended by SIGTERM.
+
+    Attributes:
+        folder: where it ran.
+        status: exit status.
+        error: what it said.
+    """
+
+    folder: Path
+    status: int
+    error: str
+
+
+@pytest.fixture(scope="module")
+def stopped(
+    content_path: Path, style_path: Path, command_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Stopped:  # fmt: skip
+    folder = tmp_path_factory.mktemp("stopped")
+    seen = "--preview_every=4"
+    process = start(folder, content_path, style_path, *LONG, seen, env=command_environment)
+    while not (folder / "new.preview.png").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    _, error = process.communicate(timeout=120)
+    return Stopped(folder, process.returncode, error)
+
+
+@pytest.fixture
+def copied(stopped: Stopped, tmp_path: Path) -> Path:
+    """A copy of the checkpoints of `stopped`, in the working folder of `main`."""
+    return Path(shutil.copytree(stopped.folder / "kept", tmp_path / "kept"))
+
+
+def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(stopped: Stopped):
+    assert stopped.status == 143, stopped.error
+    assert sorted(os.listdir(stopped.folder)) == ["kept", "new.partial.png", "new.preview.png"]
+    newest = max(os.listdir(stopped.folder / "kept"))
+    assert 4 <= int(newest[-6:]) < 31
+    assert f"new.partial.png. --resume goes on from kept/{newest}." in stopped.error
+    assert "Traceback" not in stopped.error
+
+
+def test_a_resumed_run_makes_the_picture_of_one_that_was_never_stopped(
+    stopped: Stopped, copied: Path, command: Command, tmp_path: Path
+):
+    newest = max(os.listdir(copied))
+    taken = int(newest[-6:]) - 1
+    done = command(tmp_path, *QUICK, *LONG, "--resume", "--report=run.json")
+    assert (done.returncode, done.stdout) == (0, "new.png\n"), done.stderr
+    assert f"Going on from kept/{newest}: step {taken} of level 2." in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["new.png", "run.json"], "checkpoints were not removed"
+    report = json.loads((tmp_path / "run.json").read_text())
+    steps = [(entry["level"], entry["step"]) for entry in report["history"]]
+    assert steps == [(0, 1), *((1, step) for step in range(1, 31))]
+    seconds = [entry["seconds"] for entry in report["history"]]
+    assert seconds == sorted(seconds) and seconds[-1] <= report["seconds"]
+
+    anew = command(tmp_path, *QUICK, *LONG, "--resume", "--output=anew.png")
+    assert "kept: no checkpoint to resume; starting anew." in anew.stderr
+    np.testing.assert_array_equal(pixels(tmp_path / "anew.png"), pixels(tmp_path / "new.png"))
+    recipes = [images.read_recipe(tmp_path / name) for name in ("anew.png", "new.png")]
+    assert recipes[0] == recipes[1]
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails a test that gets as far as the expensive work."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the network was built")
+
+    monkeypatch.setattr(console, "build_backbone", fail)
+
+
+def garble(folder: Path) -> None:
+    for path in folder.glob("*/run.json"):
+        path.write_text("{")
+
+
+BAD_RESUME: dict[str, tuple[list[str], int, list[str]]] = {
+    "neither resumed nor replaced": ([], FLAGS, ["kept", "--resume", "--overwrite", "another"]),
+    "other settings": (
+        ["--resume", "--style_weight=12", "--steps=1,31"], FLAGS,
+        ["style_weight: 10.0 in the checkpoint, 12.0 now", "steps: [1, 30] in", "[1, 31] now"],
+    ),
+    "another photo": (
+        ["--resume", "--content=other.png"], FLAGS, ["content picture: ", "in the checkpoint"]
+    ),
+    "damaged": (["--resume"], FILES, ["kept", "every checkpoint in it is damaged"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_RESUME)
+def test_a_resume_that_cannot_be_is_refused_early(
+    name: str, main: Callable[..., int], copied: Path, no_network: None, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    Image.fromarray(np.full((72, 96, 3), 90, np.uint8)).save(tmp_path / "other.png")
+    if name == "damaged":
+        garble(copied)
+    before = {path: path.read_bytes() for path in copied.glob("*/*")}
+    arguments, status, words = BAD_RESUME[name]
+    assert main(*QUICK, *LONG, *arguments) == status
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    for word in words:
+        assert word in error.splitlines()[-1]
+    assert {path: path.read_bytes() for path in copied.glob("*/*")} == before
+    assert sorted(os.listdir(tmp_path)) == ["kept", "other.png"]
+
+
+def test_another_network_is_refused_once_it_is_known(copied: Path, main: Callable[..., int]):
+    """`auto` in both runs, and between them the weights of a better network came."""
+    about = json.loads((max(copied.iterdir()) / "run.json").read_text())
+    made_with = config.StyleTransferConfig.from_dict(about["made_with"]["config"])
+    assert made_with.backbone == "vgg16" == about["made_with"]["backbone"]["network"]
+    then = {**about["made_with"], "backbone": {"network": "vgg19", "its weights": "1" * 64}}
+    with pytest.raises(errors.ConfigError, match=r"network: vgg19 in.* weights: 1{12}\.\.\. in"):
+        recipe.require_same(then, about["made_with"])
+
+
+def test_a_disk_that_is_full_in_the_end_loses_neither_picture_nor_checkpoint(
+    command: Command, command_environment: dict[str, str], tiny_disk: Path, tmp_path: Path
+):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (tiny_disk / "rubbish").write_bytes(b"0" * 65536)
+    environment = {**command_environment, "TMPDIR": str(scratch)}
+    keep = (*QUICK, "--checkpoint_dir=kept")
+    failed = command(tmp_path, *keep, "--output=disk/new.png", env=environment)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    last = failed.stderr.splitlines()[-1]
+    assert "No space left on device" in last and str(scratch / "new.png") in last
+    assert "Traceback" not in failed.stderr
+    assert pixels(scratch / "new.png").shape == (48, 64, 3)
+    assert os.listdir(tmp_path / "kept") == ["checkpoint-000002"]
+    assert os.listdir(tiny_disk) == ["rubbish"]
+
+    extras = ("--report=disk/run.json", "--plot=plot.png")
+    done = command(tmp_path, *keep, "--output=new.png", "--resume", *extras)
+    assert (done.returncode, done.stdout) == (0, "new.png\n"), done.stderr
+    assert "disk/run.json: cannot be written (No space left on device)." in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["disk", "new.png", "plot.png", "scratch"]
+    np.testing.assert_array_equal(pixels(tmp_path / "new.png"), pixels(scratch / "new.png"))
+
+
+def test_checkpoints_in_the_way_are_seen_before_tensorflow_is_loaded(
+    copied: Path, content_path: Path, style_path: Path, command_environment: dict[str, str]
+):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", SCRIPT, f"--content={content_path}",
+         f"--style={style_path}", *LONG],
+        cwd=copied.parent, env=command_environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "nst_tf.snapshot" in imported and not {"tensorflow", "keras"} & imported
+
+
 # Bad input.
 
 
@@ -336,8 +529,6 @@ def bad_files(tmp_path: Path, content_path: Path) -> Path:
     return tmp_path
 
 
-FILES = 1
-FLAGS = 2
 BAD_INPUT = {
     "missing file": (["--content=missing.png"], FILES, ["missing.png", "no such file"]),
     "missing style": (["--style=missing.png"], FILES, ["missing.png", "no such file"]),
@@ -393,6 +584,10 @@ BAD_INPUT = {
     "preview_every": (["--preview_every=-1"], FLAGS, ["preview_every", "-1"]),
     "suffix of the plot": (["--plot=x.doc"], FLAGS, ["x.doc", ".png"]),
     "missing report folder": (["--report=no/x.json"], FILES, ["no/x.json"]),
+    "resume without a folder": (["--resume"], FLAGS, ["--resume", "--checkpoint_dir=DIR"]),
+    "checkpoints into a file": (["--checkpoint_dir=taken.png"], FILES, ["taken.png", "a file"]),
+    "checkpoints nowhere": (["--checkpoint_dir=no/x"], FILES, ["no/x", "No such file"]),
+    "checkpoint_seconds": (["--checkpoint_seconds=-1"], FLAGS, ["checkpoint_seconds", "-1"]),
     "replay of nothing": (["--replay=missing.png"], FILES, ["missing.png"]),
 }  # fmt: skip
 """Flags, the exit status and words that the sentence on the terminal holds."""

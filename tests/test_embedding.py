@@ -64,6 +64,7 @@ def test_every_section_is_tested():
         "Features in a model of your own",
         "Losses in a loop of your own",
         "Previews for a web server",
+        "Work that is never lost",
         "Many photos, one style",
         "Export without nst_tf",
     ]
@@ -125,6 +126,20 @@ def test_an_error_does_not_leave_the_reader_waiting(folder):
     with pytest.raises(found["nst_tf"].errors.ImageError):
         found["work"](stream)
     assert list(found["body"](stream)) == []
+
+
+def test_work_that_is_never_lost(folder, monkeypatch):
+    snippets = SECTIONS["Work that is never lost"]
+    monkeypatch.setattr("nst_tf.images.save", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(snippets)
+    assert len(list((folder / "checkpoints").iterdir())) == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    found = run(snippets)
+    assert (folder / "result.png").exists()
+    assert not (folder / "checkpoints").exists()
+    assert found["checkpoint"].saved is None
 
 
 def test_many_photos_of_one_size_are_traced_once(folder):

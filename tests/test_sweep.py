@@ -367,14 +367,15 @@ def test_cell_that_diverges_leaves_a_gap(main: Callable[..., int], tmp_path: Pat
     assert float(whole["loss"]) > 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_keeps_finished_cells_and_shows_them(
-    main: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    number: signal.Signals, main: Callable[..., int], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
 ):  # fmt: skip
     class Press(callbacks.Callback):
         def on_step_end(self, step: callbacks.StepEnd) -> None:
             if step.step == 2 and len(list(folder.glob("seed=*.png"))) == 1:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
 
     folder = tmp_path / "sweep"
     stylize = transfer.StyleTransfer.stylize
@@ -382,9 +383,9 @@ def test_ctrl_c_keeps_finished_cells_and_shows_them(
         transfer.StyleTransfer, "stylize",
         lambda self, photo, styles, watchers: stylize(self, photo, styles, [*watchers, Press()]),
     )  # fmt: skip
-    before = signal.getsignal(signal.SIGINT)
-    assert main("--grid=seed=1,2,3", "--steps=3", f"--output={folder}") == 130
-    assert signal.getsignal(signal.SIGINT) == before
+    before = signal.getsignal(number)
+    assert main("--grid=seed=1,2,3", "--steps=3", f"--output={folder}") == 128 + number
+    assert signal.getsignal(number) == before
     assert sorted(os.listdir(folder)) == ["losses.csv", "seed=1.json", "seed=1.png", "sheet.png"]
     assert [bool(row["loss"]) for row in read_table(folder)] == [True, False, False]
     assert "1 made, 2 not run" in capfd.readouterr().err

@@ -1,13 +1,16 @@
 """What watches a stylisation. One callback a file."""
 
 from nst_tf.callbacks.callback import Callback, Run, StepEnd, group_terms
+from nst_tf.callbacks.checkpoint import Checkpoint, occupied
 from nst_tf.callbacks.history import History
-from nst_tf.callbacks.interrupt import Interrupt
+from nst_tf.callbacks.interrupt import SIGNALS, Interrupt
 from nst_tf.callbacks.preview import Preview
 from nst_tf.callbacks.progress import Progress
 
 __all__ = [
+    "SIGNALS",
     "Callback",
+    "Checkpoint",
     "History",
     "Interrupt",
     "Preview",
@@ -15,4 +18,5 @@ __all__ = [
     "Run",
     "StepEnd",
     "group_terms",
+    "occupied",
 ]

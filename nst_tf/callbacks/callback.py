@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from nst_tf import config as configs
 from nst_tf import pyramid
+from nst_tf import snapshot as snapshots
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -24,6 +25,10 @@ class Run:
         backbone: the network.
         levels: of the pyramid, coarse to fine.
         device: name of the TensorFlow device that the steps run on.
+        level: index of the level that the run begins in, which is not 0 where it goes on from
+            a snapshot.
+        step: number of the last step that was taken in that level before, or 0.
+        history: entries of the steps that were taken before, as `History` has them.
         stopping: set to True, at any time, to end the run after the current step.
     """
 
@@ -31,7 +36,16 @@ class Run:
     backbone: backbones.Backbone
     levels: Sequence[pyramid.Level]
     device: str
+    level: int = 0
+    step: int = 0
+    history: Sequence[Mapping[str, Any]] = ()
     stopping: bool = False
+
+    def taken(self, level: int) -> int:
+        """Returns how many steps of a level were taken before this run began."""
+        if level == self.level:
+            return self.step
+        return self.levels[level].steps if level < self.level else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +58,8 @@ class StepEnd:
         loss: float32 scalar tensor.
         terms: the weighted terms of the loss, scalar tensors that add up to it, by name.
         picture: returns the picture so far, float32 `(height, width, 3)` in [0, 1].
+        snapshot: returns all that it takes to go on from here. Like `picture`, it is to be
+            called before the next step.
     """
 
     level: int
@@ -51,6 +67,7 @@ class StepEnd:
     loss: tf.Tensor
     terms: dict[str, tf.Tensor]
     picture: Callable[[], tf.Tensor]
+    snapshot: Callable[[], snapshots.Snapshot]
 
 
 class Callback:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class History(Callback):
     """Records level, step, loss, terms and time of every step.
 
-    Losses stay on the device until `entries` is read, so recording does not slow the steps.
+    Losses stay on the device until `entries` is read, so recording does not slow the steps. Where
+    the run goes on from a snapshot, the steps before are part of the record.
 
     Attributes:
         run: the run that was recorded, from its beginning.
@@ -23,28 +24,34 @@ class History(Callback):
     run: Run
 
     def __init__(self) -> None:
-        self._steps: list[tuple[int, int, tf.Tensor, dict[str, tf.Tensor], float]] = []
+        self._read: list[dict[str, Any]] = []
+        self._unread: list[tuple[int, int, tf.Tensor, dict[str, tf.Tensor], float]] = []
         self._start = time.perf_counter()
 
     def on_begin(self, run: Run) -> None:
         self.run = run
-        self._steps = []
-        self._start = time.perf_counter()
+        self._read, self._unread = [dict(entry) for entry in run.history], []
+        before = self._read[-1]["seconds"] if self._read else 0.0
+        self._start = time.perf_counter() - before
 
     def on_step_end(self, step: StepEnd) -> None:
         seconds = time.perf_counter() - self._start
-        self._steps.append((step.level, step.step, step.loss, step.terms, seconds))
+        self._unread.append((step.level, step.step, step.loss, step.terms, seconds))
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """One dict a step: `level`, `step`, `loss`, `terms`, and `seconds` since the start."""
-        return [
-            {
+        """One dict a step: `level`, `step`, `loss`, `terms`, and `seconds` since the start.
+
+        The time between two runs does not count.
+        """
+        for level, step, loss, terms, seconds in self._unread:
+            entry = {
                 "level": level,
                 "step": step,
                 "loss": float(loss),
                 "terms": {name: float(value) for name, value in terms.items()},
                 "seconds": round(seconds, 4),
             }
-            for level, step, loss, terms, seconds in self._steps
-        ]
+            self._read.append(entry)
+        self._unread = []
+        return list(self._read)

@@ -1,4 +1,4 @@
-"""Ctrl-C that loses no work."""
+"""Ctrl-C and SIGTERM that lose no work."""
 
 from __future__ import annotations
 
@@ -11,25 +11,34 @@ from nst_tf.callbacks.callback import Callback, Run
 if TYPE_CHECKING:
     import tensorflow as tf
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What asks a program to end: Ctrl-C, and what a batch queue or `kill` sends."""
+
 
 class Interrupt(Callback):
-    """Lets Ctrl-C end the run after the current step; a second Ctrl-C does not wait.
+    """Lets Ctrl-C or SIGTERM end the run after the current step; a second one does not wait.
 
     For runs in the main thread, where Python handles signals.
 
     Attributes:
-        pressed: whether Ctrl-C was pressed.
+        signal: number of the signal that came, or 0.
     """
 
     def __init__(self) -> None:
-        self.pressed = False
+        self.signal = 0
+
+    @property
+    def pressed(self) -> bool:
+        """Whether the run was asked to end."""
+        return bool(self.signal)
 
     def on_begin(self, run: Run) -> None:
         self._run = run
-        self._previous = signal.signal(signal.SIGINT, self._stop)
+        self._previous = {number: signal.signal(number, self._stop) for number in SIGNALS}
 
-    def _stop(self, *_: Any) -> None:
-        self.pressed = self._run.stopping = True
+    def _stop(self, number: int, *_: Any) -> None:
+        self.signal = number
+        self._run.stopping = True
         self.restore()
         print("\nStopping after this step.", file=sys.stderr, flush=True)
 
@@ -37,5 +46,6 @@ class Interrupt(Callback):
         self.restore()
 
     def restore(self) -> None:
-        """Gives Ctrl-C back its former meaning, as the end of the run does."""
-        signal.signal(signal.SIGINT, self._previous)
+        """Gives the signals back their former meaning, as the end of the run does."""
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)

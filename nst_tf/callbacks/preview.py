@@ -14,7 +14,7 @@ logger = logging.getLogger("nst_tf")
 class Preview(Callback):
     """Refreshes a picture file every so many steps, atomically.
 
-    A preview that cannot be written is reported once, and the work goes on.
+    A preview that cannot be written is reported once, and the next is tried all the same.
 
     Args:
         path: the file; its suffix chooses the format.
@@ -29,10 +29,11 @@ class Preview(Callback):
 
     def on_step_end(self, step: StepEnd) -> None:
         self._count += 1
-        if self._count % self._every or self._failed:
+        if self._count % self._every:
             return
         try:
             images.save(step.picture(), self._path)
         except errors.OutputError as error:
-            logger.info("No more previews: %s", error)
+            if not self._failed:
+                logger.warning("No preview for now: %s", error)
             self._failed = True

@@ -26,11 +26,12 @@ class Progress(Callback):
         self._live = self._stream.isatty()
 
     def on_begin(self, run: Run) -> None:
-        self._levels = run.levels
+        self._run, self._levels = run, run.levels
         # Work grows with the pixels of a level, and so does the time that is left.
         self._work = [level.height * level.width for level in run.levels]
         self._total = sum(w * level.steps for w, level in zip(self._work, run.levels, strict=True))
-        self._done = 0
+        self._before = sum(w * run.taken(level) for level, w in enumerate(self._work))
+        self._done = self._before
         self._start = self._shown = time.perf_counter()
         self._bar: tqdm.tqdm | None = None
 
@@ -41,6 +42,7 @@ class Progress(Callback):
             size = f"{self._levels[level].width}x{self._levels[level].height}"
             self._bar = tqdm.tqdm(
                 total=self._levels[level].steps,
+                initial=self._run.taken(level),
                 desc=f"level {level + 1}/{len(self._levels)} {size}",
                 unit="step",
                 file=self._stream,
@@ -57,14 +59,15 @@ class Progress(Callback):
         if not (due or last):
             return
         self._shown = now
-        left = (now - self._start) * (self._total / self._done - 1)
+        here = self._done - self._before
+        left = (now - self._start) * (self._total - self._done) / here
         losses = "  ".join(f"{name} {value:.3g}" for name, value in group_terms(step.terms).items())
         losses = f"loss {float(step.loss):.4g} ({losses})"
         if self._bar is not None:
             self._bar.set_postfix_str(f"{losses}, all levels {_clock(left)} left")
             return
         level = self._levels[step.level]
-        rate = step.step / max(now - self._level_start, 1e-9)
+        rate = (step.step - self._run.taken(step.level)) / max(now - self._level_start, 1e-9)
         print(
             f"level {step.level + 1}/{len(self._levels)} {level.width}x{level.height}  "
             f"step {step.step}/{level.steps}  {losses}  {rate:.2f} steps/s  {_clock(left)} left",

@@ -1,0 +1,142 @@
+"""Checkpoints, from which a run that was killed goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nst_tf import errors, files
+from nst_tf import snapshot as snapshots
+from nst_tf.callbacks.callback import Callback, Run, StepEnd
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+logger = logging.getLogger("nst_tf")
+
+_KEPT = 2  # The newest, and one to fall back to.
+
+
+class Checkpoint(Callback):
+    """Saves where the run stands, again and again, so that it can go on after whatever happens.
+
+    It does so every so many seconds, at the end of every level, and where the run is stopped.
+    The last two checkpoints are kept. One that cannot be written is reported once; the work
+    goes on, and the next is tried when it is due.
+
+    Args:
+        folder: for the checkpoints of one run at a time; made if it is not there.
+        seconds: from the end of one writing to the beginning of the next; 0 saves every step.
+        overwrite: remove the checkpoints of another run.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], seconds: float = 60.0, overwrite: bool = False
+    ) -> None:
+        self._folder = Path(folder)
+        self._seconds = seconds
+        self._overwrite = overwrite
+        self._failed = False
+        self._own: list[Path] = []
+
+    @property
+    def saved(self) -> Path | None:
+        """The newest checkpoint of this run, or None."""
+        return self._own[-1] if self._own else None
+
+    def load(self) -> snapshots.Snapshot | None:
+        """Returns the newest sound snapshot in the folder, or None where there is none at all.
+
+        Raises:
+            CheckpointError: all that are there are damaged, or of another version.
+        """
+        found = snapshots.newest(self._folder)
+        return snapshots.read(found) if found else None
+
+    def on_begin(self, run: Run) -> None:
+        """Makes the folder ready.
+
+        Raises:
+            ConfigError: it holds checkpoints that the run does not go on from, and `overwrite`
+                is False.
+        """
+        self._run = run
+        self._last: StepEnd | None = None
+        held, current = snapshots.stored(self._folder), self._path(run.level, run.step)
+        self._own = held[: held.index(current) + 1] if current in held else []
+        if held and not self._own:
+            if not self._overwrite:
+                raise occupied(self._folder)
+            for path in held:
+                _remove(path)
+        for path in files.leftovers(self._folder, snapshots.PREFIX):
+            shutil.rmtree(path, ignore_errors=True)
+        self._written = time.monotonic()
+
+    def on_step_end(self, step: StepEnd) -> None:
+        self._last = step
+        level_ends = step.step == self._run.levels[step.level].steps
+        if level_ends or time.monotonic() - self._written >= self._seconds:
+            self._save(step)
+
+    def on_end(self, image: tf.Tensor) -> None:
+        """Saves the step that the run was stopped at, which is known only now."""
+        if self._last is not None and self.saved != self._path(self._last.level, self._last.step):
+            self._save(self._last)
+
+    def remove(self) -> None:
+        """Removes the checkpoints, and the folder if nothing else is in it.
+
+        To be called once the finished picture is safe.
+        """
+        for path in snapshots.stored(self._folder):
+            _remove(path)
+        self._own = []
+        with contextlib.suppress(OSError):  # There is something in it, or it is not ours.
+            self._folder.rmdir()
+
+    def _path(self, level: int, step: int) -> Path:
+        """Returns the place of a checkpoint, which tells the steps taken in all levels."""
+        taken = sum(each.steps for each in self._run.levels[:level]) + step
+        return self._folder / f"{snapshots.PREFIX}{taken:06d}"
+
+    def _save(self, step: StepEnd) -> None:
+        path = self._path(step.level, step.step)
+        try:
+            self._write(step, path)
+        except errors.OutputError as error:
+            if not self._failed:
+                logger.warning("%s The work goes on, and the next one is tried.", error)
+            self._failed = True
+        else:
+            self._failed = False
+            self._own = [*self._own, path][-_KEPT:]
+            for old in snapshots.stored(self._folder):
+                if old not in self._own:
+                    _remove(old)
+        self._written = time.monotonic()
+
+    def _write(self, step: StepEnd, path: Path) -> None:
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise errors.OutputError(f"{path}: cannot be written ({error.strerror}).") from error
+        snapshots.write(step.snapshot(), path)
+
+
+def occupied(folder: Path) -> errors.ConfigError:
+    """Returns the error for a folder with the checkpoints of another run."""
+    return errors.ConfigError(
+        f"{folder}: holds checkpoints of an earlier run. Go on from them (--resume), choose "
+        "another folder, or replace them (--overwrite)."
+    )
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # What cannot be removed does no harm.
+        files.remove_folder(path)
