@@ -49,8 +49,8 @@ def compile_step(
 ) -> Step:
     """Returns one optimiser step as a graph, traced anew only for a new shape.
 
-    A step whose loss is not a finite number changes nothing, so that the picture stays the
-    last good one however late the caller looks.
+    An evaluation whose gradient is not finite has the loss NaN. With `optimizers.Guarded` such a
+    step goes back to the last good picture, so that it is there however late the caller looks.
 
     Args:
         objective: what is minimised.
@@ -75,16 +75,12 @@ def _take(
     state: dict[str, tf.Variable],
     evaluate: Callable[[tf.Tensor], optimizers.Evaluation],
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Moves picture and state one step; returns the loss, NaN where it changed nothing."""
-    before = _read(state)
-    moved, after, evaluation = optimizer.step(tf.identity(image), before, evaluate)
-
-    def write() -> tf.Tensor:
-        _write(image, state, moved, after)
-        return evaluation.loss
-
-    loss = tf.cond(_sound(evaluation), write, lambda: tf.constant(float("nan")))
-    return loss, evaluation.terms
+    """Moves picture and state one step; returns the loss and its terms."""
+    moved, after, evaluation = optimizer.step(
+        tf.identity(image), _read(state), lambda at: _checked(evaluate(at))
+    )
+    _write(image, state, moved, after)
+    return evaluation.loss, evaluation.terms
 
 
 def _read(state: dict[str, tf.Variable]) -> optimizers.State:
@@ -99,10 +95,10 @@ def _write(
         variable.assign(after[name])
 
 
-def _sound(evaluation: optimizers.Evaluation) -> tf.Tensor:
-    """Returns whether loss and gradient are finite numbers."""
-    sound = tf.math.is_finite(evaluation.loss)
-    return sound & tf.math.is_finite(tf.reduce_sum(evaluation.gradient))
+def _checked(evaluation: optimizers.Evaluation) -> optimizers.Evaluation:
+    """Returns the evaluation, its loss no number where its gradient is none."""
+    sound = tf.math.is_finite(tf.reduce_sum(evaluation.gradient))
+    return evaluation._replace(loss=tf.where(sound, evaluation.loss, float("nan")))
 
 
 def compile_targets(
@@ -451,8 +447,8 @@ def compile_tiled_step(
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         at = image if optimizer.pixelwise else point(image, state)
         evaluation = objective.value_and_gradient(at, targets)
-        if not np.isfinite(evaluation.loss + np.sum(evaluation.gradient)):
-            return tf.constant(float("nan")), evaluation.terms
+        if not np.isfinite(np.sum(evaluation.gradient)):  # Without a copy, as `_checked` makes.
+            evaluation = evaluation._replace(loss=tf.constant(float("nan")))
         if optimizer.pixelwise:
             _update_in_bands(update_band, image, state, evaluation)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,13 @@ def peak_memory_bytes(device: str) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def _in_json(value: Any) -> Any:
+    """Returns a value without the infinities and NaNs that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: _in_json(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """A finished run.
@@ -79,7 +87,8 @@ class Record:
                 {"height": level.height, "width": level.width, "steps": level.steps}
                 for level in self.run.levels
             ],
-            "history": list(self.history),
+            "history": [_in_json(entry) for entry in self.history],
+            "returns": self.run.returns,
             "seconds": round(self.seconds, 3),
             "peak_memory_bytes": peak_memory_bytes(self.run.device),
         }

@@ -35,7 +35,8 @@ logger = logging.getLogger("nst_tf")
 _CACHED_STYLES = 32  # Targets of that many pairs of style and size are kept.
 _EVERY_PIXEL = np.ones((1, 1, 1, 1), np.float32)  # Weighs all pixels alike.
 _LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
-_CHECK_EVERY = 10  # Steps between two looks at whether the loss is still a number.
+_CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
+_MOST_FAILURES = 8  # Steps in a row that may go back, each with half the rate of the last.
 
 
 def stylize(
@@ -97,7 +98,7 @@ class StyleTransfer:
         self._device = find_device(self.config.device)
         self.backbone = backbone or build_backbone(self.config)
         self._objective = objectives.Objective.from_config(self.config, self.backbone)
-        self._optimizer = optimizers.get(self.config.optimizer, self.config)
+        self._optimizer = optimizers.Guarded.from_config(self.config)
         self._targets = gradients.compile_targets(
             self._objective, run_eagerly=self.config.run_eagerly
         )
@@ -152,6 +153,7 @@ class StyleTransfer:
         plans = self._plans(levels, image.device, start)
         begin = (start.level, start.step, start.history) if start else (0, 0, ())
         run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
+        run.returns = int(start.state["returns"]) if start else 0
         history = callbacks.History()
         told = [history, *callbacks_]
         for callback in told:
@@ -174,7 +176,7 @@ class StyleTransfer:
             if not run.taken(index):
                 image, state = self._enter(level, image, state)
             steps = range(run.taken(index) + 1, level.steps + 1)
-            for end in self._steps(index, level, image, state, targets, plans, steps, snapshot):
+            for end in self._steps(run, index, image, state, targets, plans, steps, snapshot):
                 for callback in told:
                     callback.on_step_end(end)
                 if run.stopping:
@@ -186,8 +188,8 @@ class StyleTransfer:
 
     def _steps(
         self,
+        run: callbacks.Run,
         index: int,
-        level: pyramid.Level,
         image: tf.Variable,
         state: dict[str, tf.Variable],
         targets_of: Callable[[tiles.Plan], objectives.Targets | gradients.TiledTargets],
@@ -196,7 +198,7 @@ class StyleTransfer:
         snapshot: Callable[[int, int], snapshots.Snapshot],
     ) -> Iterator[callbacks.StepEnd]:
         """Takes steps of a level, in smaller tiles, noted in `plans`, where memory has run out."""
-        targets, number = None, steps.start
+        level, targets, number = run.levels[index], None, steps.start
         while number in steps:
             try:
                 targets = targets_of(plans[index]) if targets is None else targets
@@ -212,9 +214,9 @@ class StyleTransfer:
                 lambda: self._result(image, state)[0],
                 functools.partial(snapshot, index, number),
             )
-            # The step itself keeps the last good picture, so a late look loses nothing.
+            # The step itself goes back to the last good picture, so a late look loses nothing.
             if number % _CHECK_EVERY in (0, 1) or number == level.steps:
-                self._check_finite(loss, index, number, image, state)
+                self._check(run, index, number, image, state)
             number += 1
 
     def _take(
@@ -236,17 +238,32 @@ class StyleTransfer:
             )
         return self._tiled[plan.cut]
 
-    def _check_finite(
+    def _check(
         self,
-        loss: tf.Tensor,
+        run: callbacks.Run,
         index: int,
         number: int,
         image: tf.Variable,
         state: dict[str, tf.Variable],
     ) -> None:
-        if not np.isfinite(loss):
+        """Tells of steps that went back to the last good picture.
+
+        Raises:
+            DivergenceError: the level has no good step, or too many bad ones in a row.
+        """
+        returns, failures = int(state["returns"]), int(state["failures"])
+        place = f"level {index + 1}, by step {number}"
+        if returns > run.returns and not self._optimizer.turns_back:
+            logger.warning(
+                "The loss exploded or was no number (%s). The run went back to the last good "
+                "picture, with half the learning rate (%d times so far).",
+                place,
+                returns,
+            )
+        run.returns = returns
+        if not np.isfinite(state["first_loss"]) or failures >= _MOST_FAILURES:
             raise errors.DivergenceError(
-                f"the loss is no longer a finite number (level {index + 1}, by step {number}). "
+                f"the loss is no longer a finite number, or explodes again and again ({place}). "
                 "Lower learning_rate, or the largest of content_weight, style_weight and "
                 "tv_weight.",
                 self._result(image, state)[0],

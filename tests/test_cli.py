@@ -130,8 +130,8 @@ def test_sizes_are_announced_before_the_device(
 def test_report_holds_the_whole_run(finished: subprocess.CompletedProcess, folder: Path):
     report = json.loads((folder / "report.json").read_text())
     assert set(report) == {
-        "config", "versions", "device", "backbone", "levels", "history", "seconds",
-        "peak_memory_bytes",
+        "config", "versions", "device", "backbone", "levels", "history", "returns",
+        "seconds", "peak_memory_bytes",
     }  # fmt: skip
     made_with = config.StyleTransferConfig.from_dict(report["config"])
     assert (made_with.image_size, made_with.steps, made_with.backbone) == (64, (2,), "vgg16")

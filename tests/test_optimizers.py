@@ -436,3 +436,50 @@ def test_settings_reach_the_optimizers():
 def test_an_unknown_name_lists_the_optimizers():
     with pytest.raises(errors.ConfigError, match=r"adam.*Did you mean 'adam'"):
         optimizers.get("adams")
+
+
+# Guarded.
+
+
+def steep(point):
+    return 50 * tf.reduce_sum((point - 0.3) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "share"),
+    [
+        (optimizers.GradientDescent(1.0, bounds=None), 0.5),
+        (optimizers.Adam(40.0, bounds=None, average=0.5, final_rate=0.01), 0.5),
+        # Whose rate does not fall: it stays where the loss swings, within the limit.
+        (optimizers.FixedStepLBFGS(3, learning_rate=1e3, bounds=None), 100.0),
+    ],
+    ids=["GradientDescent", "Adam", "FixedStepLBFGS"],
+)
+def test_a_rate_that_is_far_too_high_is_halved_until_the_loss_falls(optimizer, share):
+    start = np.full(SHAPE, 0.4)
+    first = steep(tf.constant(start, tf.float32))
+    bare = minimise(optimizer, steep, start, 60)
+    assert not max(steep(tf.constant(point)) for point, _ in bare) < 1e4 * first
+    path = minimise(optimizers.Guarded(optimizer), steep, start, 60)
+    point, state = path[-1]
+    assert state["returns"] > 0
+    assert state["backoff"] == 0.5 ** state["returns"]
+    assert steep(tf.constant(point)) < share * first
+
+
+def test_a_guard_changes_nothing_where_all_is_well():
+    start, (in_tensorflow, _) = np.full(SHAPE, 0.5), quadratic(1)
+    for optimizer in (optimizers.Adam(), optimizers.LBFGS(4), optimizers.GradientDescent(0.01)):
+        bare = minimise(optimizer, in_tensorflow, start, 12)
+        for (point, state), (expected, _) in zip(
+            minimise(optimizers.Guarded(optimizer), in_tensorflow, start, 12), bare, strict=True
+        ):
+            np.testing.assert_array_equal(point, expected)
+            assert state["returns"] == 0
+
+
+def test_a_level_that_begins_at_no_loss_is_not_taken_for_an_explosion():
+    start = np.full(SHAPE, 0.3)
+    (_, state), *_, last = minimise(optimizers.Guarded(optimizers.Adam()), steep, start, 9)
+    assert state["first_loss"] == pytest.approx(0.0, abs=1e-9)
+    assert last[1]["returns"] == 0

@@ -385,7 +385,7 @@ def test_divergence_hands_over_a_finite_picture(rebuilt, optimizer):
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_loss_that_breaks_late_leaves_the_last_good_picture(rebuilt, optimizer):
-    transfer, recorder = rebuilt(optimizer=optimizer, steps=(9,)), Recorder()
+    transfer, recorder = rebuilt(optimizer=optimizer, steps=(20,), average=0.0), Recorder()
 
     class Break(callbacks.Callback):
         """Makes every step after the fourth aim at what is no number."""
@@ -397,9 +397,30 @@ def test_a_loss_that_breaks_late_leaves_the_last_good_picture(rebuilt, optimizer
                     image, state, tf.nest.map_structure(lambda value: value * np.nan, targets)
                 )
 
+    watchers = [Break(), Recorder()]
+    watchers[1].on_step_end = lambda step: recorder.pictures.append(step.picture())
     with pytest.raises(errors.DivergenceError) as caught:
-        transfer.stylize(PHOTO, PAINTING, [recorder, Break()])
-    np.testing.assert_array_equal(caught.value.image, recorder.pictures[3])
+        transfer.stylize(PHOTO, PAINTING, watchers)
+    good = recorder.pictures[3 if optimizer == "lbfgs" else 2]  # The last that was evaluated.
+    np.testing.assert_allclose(caught.value.image, good, atol=5e-4)
+
+
+@pytest.mark.parametrize("tile_size", [0, 32])
+def test_a_rate_that_explodes_is_halved_until_it_does_not(rebuilt, tile_size, caplog):
+    settings = {"optimizer": "gradient_descent", "clip_pixels": False, "final_rate": 0.01}
+    transfer = rebuilt(steps=(40,), learning_rate=3000.0, tile_size=tile_size, **settings)
+    history = callbacks.History()
+    with caplog.at_level("WARNING", "nst_tf"):
+        picture = transfer.stylize(PHOTO, PAINTING, [history])
+    losses = [entry["loss"] for entry in history.entries]
+    assert not max(losses) <= 100 * losses[0]
+    assert history.run.returns > 0
+    assert "went back to the last good picture, with half the learning rate" in caplog.text
+    assert losses[-1] < losses[0]
+    assert np.isfinite(picture).all()
+    again = callbacks.History()
+    transfer.stylize(PHOTO, PAINTING, [again])
+    assert [entry["loss"] for entry in again.entries] == losses
 
 
 def test_an_unknown_device_lists_the_devices():

@@ -29,6 +29,7 @@ class Run:
             a snapshot.
         step: number of the last step that was taken in that level before, or 0.
         history: entries of the steps that were taken before, as `History` has them.
+        returns: steps, seen so far, after which the run went back to the last good picture.
         stopping: set to True, at any time, to end the run after the current step.
     """
 
@@ -39,6 +40,7 @@ class Run:
     level: int = 0
     step: int = 0
     history: Sequence[Mapping[str, Any]] = ()
+    returns: int = 0
     stopping: bool = False
 
     def taken(self, level: int) -> int:

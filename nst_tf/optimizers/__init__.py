@@ -7,6 +7,7 @@ from nst_tf import errors
 from nst_tf.optimizers.adam import Adam
 from nst_tf.optimizers.fixed_step_lbfgs import FixedStepLBFGS
 from nst_tf.optimizers.gradient_descent import GradientDescent
+from nst_tf.optimizers.guarded import Guarded
 from nst_tf.optimizers.lbfgs import LBFGS
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
 from nst_tf.optimizers.steepest_descent import SteepestDescent
@@ -17,6 +18,7 @@ __all__ = [
     "Evaluation",
     "FixedStepLBFGS",
     "GradientDescent",
+    "Guarded",
     "Optimizer",
     "State",
     "SteepestDescent",

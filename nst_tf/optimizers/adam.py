@@ -84,6 +84,7 @@ class Adam(Optimizer):
             "average": (1 - self.average) * image,
             "step": tf.constant(0.0),
             "steps": tf.constant(float(steps)),
+            "backoff": tf.constant(1.0),
         }
 
     def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
@@ -116,12 +117,17 @@ class Adam(Optimizer):
             "average": self.average * state["average"] + (1 - self.average) * moved,
             "step": state["step"] + 1,
             "steps": state["steps"],
+            "backoff": state["backoff"],
         }
         return moved, after
 
     def _rate(self, state: State) -> tf.Tensor:
         schedule = scheduled_rate(state["step"], state["steps"], self.final_rate, self.rate_decay)
-        return self.learning_rate * schedule
+        return self.learning_rate * schedule * state["backoff"]
+
+    def restarted_state(self, state: State, image: tf.Tensor) -> State:
+        weight = 1 - tf.pow(self.average, state["step"] + 1)
+        return {**super().restarted_state(state, image), "average": weight * image}
 
     def result(self, image: tf.Tensor, state: State) -> tf.Tensor:
         weight = 1 - tf.pow(self.average, state["step"] + 1)

@@ -59,6 +59,7 @@ class FixedStepLBFGS(Optimizer):
             "move": tf.zeros_like(image),
             **History.empty(image, self.history).to_state(),
             "step": tf.constant(0.0),
+            "backoff": tf.constant(1.0),
         }
 
     def update(
@@ -73,7 +74,7 @@ class FixedStepLBFGS(Optimizer):
         history = History.of(state).pushed(state["move"], change, curvature, remembered)
         direction = history.inverse_hessian_product(-gradient)
         direction = tf.where(history.known, direction, -self._first_scale(gradient) * gradient)
-        moved = image + self.learning_rate * direction
+        moved = image + self.learning_rate * state["backoff"] * direction
         if self.bounds is not None:
             moved = tf.clip_by_value(moved, *self.bounds)
         after = {
@@ -81,8 +82,12 @@ class FixedStepLBFGS(Optimizer):
             "move": moved - image,
             **history.to_state(),
             "step": state["step"] + 1,
+            "backoff": state["backoff"],
         }
         return moved, after
+
+    def restarted_state(self, state: State, image: tf.Tensor) -> State:
+        return {**super().restarted_state(state, image), "step": tf.constant(0.0)}
 
     def _first_scale(self, gradient: tf.Tensor) -> tf.Tensor:
         """Returns min(1, 1 / sum(|gradient|)), both the gradient and the move in `pixel_range`."""

@@ -52,14 +52,19 @@ class GradientDescent(Optimizer):
 
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
         del image
-        return {"step": tf.constant(0.0), "steps": tf.constant(float(steps))}
+        return {
+            "step": tf.constant(0.0),
+            "steps": tf.constant(float(steps)),
+            "backoff": tf.constant(1.0),
+        }
 
     def update(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
     ) -> tuple[tf.Tensor, State]:
         del point
         schedule = scheduled_rate(state["step"], state["steps"], self.final_rate, self.rate_decay)
-        moved = image - self.learning_rate * schedule * evaluation.gradient
+        rate = self.learning_rate * schedule * state["backoff"]
+        moved = image - rate * evaluation.gradient
         if self.bounds is not None:
             moved = tf.clip_by_value(moved, *self.bounds)
-        return moved, {"step": state["step"] + 1, "steps": state["steps"]}
+        return moved, {**state, "step": state["step"] + 1}

@@ -32,6 +32,8 @@ class LBFGS(Optimizer):
         bounds: lowest and highest value, or None.
     """
 
+    turns_back = True
+
     def __init__(
         self,
         history: int = 10,

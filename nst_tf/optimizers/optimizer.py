@@ -38,9 +38,11 @@ class Optimizer(abc.ABC):
     Attributes:
         pixelwise: whether `update` treats every pixel by itself, so that it may be given a
             part of a picture, with that part of whatever in the state has the picture's size.
+        turns_back: whether it leaves a point by itself whose loss is too high.
     """
 
     pixelwise: bool = False
+    turns_back: bool = False
 
     @classmethod
     @abc.abstractmethod
@@ -101,6 +103,21 @@ class Optimizer(abc.ABC):
         """
         del state
         return self.initial_state(image, steps)
+
+    def restarted_state(self, state: State, image: tf.Tensor) -> State:
+        """Returns the state to go on with from a picture that the run went back to.
+
+        What was learnt on the way that failed is forgotten. The place in the schedule is kept,
+        and the rate, by way of `backoff`, is halved.
+
+        Args:
+            state: of the step that failed.
+            image: the picture that the run went back to.
+        """
+        kept: State = {name: state[name] for name in ("step", "steps") if name in state}
+        if "backoff" in state:
+            kept["backoff"] = 0.5 * state["backoff"]
+        return {**self.initial_state(image, 1), **kept}
 
     def result(self, image: tf.Tensor, state: State) -> tf.Tensor:
         """Returns the picture to show, which need not be the one that the steps walk on."""

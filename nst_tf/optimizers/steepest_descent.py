@@ -28,6 +28,8 @@ class SteepestDescent(Optimizer):
         bounds: lowest and highest value, or None.
     """
 
+    turns_back = True
+
     def __init__(
         self, first_step: float = 0.01, *, bounds: tuple[float, float] | None = (0.0, 1.0)
     ) -> None:
