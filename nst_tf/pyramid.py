@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from nst_tf import errors
 
-MOST_STEPS, LEAST_STEPS = 160, 30
+MOST_STEPS, ENOUGH_STEPS, LEAST_STEPS = 160, 30, 10
+_DECLINE = 1.3  # Of the steps from level to level, once they are enough.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,8 @@ def levels(
         steps: one number: the steps of the finest level, while each coarser level takes
             `growth` times those of the level above it. Several numbers: the steps of every
             level, coarse to fine. None: `MOST_STEPS` at the coarsest level, and at each finer
-            one fewer by `growth`, down to `LEAST_STEPS`.
+            one fewer by `growth`, down to `ENOUGH_STEPS`; still finer levels, which only have
+            detail to add, take fewer by 1.3, down to `LEAST_STEPS`.
         count: how many levels. 0 takes as many as `steps` lists, or, where it holds one
             number, as many as bring the long side of the coarsest near to `coarsest`.
         factor: ratio of the sizes of two neighbouring levels.
@@ -88,7 +90,7 @@ def levels(
         span = math.log(max(height, width) / coarsest, factor)
         wanted = max(1, min(largest, 1 + round(span)))
     if not steps:
-        steps = [max(LEAST_STEPS, round(MOST_STEPS / growth**index)) for index in range(wanted)]
+        steps = _default_steps(wanted, growth)
     elif len(steps) == 1:
         steps = [round(steps[0] * growth**depth) for depth in reversed(range(wanted))]
     return [
@@ -97,3 +99,12 @@ def levels(
             steps, (factor**depth for depth in reversed(range(wanted))), strict=True
         )
     ]
+
+
+def _default_steps(count: int, growth: float) -> list[int]:
+    """Returns the steps of every level, coarse to fine, where none are asked for."""
+    found = [float(MOST_STEPS)]
+    while len(found) < count:
+        fewer = found[-1] / (growth if found[-1] > ENOUGH_STEPS else _DECLINE)
+        found.append(max(fewer, ENOUGH_STEPS if found[-1] > ENOUGH_STEPS else LEAST_STEPS))
+    return [round(number) for number in found[:count]]

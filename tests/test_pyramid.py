@@ -235,5 +235,6 @@ def test_automatic_steps_fall_from_coarse_to_fine_but_not_below_the_least():
     steps = [level.steps for level in pyramid.levels(1024, 1024, ())]
     assert steps[0] == pyramid.MOST_STEPS
     assert steps == sorted(steps, reverse=True)
-    assert steps[-1] == pyramid.LEAST_STEPS
+    assert pyramid.ENOUGH_STEPS in steps
+    assert [level.steps for level in pyramid.levels(8192, 8192, ())][-1] == pyramid.LEAST_STEPS
     assert pyramid.levels(128, 128, ())[0].steps == pyramid.MOST_STEPS
