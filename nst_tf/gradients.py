@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import backbones, optimizers
+from nst_tf import backbones, optimizers, shelf
 from nst_tf import objective as objectives
 from nst_tf import tiles as tile_plans
 
@@ -123,7 +123,7 @@ class TiledTargets:
         shared: what the whole picture is held against.
         tiles: of the picture, and of the layer that each further section begins with.
         maps: likewise, for each tile, the activations that its own are compared with one by
-            one. They grow with the picture, so they are kept in the memory of the host.
+            one. They grow with the picture, so they are put aside on a shelf.
     """
 
     shared: objectives.Targets
@@ -311,18 +311,17 @@ class _Section:
 
     def measure_all(
         self, image: tf.Tensor, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], model: str
-    ) -> tuple[objectives.Targets, list[objectives.Targets], tf.Tensor]:
+    ) -> tuple[objectives.Targets, Sequence[objectives.Targets], Any]:
         """Returns what all tiles measure: their sum, a map for each, and what they hand on."""
         sums: Any = None
-        maps, link = [], _Link(image, self.link_stride)
+        maps, link = shelf.Shelf(), _Link(image, self.link_stride)
         for tile in tiles:
             everywhere = weights if weights.shape[1] == 1 else _shown(weights, tile)
             found, part, handed = self._measure[model](
                 _shown(image, tile), everywhere, _owned(tile)
             )
             sums = _added(sums, found)
-            with tf.device("CPU:0"):
-                maps.append(tf.nest.map_structure(tf.identity, part))
+            maps.append(part)
             link.place(handed, tile)
         return sums, maps, link.whole()
 

@@ -29,6 +29,7 @@ class _Section:
     """A section of the network, in pixels of the picture.
 
     Attributes:
+        costs: of its layers.
         stride: of its deepest layer.
         halo: around a tile, that its activations depend on.
         bytes: of its activations, a pixel.
@@ -36,6 +37,7 @@ class _Section:
         linked: bytes of what it hands on to the next section, a pixel.
     """
 
+    costs: Costs
     stride: int
     halo: int
     bytes: float
@@ -56,6 +58,7 @@ def _sections(costs: Costs, cut: str) -> list[_Section]:
         part = costs[begin:end]  # Empty where only the picture itself is looked at.
         found.append(
             _Section(
+                part,
                 max((cost.stride for cost in part), default=1),
                 max((cost.halo for cost in part), default=1) - below,
                 sum(cost.bytes for cost in part),
@@ -82,14 +85,13 @@ def expected(
         plan: how the level is looked at.
     """
     kept, working = float(_state_bytes(config, plan)), 0.0
-    if plan.tiled:
-        kept += _content_bytes(config, costs)
     for section, side in zip(_sections(costs, plan.cut), plan.sides, strict=True):
         rows, columns = (
             max(span.length for span in section.spans(length, side))
             for length in (level.height, level.width)
         )
-        working = max(working, _WORKSPACE * section.bytes * rows * columns)
+        share = section.bytes * _WORKSPACE + _content_bytes(config, section)
+        working = max(working, share * rows * columns)
         kept += 2 * section.linked  # The activations and their gradient.
     return round(_PROGRAM_BYTES + working + kept * level.height * level.width)
 
@@ -101,11 +103,11 @@ def _state_bytes(config: configs.StyleTransferConfig, plan: tile_plans.Plan) -> 
     return 12 * (7 if plan.tiled else 10)
 
 
-def _content_bytes(config: configs.StyleTransferConfig, costs: Costs) -> float:
-    """Returns the bytes a pixel of the photo's activations, which are kept for every tile."""
+def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:
+    """Returns the bytes a pixel of the photo's activations, those of one tile at a time."""
     kept = config.content_layers if config.content_weight else ()
     wanted = {layers.canonical(name, "vgg19") for name in kept}  # Which has the names of all.
-    return sum(cost.bytes for cost in costs if cost.name in wanted)
+    return sum(cost.bytes for cost in section.costs if cost.name in wanted)
 
 
 def _work(costs: Costs, level: pyramid.Level, plan: tile_plans.Plan) -> float:

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "nst_tf"
 
 LEVELS = [
     {"errors"},
-    {"backend", "files", "layers", "presets", "pyramid", "tiles"},
+    {"backend", "files", "layers", "presets", "pyramid", "shelf", "tiles"},
     {"config", "snapshot"},
     {"backbones", "images", "losses", "optimizers", "sizes"},
     {"callbacks", "objective", "recipe", "sheet"},
