@@ -86,7 +86,7 @@ def test_an_unknown_normalization_lists_the_valid_ones(kind):
 def test_every_optimizer_is_exported_and_has_a_name():
     settings = config.StyleTransferConfig()
     named = {type(optimizers.get(name, settings)) for name in optimizers._OPTIMIZERS}
-    assert named == set(OPTIMIZER_CLASSES)
+    assert named == set(OPTIMIZER_CLASSES) - {optimizers.Guarded}  # Which stands around others.
     assert {kind.__name__ for kind in OPTIMIZER_CLASSES} <= set(optimizers.__all__)
     for name in optimizers._OPTIMIZERS:
         assert settings.replace(optimizer=name).optimizer == name
@@ -191,6 +191,35 @@ def picture(seed, height=6, width=5):
 
 def built(kind):
     return kind.from_config(config.StyleTransferConfig())
+
+
+PIXELWISE = [built(kind) for kind in OPTIMIZER_CLASSES if kind.pixelwise]
+PIXELWISE += [optimizers.Guarded(optimizer) for optimizer in PIXELWISE]
+
+
+@pytest.mark.parametrize("optimizer", PIXELWISE, ids=lambda optimizer: type(optimizer).__name__)
+@pytest.mark.parametrize("fault", [0.0, np.nan])
+def test_a_pixelwise_optimizer_may_be_shown_one_half_after_the_other(optimizer, fault):
+    image, evaluate = picture(0), bowl(picture(1))
+    image, state = walk(optimizer, evaluate, image, optimizer.initial_state(image, 9), 3)
+    evaluation = evaluate(image)
+    evaluation = evaluation._replace(loss=evaluation.loss + fault)
+    if np.isnan(fault) and not isinstance(optimizer, optimizers.Guarded):
+        pytest.skip("only a guard looks at the loss")
+    moved, after = optimizer.update(image, state, image, evaluation)
+    halves = []
+    for half in (slice(0, 3), slice(3, 6)):
+        shown = {
+            name: value[:, half] if value.shape == image.shape else value
+            for name, value in state.items()
+        }
+        part = evaluation._replace(gradient=evaluation.gradient[:, half])
+        halves.append(optimizer.update(image[:, half], shown, image[:, half], part))
+    np.testing.assert_allclose(tf.concat([half[0] for half in halves], 1), moved, rtol=1e-6)
+    for name, value in after.items():
+        found = [half[1][name] for half in halves]
+        whole = tf.concat(found, 1) if value.shape == image.shape else found[-1]
+        np.testing.assert_allclose(whole, value, rtol=1e-6)
 
 
 def walk(optimizer, evaluate, image, state, steps):
