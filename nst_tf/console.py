@@ -19,7 +19,7 @@ from nst_tf import backend, callbacks, errors, flags, images, presets, pyramid
 from nst_tf import config as configs
 
 if TYPE_CHECKING:
-    from nst_tf import backbones
+    from nst_tf import backbones, memory
 
 
 class Terminated(KeyboardInterrupt):
@@ -151,15 +151,31 @@ def build_backbone(
     with _download_bar() as progress:
         model = transfer.build_backbone(config, progress)
     name = _device_name(device)
-    costs = model.costs()
-    (plan,) = memory.plans(config, costs, [finest], name.startswith("GPU"))
-    expected = gigabytes(memory.expected(config, costs, finest, plan))
-    tiles = f" in tiles of {plan.sides[0]} pixels" if plan.sides[0] else ""
+    on_gpu = name.startswith("GPU")
+    expected, tiles = _preflight(config, model.costs(), finest, on_gpu)
     say(
         f"{name}; {model.architecture.name} with weights from "
-        f"{report.backbone(model)['weights']}; about {expected} of memory expected{tiles}."
+        f"{report.backbone(model)['weights']}; about {gigabytes(expected)} of memory "
+        f"expected{tiles}."
     )
+    if config.memory_limit == "auto" and not on_gpu and expected > (free := memory.available()):
+        adam, _ = _preflight(config.replace(optimizer="adam"), model.costs(), finest, on_gpu)
+        say(
+            f"That is more than the {gigabytes(free)} that can be counted on: the system may end "
+            f"the run. --optimizer=adam would take about {gigabytes(adam)}."
+        )
     return model
+
+
+def _preflight(
+    config: configs.StyleTransferConfig, costs: memory.Costs, level: pyramid.Level, on_gpu: bool
+) -> tuple[int, str]:
+    """Returns the bytes that a level is expected to take, and in what tiles, in words."""
+    from nst_tf import memory
+
+    (plan,) = memory.plans(config, costs, [level], on_gpu)
+    tiles = f" in tiles of {plan.sides[0]} pixels" if plan.sides[0] else ""
+    return memory.expected(config, costs, level, plan), tiles
 
 
 def load_tensorflow() -> None:

@@ -142,7 +142,7 @@ def plans(
     """
     if config.tile_size == "0":
         return [tile_plans.WHOLE for _ in levels]
-    limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else _available())
+    limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else available())
     return [_best(config, costs, level, limit) for level in levels]
 
 
@@ -187,7 +187,7 @@ def _candidates(
             yield tile_plans.Plan(cut, tuple(sides))
 
 
-def _available() -> int:
+def available() -> int:
     """Returns a safe share of the memory that this process may take, in bytes."""
     used = psutil.Process().memory_info().rss
     free = psutil.virtual_memory().available

@@ -730,3 +730,21 @@ def test_a_ratio_may_be_written_as_a_fraction():
     values = flags.define(*flags.ALL)
     flags.parse(values, ["stylize.py", "--content_style_ratio=1/8"])
     assert values.content_style_ratio == 0.125
+
+
+def test_memory_that_cannot_suffice_is_said_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from nst_tf import console, memory, pyramid
+
+    monkeypatch.setattr(memory, "available", lambda: 2_000_000_000)
+    settings = config.StyleTransferConfig(backbone="vgg16")
+    console.build_backbone(settings, pyramid.Level(256, 256, 9))
+    assert "may end the run" not in capsys.readouterr().err
+    console.build_backbone(settings, pyramid.Level(3000, 4000, 9))
+    said = capsys.readouterr().err
+    assert "in tiles of" in said
+    assert "more than the 2.0 GB that can be counted on" in said
+    assert "--optimizer=adam would take about" in said
+    console.build_backbone(settings.replace(memory_limit="20GB"), pyramid.Level(3000, 4000, 9))
+    assert "may end the run" not in capsys.readouterr().err
