@@ -222,7 +222,9 @@ class StyleTransferConfig:
         "memory to stay within, such as 4GB, by way of tiles; auto is 80% of what is free, and no "
         "limit on a GPU until its memory runs out",
     )
-    jit_compile: bool = knob(False, "Machine", "compile the step with XLA")
+    jit_compile: bool = knob(
+        False, "Machine", "compile the step with XLA, where a level is not worked on in tiles"
+    )
     run_eagerly: bool = knob(False, "Machine", "run without graphs, to debug")
     max_pixels: int = knob(
         80_000_000, "Machine", "largest input picture accepted, in pixels, against forged files"

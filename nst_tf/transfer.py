@@ -145,26 +145,10 @@ class StyleTransfer:
         callbacks_: Sequence[callbacks.Callback],
         start: snapshots.Snapshot | None,
     ) -> tf.Tensor:
-        made_with = functools.cache(functools.partial(self._made_with, photo, paintings))
-        if start:
-            self._check_start(start, made_with(), levels)
-        first = start.image if start else self._initial_image(photo, paintings[0], levels[0])
-        image, state = tf.Variable(first), _variables(start.state if start else {})
-        plans = self._plans(levels, image.device, start)
-        begin = (start.level, start.step, start.history) if start else (0, 0, ())
-        run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
-        run.returns = int(start.state["returns"]) if start else 0
-        history = callbacks.History()
-        told = [history, *callbacks_]
+        walk = self._begin(photo, paintings, levels, start)
+        run, told = walk.run, [walk.history, *callbacks_]
         for callback in told:
             callback.on_begin(run)
-
-        def snapshot(index: int, number: int) -> snapshots.Snapshot:
-            values = {name: tf.identity(variable) for name, variable in state.items()}
-            return snapshots.Snapshot(
-                index, number, tf.identity(image), values, list(plans), history.entries, made_with()
-            )
-
         for index, level in enumerate(levels):
             if run.stopping:
                 break
@@ -172,51 +156,67 @@ class StyleTransfer:
                 continue
             for callback in told:
                 callback.on_level_begin(index)
-            targets = functools.partial(self._level_targets, photo, paintings, level)
             if not run.taken(index):
-                image, state = self._enter(level, image, state)
-            steps = range(run.taken(index) + 1, level.steps + 1)
-            for end in self._steps(run, index, image, state, targets, plans, steps, snapshot):
+                self._enter(level, walk)
+            targets = functools.partial(self._level_targets, photo, paintings, level)
+            for end in self._steps(walk, index, targets):
                 for callback in told:
                     callback.on_step_end(end)
                 if run.stopping:
                     break
-        picture = _resized(self._result(image, state), levels[-1].height, levels[-1].width)[0]
+        finest = levels[-1]
+        picture = _resized(self._result(walk), finest.height, finest.width)[0]
         for callback in told:
             callback.on_end(picture)
         return picture
 
+    def _begin(
+        self,
+        photo: images.Picture,
+        paintings: Sequence[images.Picture],
+        levels: Sequence[pyramid.Level],
+        start: snapshots.Snapshot | None,
+    ) -> _Walk:
+        """Returns where a run begins, which is where an earlier one stood if there is a start."""
+        made_with = functools.cache(functools.partial(self._made_with, photo, paintings))
+        if start is None:
+            image = tf.Variable(self._initial_image(photo, paintings[0], levels[0]))
+            plans = memory.plans(self.config, self.backbone.costs(), levels, "GPU" in image.device)
+            run = callbacks.Run(self.config, self.backbone, levels, image.device)
+            return _Walk(run, image, {}, plans, made_with)
+        self._check_start(start, made_with(), levels)
+        image, state = tf.Variable(start.image), _variables(start.state)
+        begin = start.level, start.step, start.history, int(state["returns"])
+        run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
+        return _Walk(run, image, state, list(start.plans), made_with)
+
     def _steps(
         self,
-        run: callbacks.Run,
+        walk: _Walk,
         index: int,
-        image: tf.Variable,
-        state: dict[str, tf.Variable],
         targets_of: Callable[[tiles.Plan], objectives.Targets | gradients.TiledTargets],
-        plans: list[tiles.Plan],
-        steps: range,
-        snapshot: Callable[[int, int], snapshots.Snapshot],
     ) -> Iterator[callbacks.StepEnd]:
-        """Takes steps of a level, in smaller tiles, noted in `plans`, where memory has run out."""
-        level, targets, number = run.levels[index], None, steps.start
-        while number in steps:
+        """Takes the steps of a level that are left, in smaller tiles where memory runs out."""
+        level, targets, number = walk.run.levels[index], None, walk.run.taken(index) + 1
+        while number <= level.steps:
+            plan = walk.plans[index]
             try:
-                targets = targets_of(plans[index]) if targets is None else targets
-                loss, terms = self._take(image, state, targets, plans[index])
+                targets = targets_of(plan) if targets is None else targets
+                loss, terms = self._take(walk.image, walk.state, targets, plan)
             except tf.errors.ResourceExhaustedError as error:
-                plans[index], targets = _smaller(level, plans[index], error), None
+                walk.plans[index], targets = _smaller(level, plan, error), None
                 continue
             yield callbacks.StepEnd(
                 index,
                 number,
                 loss,
                 terms,
-                lambda: self._result(image, state)[0],
-                functools.partial(snapshot, index, number),
+                lambda: self._result(walk)[0],
+                functools.partial(walk.snapshot, index, number),
             )
             # The step itself goes back to the last good picture, so a late look loses nothing.
             if number % _CHECK_EVERY in (0, 1) or number == level.steps:
-                self._check(run, index, number, image, state)
+                self._check(walk, index, number)
             number += 1
 
     def _take(
@@ -238,19 +238,13 @@ class StyleTransfer:
             )
         return self._tiled[plan.cut]
 
-    def _check(
-        self,
-        run: callbacks.Run,
-        index: int,
-        number: int,
-        image: tf.Variable,
-        state: dict[str, tf.Variable],
-    ) -> None:
+    def _check(self, walk: _Walk, index: int, number: int) -> None:
         """Tells of steps that went back to the last good picture.
 
         Raises:
             DivergenceError: the level has no good step, or too many bad ones in a row.
         """
+        run, state = walk.run, walk.state
         returns, failures = int(state["returns"]), int(state["failures"])
         place = f"level {index + 1}, by step {number}"
         if returns > run.returns and not self._optimizer.turns_back:
@@ -266,16 +260,8 @@ class StyleTransfer:
                 f"the loss is no longer a finite number, or explodes again and again ({place}). "
                 "Lower learning_rate, or the largest of content_weight, style_weight and "
                 "tv_weight.",
-                self._result(image, state)[0],
+                self._result(walk)[0],
             )
-
-    def _plans(
-        self, levels: Sequence[pyramid.Level], device: str, start: snapshots.Snapshot | None
-    ) -> list[tiles.Plan]:
-        """Returns how each level is looked at, which is not asked anew where a run goes on."""
-        if start:
-            return list(start.plans)
-        return memory.plans(self.config, self.backbone.costs(), levels, "GPU" in device)
 
     def _made_with(
         self, photo: images.Picture, paintings: Sequence[images.Picture]
@@ -384,20 +370,49 @@ class StyleTransfer:
         cut = in_tiles.cut(pixels.shape[1], pixels.shape[2], plan.sides)
         return in_tiles.targets(pixels, weights, cut, model)
 
-    def _enter(
-        self, level: pyramid.Level, image: tf.Variable, state: dict[str, tf.Variable]
-    ) -> tuple[tf.Variable, dict[str, tf.Variable]]:
-        """Returns the variables of a level, begun from those of the level below."""
-        start = _resized(self._result(image, state), level.height, level.width)
-        if state:
-            values = {name: tf.identity(variable) for name, variable in state.items()}
+    def _enter(self, level: pyramid.Level, walk: _Walk) -> None:
+        """Brings picture and state to a level, from those of the level below."""
+        start = _resized(self._result(walk), level.height, level.width)
+        if walk.state:
+            values = {name: tf.identity(variable) for name, variable in walk.state.items()}
             begun = self._optimizer.carried_state(values, start, level.steps)
         else:
             begun = self._optimizer.initial_state(start, level.steps)
-        return tf.Variable(start), _variables(begun)
+        walk.image, walk.state = tf.Variable(start), _variables(begun)
 
-    def _result(self, image: tf.Variable, state: dict[str, tf.Variable]) -> tf.Tensor:
+    def _result(self, walk: _Walk) -> tf.Tensor:
+        """Returns the picture to show."""
+        image, state = walk.image, walk.state
         return _clip(self._optimizer.result(image, state) if state else image)
+
+
+@dataclasses.dataclass
+class _Walk:
+    """Where a run stands.
+
+    Attributes:
+        run: what callbacks know of it.
+        image: that the steps walk on.
+        state: of the optimiser, empty before the first level.
+        plans: how each level is looked at; changed where memory runs out.
+        made_with: returns what the picture is made with.
+        history: of the steps.
+    """
+
+    run: callbacks.Run
+    image: tf.Variable
+    state: dict[str, tf.Variable]
+    plans: list[tiles.Plan]
+    made_with: Callable[[], dict[str, Any]]
+    history: callbacks.History = dataclasses.field(default_factory=callbacks.History)
+
+    def snapshot(self, index: int, number: int) -> snapshots.Snapshot:
+        """Returns all that it takes to go on from here, after a step of a level."""
+        values = {name: tf.identity(variable) for name, variable in self.state.items()}
+        image, entries = tf.identity(self.image), self.history.entries
+        return snapshots.Snapshot(
+            index, number, image, values, list(self.plans), entries, self.made_with()
+        )
 
 
 def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) -> backbones.Backbone:

@@ -119,20 +119,18 @@ def relative(found, expected) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
+PLANS = st.one_of(
+    st.builds(tiles.Plan, st.just(""), st.tuples(st.integers(4, 40))),
+    st.builds(tiles.Plan, st.just("block1_pool"), st.tuples(st.integers(4, 40), st.just(0))),
+    st.builds(tiles.Plan, st.just("block1_pool"), st.tuples(*[st.integers(4, 40)] * 2)),
+)
+
+
 @settings(max_examples=10, phases=[Phase.generate], **EAGER)
 @given(
     st.integers(9, 60),
     st.integers(9, 60),
-    st.sampled_from(
-        [
-            tiles.Plan("", (4,)),
-            tiles.Plan("", (23,)),
-            tiles.Plan("", (0,)),
-            tiles.Plan("block1_pool", (8, 16)),
-            tiles.Plan("block1_pool", (14, 0)),
-            tiles.Plan("block1_pool", (0, 4)),
-        ]
-    ),
+    PLANS,
     st.sampled_from(["max", "avg"]),
     st.lists(st.sampled_from(Small.LAYERS), min_size=1, max_size=3, unique=True),
 )
