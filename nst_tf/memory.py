@@ -17,7 +17,7 @@ from nst_tf import tiles as tile_plans
 Costs = Sequence[backbones.LayerCost]
 """What the layers of a network take, as `Backbone.costs` returns it."""
 
-_PROGRAM_BYTES = 900_000_000  # TensorFlow, the package and the weights.
+_PROGRAM_BYTES = 950_000_000  # TensorFlow, the package and the weights.
 _SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
 _SIDES = (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 128)
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -100,7 +100,7 @@ def _state_bytes(config: configs.StyleTransferConfig, plan: tile_plans.Plan) -> 
     """Returns the bytes a pixel of picture, gradient and optimiser."""
     if "lbfgs" in config.optimizer:
         return 12 * (11 + 2 * config.lbfgs_history)
-    return 12 * (7 if plan.tiled else 10)
+    return 78 if plan.tiled else 120
 
 
 def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:

@@ -693,3 +693,14 @@ def test_forged_header_is_refused_at_once(tmp_path: Path):
     path.write_bytes(content[:8] + png_chunk(b"IHDR", header) + content[33:])
     with pytest.raises(errors.ImageError, match=r"bomb\.png"):
         images.load(path)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_pixels_of_8_bits_take_a_byte_and_no_other_loses_any(kind):
+    random = np.random.default_rng(0)
+    top = 1 if kind == np.float32 else np.iinfo(kind).max
+    array = (random.random((16, 16, 3)) * top).astype(kind)
+    picture = images.load(array)
+    assert picture.pixels.dtype == (np.uint8 if kind == np.uint8 else np.float32)
+    assert picture.rgb.dtype == np.float32
+    np.testing.assert_allclose(picture.rgb, array / top, rtol=1e-6)
