@@ -143,7 +143,8 @@ def plans(
     if config.tile_size == "0":
         return [tile_plans.WHOLE for _ in levels]
     limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else available())
-    return [_best(config, costs, level, limit) for level in levels]
+    # The finest first: if anything is too large, it is.
+    return [_best(config, costs, level, limit) for level in reversed(levels)][::-1]
 
 
 def _best(
