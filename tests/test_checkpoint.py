@@ -611,6 +611,8 @@ def test_the_time_left_is_told_by_the_steps_of_this_run(transfer, monkeypatch):
 
 @pytest.mark.parametrize("number", callbacks.SIGNALS)
 def test_a_second_signal_does_not_wait(transfer, tmp_path, number):
+    if number == signal.SIGINT:  # Which a shell has its background jobs ignore.
+        signal.signal(number, signal.default_int_handler)
     before, told = signal.getsignal(number), []
 
     class Press(callbacks.Callback):
