@@ -17,7 +17,7 @@ from nst_tf import tiles as tile_plans
 Costs = Sequence[backbones.LayerCost]
 """What the layers of a network take, as `Backbone.costs` returns it."""
 
-_PROGRAM_BYTES = 950_000_000  # TensorFlow, the package and the weights.
+_PROGRAM_BYTES = 1_050_000_000  # TensorFlow, the package, the weights, the graphs of ten levels.
 _SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
 _SIDES = (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 128)
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -84,23 +84,25 @@ def expected(
         level: of the pyramid.
         plan: how the level is looked at.
     """
-    kept, working = float(_state_bytes(config, plan)), 0.0
+    pixels, most, below = level.height * level.width, 0.0, 0.0
     for section, side in zip(_sections(costs, plan.cut), plan.sides, strict=True):
         rows, columns = (
             max(span.length for span in section.spans(length, side))
             for length in (level.height, level.width)
         )
-        share = section.bytes * _WORKSPACE + _content_bytes(config, section)
-        working = max(working, share * rows * columns)
-        kept += 2 * section.linked  # The activations and their gradient.
-    return round(_PROGRAM_BYTES + working + kept * level.height * level.width)
+        shown = section.bytes * _WORKSPACE + _content_bytes(config, section)
+        # The gradient of what the section begins with, and either what that is or what it ends in.
+        kept = (below or 12) + max(below, section.linked)
+        most = max(most, shown * rows * columns + kept * pixels)
+        below = section.linked
+    return round(_PROGRAM_BYTES + most + _state_bytes(config, plan) * pixels)
 
 
 def _state_bytes(config: configs.StyleTransferConfig, plan: tile_plans.Plan) -> int:
-    """Returns the bytes a pixel of picture, gradient and optimiser."""
+    """Returns the bytes a pixel of the photo, the picture and what the optimiser keeps."""
     if "lbfgs" in config.optimizer:
-        return 12 * (11 + 2 * config.lbfgs_history)
-    return 78 if plan.tiled else 120
+        return 12 * (10 + 2 * config.lbfgs_history)
+    return 60 if plan.tiled else 108
 
 
 def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:
