@@ -156,7 +156,7 @@ class TiledObjective:
         def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             if run_eagerly:
                 return function
-            return tf.function(_named(function), autograph=False, reduce_retracing=True)
+            return _for_any_size(tf.function(_named(function), autograph=False))
 
         self._objective = objective
         self._sections = [_Section(part, compiled) for part in objective.sections(cut)]
@@ -514,6 +514,22 @@ def _added(sums: Any, more: Any) -> Any:
 
 def _merged(shared: objectives.Targets, part: objectives.Targets) -> objectives.Targets:
     return {name: {**target, **part.get(name, {})} for name, target in shared.items()}
+
+
+def _for_any_size(function: Any) -> Callable[..., Any]:
+    """Returns a `tf.function` that is traced once for pictures of all sizes."""
+
+    def spec(value: tf.Tensor) -> tf.TensorSpec:
+        a_picture = value.shape.rank == 4
+        shape = (1, None, None, value.shape[-1]) if a_picture else value.shape
+        return tf.TensorSpec(shape, value.dtype)
+
+    def call(*arguments: Any) -> Any:
+        tensors = tf.nest.map_structure(tf.convert_to_tensor, arguments)
+        traced = function.get_concrete_function(*tf.nest.map_structure(spec, tensors))
+        return traced(*tensors)
+
+    return call
 
 
 def _named(function: Callable[..., Any], **arguments: Any) -> functools.partial[Any]:
