@@ -436,7 +436,7 @@ def compile_tiled_step(
     if not run_eagerly:
         point = tf.function(_named(point), autograph=False)
         update = tf.function(_named(update), autograph=False)
-        update_band = tf.function(_named(update_band), autograph=False)
+        update_band = _for_any_size(tf.function(_named(update_band), autograph=False))
 
     def step(
         objective: TiledObjective,
