@@ -146,6 +146,8 @@ class StyleTransfer:
         start: snapshots.Snapshot | None,
     ) -> tf.Tensor:
         walk = self._begin(photo, paintings, levels, start)
+        if self.config.memory_limit != "auto" or any(plan.tiled for plan in walk.plans):
+            memory.hand_back_freed()
         run, told = walk.run, [walk.history, *callbacks_]
         for callback in told:
             callback.on_begin(run)
