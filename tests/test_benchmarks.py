@@ -1,0 +1,184 @@
+"""The benchmarks: the judge against independent formulas, the programs at a small size."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.signal
+
+import nst_tf
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks"
+sys.path.insert(0, str(FOLDER))
+
+import judge as judges  # noqa: E402
+import time_to_quality  # noqa: E402
+import work  # noqa: E402
+
+
+def _picture(name, height, width):
+    return nst_tf.images.resize(nst_tf.images.load(ROOT / "assets" / name).rgb, height, width)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return _picture("chelsea.png", 128, 160), _picture("estuary.jpg", 128, 160)
+
+
+def _run(*arguments):
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def _convolved(x, kernel, bias, stride, around):
+    """Returns a convolution in float64, written as correlations of planes."""
+    padded = np.pad(x, [(around, around), (around, around), (0, 0)])
+    planes = [
+        sum(
+            scipy.signal.correlate2d(padded[:, :, i], kernel[:, :, i, o], "valid")
+            for i in range(x.shape[2])
+        )
+        for o in range(kernel.shape[3])
+    ]
+    return np.maximum(np.stack(planes, axis=2)[::stride, ::stride] + bias, 0)
+
+
+def _pooled(x):
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (0, 1))[::2, ::2]
+    return windows.max(axis=(-1, -2))
+
+
+def test_activations_are_those_of_alexnet():
+    picture = np.random.default_rng(0).random((39, 43, 3), np.float32)
+    found = judges.activations(picture)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    with h5py.File(FOLDER / "alexnet.h5") as file:
+        layers = [
+            [np.float64(file[f"conv{index}/{key}"]) for key in ("kernel", "bias")]
+            for index in (1, 2)
+        ]
+    # LPIPS rounds the normalisation of ImageNet: -0.030 is 2 · 0.485 - 1.
+    normalised = (picture - mean) / deviation
+    first = _convolved(normalised, *layers[0], 4, 2)
+    second = _convolved(_pooled(first), *layers[1], 1, 2)
+    np.testing.assert_allclose(found[0], first, atol=2e-3 * first.max())
+    np.testing.assert_allclose(found[1], second, atol=2e-3 * second.max())
+    assert [each.shape for each in found[2:]] == [(1, 1, 384), (1, 1, 256), (1, 1, 256)]
+
+
+def test_sliced_distance_of_two_samples_is_that_of_their_quantiles():
+    random = np.random.default_rng(0)
+    first, second = random.normal(0, 1, (4000, 2)), random.normal(3, 1, (5000, 2))
+    ranked = [judges._quantiles(np.float32(each)) for each in (first, second)]
+    # A shift by a vector v has the squared distance |v|² / dimensions over all directions.
+    assert np.mean((ranked[0] - ranked[1]) ** 2) == pytest.approx(3**2, rel=0.15)
+
+
+def test_the_photo_has_no_style_and_the_painting_all_of_it(pair):
+    photo, painting = pair
+    judge = judges.Judge(photo, painting)
+    untouched = judge(photo)
+    assert untouched.style_gain == 0
+    assert untouched.content == 0
+    itself = judge(painting)
+    assert itself.style_gain == pytest.approx(1, abs=1e-6)
+    assert itself.colour == 0
+
+
+def test_noise_is_told_from_style(pair):
+    photo, painting = pair
+    judge = judges.Judge(photo, painting)
+    noise = np.random.default_rng(1).random(photo.shape, np.float32)
+    grainy = np.clip(photo + 0.2 * (noise - 0.5), 0, 1)
+    assert judge(noise).style_gain < 0.25
+    assert judge(noise).content > 1
+    assert judge(noise).grain > 10
+    assert judge(grainy).style_gain < 0.1
+    assert judge(grainy).grain > 3 * judge(photo).grain
+
+
+def test_more_content_has_less_style_and_stays_nearer(pair):
+    photo, painting = pair
+    judge = judges.Judge(photo, painting)
+    verdicts = []
+    for weight in (0.1, 3.0, 100.0):
+        config = nst_tf.StyleTransferConfig(
+            backbone="vgg16", image_size=160, levels=1, steps=25, content_weight=weight
+        )
+        verdicts.append(judge(nst_tf.stylize(photo, painting, config).numpy()))
+    gains, contents = (
+        [getattr(each, key) for each in verdicts] for key in ("style_gain", "content")
+    )
+    assert gains == sorted(gains, reverse=True)
+    assert contents == sorted(contents, reverse=True)
+    assert gains[0] > 0.3
+
+
+def test_quality_prints_and_writes_verdicts(tmp_path):
+    inputs = [f"--{name}={ROOT}/assets/{file}" for name, file in
+              (("content", "chelsea.png"), ("style", "estuary.jpg"))]  # fmt: skip
+    results = tmp_path / "verdicts.json"
+    printed = _run(FOLDER / "quality.py", *inputs, f"--json={results}", ROOT / "assets/chelsea.png")
+    (verdict,) = json.loads(results.read_text())["results"].values()
+    assert verdict["style_gain"] == 0
+    assert "grain" in printed
+
+
+def test_step_compares_the_same_work(tmp_path):
+    results = tmp_path / "step.json"
+    contenders = "nst_tf,keras eager,keras function"
+    _run(
+        FOLDER / "step.py", "--sizes=64", "--backbones=vgg16", f"--contenders={contenders}",
+        "--turns=1", f"--json={results}",
+    )  # fmt: skip
+    found = json.loads(results.read_text())
+    assert set(found["results"]["vgg16 64"]) == set(contenders.split(","))
+    assert all(each["gflops"] > 0 for each in found["results"]["vgg16 64"].values())
+    assert found["machine"]["matrix_product_gflops"] > 1
+
+
+def test_contenders_have_one_gradient():
+    ours, theirs = (each.gradient() for each in (work.nst_tf_step("vgg16", 64),
+                                                 work.keras_step("vgg16", 64, False)))  # fmt: skip
+    assert np.linalg.norm(ours - theirs) < 1e-4 * np.linalg.norm(theirs)
+
+
+def test_ratios_are_of_the_first_picture_as_good_as_the_reference():
+    def point(seconds, gain, content):
+        return {"seconds": seconds, "style_gain": gain, "content": content}
+
+    curves = {
+        "torch@5": [point(10, 0.1, 0.2), point(600, 0.5, 0.5)],
+        "default@1": [point(20, 0.45, 0.3), point(60, 0.51, 0.49), point(80, 0.6, 0.5)],
+        "default@0": [point(20, 0.6, 0.6)],
+    }
+    assert time_to_quality.ratios(curves) == [("torch@5", "default@1", 60, 10.0)]
+
+
+def test_time_to_quality_draws_curves(tmp_path):
+    _run(
+        FOLDER / "time_to_quality.py", f"--content={ROOT}/assets/chelsea.png",
+        f"--style={ROOT}/assets/estuary.jpg", "--size=96", "--steps=2", f"--folder={tmp_path}",
+        "--runs=default@1,tutorial@10000",
+    )  # fmt: skip
+    curves = json.loads((tmp_path / "curves.json").read_text())["results"]["curves"]
+    assert set(curves) == {"default@1", "tutorial@10000"}
+    assert all(curve[-1]["seconds"] > 0 for curve in curves.values())
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert (tmp_path / "default@1.png").exists()
+
+
+def test_the_exported_step_runs_without_tensorflow(tmp_path):
+    pytest.importorskip("jax")
+    _run(FOLDER / "gpu/export.py", "--size=64", f"--folder={tmp_path}")
+    results = tmp_path / "run.json"
+    _run(FOLDER / "gpu/run.py", f"--folder={tmp_path}", "--turns=1", f"--json={results}")
+    found = json.loads(results.read_text())
+    assert found["nst_tf"]["gradient_apart"] < 1e-4
