@@ -186,6 +186,7 @@ def load_tensorflow() -> None:
     """
     with _native_log_hidden():
         backend.require_tensorflow()
+        backend.prefer_onednn()
         from nst_tf import transfer
 
         _let_gpu_memory_grow()

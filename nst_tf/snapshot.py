@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nst_tf")
 
 PREFIX = "checkpoint-"
-_FORMAT = 1  # Of the files; a number that is not known is refused.
+_FORMAT = 2  # Of the files; a number that is not known is refused.
 _RUN, _TENSORS, _SUMS = "run.json", "tensors", "SHA256SUMS"
 
 
@@ -29,8 +29,9 @@ class Snapshot:
     Attributes:
         level: index of the level, from 0, coarse to fine.
         step: number of the last step that was taken in it, from 1.
-        image: that the steps walk on, float32 `(1, height, width, 3)`.
-        state: of the optimiser, tensors by name.
+        tensors: `image`, that the steps walk on, float32 `(1, height, width, 3)`; and `state/NAME`
+            for each entry of the optimiser's state. Those of a snapshot on disk are read when they
+            are asked for, and not kept.
         plans: how each level is looked at. That depends on the memory that is free, and has a
             say in the last bits of the picture.
         history: the entries of all steps so far, as `callbacks.History` has them.
@@ -39,8 +40,7 @@ class Snapshot:
 
     level: int
     step: int
-    image: tf.Tensor
-    state: Mapping[str, tf.Tensor]
+    tensors: Mapping[str, tf.Tensor]
     plans: Sequence[tiles.Plan]
     history: Sequence[Mapping[str, Any]]
     made_with: Mapping[str, Any]
@@ -86,9 +86,8 @@ def write(snapshot: Snapshot, path: Path) -> None:
         "format": _FORMAT,
         "level": snapshot.level,
         "step": snapshot.step,
-        "shape": list(snapshot.image.shape),
-        "state": {
-            name: [list(value.shape), value.dtype.name] for name, value in snapshot.state.items()
+        "tensors": {
+            name: [list(value.shape), value.dtype.name] for name, value in snapshot.tensors.items()
         },
         "plans": list(snapshot.plans),
         "history": list(snapshot.history),
@@ -96,7 +95,8 @@ def write(snapshot: Snapshot, path: Path) -> None:
     }
     try:
         with files.atomic_folder(path) as folder:
-            _variables(snapshot.image, snapshot.state).write(str(folder / _TENSORS))
+            variables = {name: tf.Variable(value) for name, value in snapshot.tensors.items()}
+            tf.train.Checkpoint(tensors=variables).write(str(folder / _TENSORS))
             (folder / _RUN).write_text(json.dumps(about) + "\n")
             sums = _sums(folder)
             (folder / _SUMS).write_text("".join(f"{sums[name]}  {name}\n" for name in sums))
@@ -127,36 +127,38 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> Snapshot:
-    """Reads a sound snapshot, to the memory of the host.
+    """Reads a sound snapshot. Its tensors stay on disk until they are asked for.
 
     Raises:
         CheckpointError: it is of another version.
     """
-    import tensorflow as tf
-
     about = read_about(path)
-    with tf.device("cpu"):
-        image = tf.Variable(tf.zeros(about["shape"]))
-        state = {
-            name: tf.Variable(tf.zeros(shape, dtype))
-            for name, (shape, dtype) in about["state"].items()
-        }
-        saved = tf.train.Checkpoint(image=image, state=state)
-        saved.read(str(path / _TENSORS)).assert_consumed()
-        tensors = {name: tf.identity(variable) for name, variable in state.items()}
-        shown = tf.identity(image)
     plans = [tiles.Plan(cut, tuple(sides)) for cut, sides in about["plans"]]
     names = ("level", "step", "history", "made_with")
-    return Snapshot(
-        image=shown, state=tensors, plans=plans, **{name: about[name] for name in names}
-    )
+    tensors = _OnDisk(path / _TENSORS, about["tensors"])
+    return Snapshot(tensors=tensors, plans=plans, **{name: about[name] for name in names})
 
 
-def _variables(image: tf.Tensor, state: Mapping[str, tf.Tensor]) -> tf.train.Checkpoint:
-    import tensorflow as tf
+class _OnDisk(Mapping[str, "tf.Tensor"]):
+    """The tensors of a snapshot, each read, to the memory of the host, when it is asked for."""
 
-    variables = {name: tf.Variable(value) for name, value in state.items()}
-    return tf.train.Checkpoint(image=tf.Variable(image), state=variables)
+    def __init__(self, path: Path, shapes: Mapping[str, tuple[Sequence[int], str]]) -> None:
+        self._path, self._shapes = path, shapes
+
+    def __getitem__(self, name: str) -> tf.Tensor:
+        import tensorflow as tf
+
+        with tf.device("cpu"):
+            variable = tf.Variable(tf.zeros(*self._shapes[name]))
+            saved = tf.train.Checkpoint(tensors={name: variable})
+            saved.read(str(self._path)).assert_existing_objects_matched().expect_partial()
+            return tf.identity(variable)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
 
 
 def _sums(folder: Path) -> dict[str, str]:

@@ -35,6 +35,7 @@ logger = logging.getLogger("nst_tf")
 _CACHED_STYLES = 32  # Targets of that many pairs of style and size are kept.
 _EVERY_PIXEL = np.ones((1, 1, 1, 1), np.float32)  # Weighs all pixels alike.
 _LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
+_STATE = "state/"  # Begins the names of the optimiser's entries in a snapshot.
 _CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
 _MOST_FAILURES = 8  # Steps in a row that may go back, each with half the rate of the last.
 
@@ -187,7 +188,9 @@ class StyleTransfer:
             run = callbacks.Run(self.config, self.backbone, levels, image.device)
             return _Walk(run, image, {}, plans, made_with)
         self._check_start(start, made_with(), levels)
-        image, state = tf.Variable(start.image), _variables(start.state)
+        image = tf.Variable(start.tensors["image"])
+        names = _state_names(start)
+        state = {name: tf.Variable(start.tensors[_STATE + name]) for name in names}
         begin = start.level, start.step, start.history, int(state["returns"])
         run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
         return _Walk(run, image, state, list(start.plans), made_with)
@@ -293,12 +296,12 @@ class StyleTransfer:
         for line in recipe.differences(start.made_with, software):
             logger.warning("%s; the picture may differ in its last bits.", line)
         level = levels[start.level] if start.level < len(levels) else pyramid.Level(0, 0, 0)
-        known = self._optimizer.initial_state(start.image, level.steps)
+        known = self._optimizer.initial_state(tf.zeros((1, 1, 1, 3)), level.steps)
         if (
-            start.image.shape[1:3] != (level.height, level.width)
+            start.tensors["image"].shape[1:3] != (level.height, level.width)
             or start.step > level.steps
             or len(start.plans) != len(levels)
-            or start.state.keys() != known.keys()
+            or set(_state_names(start)) != set(known)
         ):
             raise errors.ConfigError(
                 "the snapshot does not fit the levels and the optimiser of this version of nst_tf. "
@@ -410,11 +413,10 @@ class _Walk:
 
     def snapshot(self, index: int, number: int) -> snapshots.Snapshot:
         """Returns all that it takes to go on from here, after a step of a level."""
-        values = {name: tf.identity(variable) for name, variable in self.state.items()}
-        image, entries = tf.identity(self.image), self.history.entries
-        return snapshots.Snapshot(
-            index, number, image, values, list(self.plans), entries, self.made_with()
-        )
+        tensors = {"image": tf.identity(self.image)}
+        tensors |= {f"{_STATE}{name}": tf.identity(self.state[name]) for name in self.state}
+        entries, made_with = self.history.entries, self.made_with()
+        return snapshots.Snapshot(index, number, tensors, list(self.plans), entries, made_with)
 
 
 def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) -> backbones.Backbone:
@@ -470,6 +472,11 @@ def _smaller(level: pyramid.Level, plan: tiles.Plan, error: Exception) -> tiles.
         ) from error
     logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)
     return tiles.Plan(sides=(smaller,))
+
+
+def _state_names(start: snapshots.Snapshot) -> list[str]:
+    """Returns the names of the entries of the optimiser's state in a snapshot."""
+    return [name.removeprefix(_STATE) for name in start.tensors if name.startswith(_STATE)]
 
 
 def _variables(values: Mapping[str, tf.Tensor]) -> dict[str, tf.Variable]:

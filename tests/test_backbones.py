@@ -210,11 +210,12 @@ def test_the_memory_of_the_activations_is_that_of_their_arrays():
     assert 64 * 48 * sum(cost.bytes for cost in backbone.costs()) == expected
 
 
+@pytest.mark.parametrize("linear", [convolution._as_convolution, convolution._as_gradient])
 @pytest.mark.parametrize(("kernel", "filters"), [(3, 5), (1, 4), (5, 2)])
-def test_the_gradient_of_a_frozen_convolution_is_that_of_an_ordinary_one(
-    kernel, filters, monkeypatch
+def test_a_frozen_convolution_is_an_ordinary_one_by_either_kernel(
+    kernel, filters, linear, monkeypatch
 ):
-    monkeypatch.setattr(convolution, "_is_unrolled", lambda: True)
+    monkeypatch.setattr(convolution, "_linear_kernel", lambda: linear)
     settings = {"padding": "same", "activation": "relu", "bias_initializer": "random_normal"}
     frozen = convolution.FrozenConv2D(filters, kernel, **settings)
     ordinary = keras.layers.Conv2D(filters, kernel, **settings)

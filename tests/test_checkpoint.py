@@ -66,7 +66,7 @@ def build(transfer: nst_tf.StyleTransfer) -> Callable[..., nst_tf.StyleTransfer]
 
 
 def tensors(kept: snapshots.Snapshot) -> dict[str, tf.Tensor]:
-    return {"image": kept.image, **kept.state}
+    return dict(kept.tensors)
 
 
 class Keep(callbacks.Callback):
@@ -178,15 +178,15 @@ def test_names_and_kinds_of_a_state_are_nobodys_business(tmp_path):
         "a.Sb": tf.constant([7], tf.int64), "a/b": tf.constant(True), "": tf.constant(5.0),
     }  # fmt: skip
     kept = snapshots.Snapshot(
-        1, 2, tf.ones((1, 2, 3, 3)), state, [tiles.Plan("x", (1, 2)), tiles.WHOLE],
+        1, 2, {"image": tf.ones((1, 2, 3, 3)), **state}, [tiles.Plan("x", (1, 2)), tiles.WHOLE],
         [{"loss": 0.1, "terms": {}}], {"config": {}},
     )  # fmt: skip
     snapshots.write(kept, tmp_path / "checkpoint-000001")
     found = snapshots.read(tmp_path / "checkpoint-000001")
-    assert found.state.keys() == state.keys()
-    for name, value in state.items():
-        assert found.state[name].dtype == value.dtype
-        np.testing.assert_array_equal(found.state[name], value)
+    assert found.tensors.keys() == kept.tensors.keys()
+    for name, value in kept.tensors.items():
+        assert found.tensors[name].dtype == value.dtype
+        np.testing.assert_array_equal(found.tensors[name], value)
     for name in ("level", "step", "plans", "history", "made_with"):
         assert getattr(found, name) == getattr(kept, name)
 
