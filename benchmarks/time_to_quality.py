@@ -85,7 +85,9 @@ def _inputs() -> tuple[np.ndarray, np.ndarray]:
 
 def _ours(weight: float, **settings: Any) -> _Recorder:
     import nst_tf
+    from nst_tf import backend
 
+    backend.prefer_onednn()  # As the commands do.
     photo, painting = _inputs()
     recorder = _Recorder(*photo.shape[:2])
 
@@ -112,7 +114,8 @@ def _torch(weight: float) -> _Recorder:
     recorder = _Recorder(*photo.shape[:2])
     features = work.torch_network("vgg16", torch.float32)
     content, style = (
-        torch.tensor(each.transpose(2, 0, 1)[np.newaxis]) for each in (photo, painting)
+        torch.tensor(np.ascontiguousarray(each.transpose(2, 0, 1)[np.newaxis]))
+        for each in (photo, painting)
     )
     with torch.no_grad():
         wanted = _CAFFE * features(content)[work.CONTENT]

@@ -99,6 +99,9 @@ def setting(name: str, size: int, optimizer: str = "adam", precision: str = "flo
 
 
 def nst_tf_step(name: str, size: int) -> Contender:
+    from nst_tf import backend
+
+    backend.prefer_onednn()  # As the commands do.
     import tensorflow as tf
 
     from nst_tf import gradients, optimizers
@@ -183,7 +186,11 @@ def torch_network(name: str, kind: Any) -> Callable[[Any], dict[str, Any]]:
     network = backbone(name)
     mean = torch.tensor([255 * each for each in network.mean_colour][::-1], dtype=kind)
     convolutions = [
-        (layer, torch.tensor(kernel.transpose(3, 2, 0, 1), dtype=kind), torch.tensor(bias).to(kind))
+        (
+            layer,
+            torch.tensor(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)), dtype=kind),
+            torch.tensor(bias).to(kind),
+        )
         for layer, kernel, bias in layers(network)
     ]
 
@@ -207,7 +214,8 @@ def torch_step(name: str, size: int, double: bool = False) -> Contender:
     kind = torch.float64 if double else torch.float32
     features = torch_network(name, kind)
     photo, painting = (
-        torch.tensor(each.transpose(0, 3, 1, 2), dtype=kind) for each in pictures(size)
+        torch.tensor(np.ascontiguousarray(each.transpose(0, 3, 1, 2)), dtype=kind)
+        for each in pictures(size)
     )
     image = photo.clone().requires_grad_(True)
 
