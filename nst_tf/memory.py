@@ -24,6 +24,7 @@ _SIDES = (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 128)
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its bytes.
 _ON_THE_WAY_BACK = 2  # Times the largest layer: its gradient, and what that is computed with.
+_REORDERED = 1.6  # Times the largest layer: copies in the layout that oneDNN's kernels want.
 _COMPARED = 4  # Times the photo's activations: read, as a tensor, the difference, its gradient.
 
 
@@ -96,7 +97,8 @@ def expected(
             max(span.length for span in section.spans(length, side))
             for length in (level.height, level.width)
         )
-        shown = section.bytes + _ON_THE_WAY_BACK * section.widest
+        on_the_way_back = _ON_THE_WAY_BACK + (_REORDERED if backbones.reorders() else 0)
+        shown = section.bytes + on_the_way_back * section.widest
         shown += _COMPARED * _content_bytes(config, section)
         # The gradient of what the section begins with, and either what that is or what it ends in.
         kept = (below or 12) + max(below, section.linked)

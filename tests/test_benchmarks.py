@@ -133,7 +133,7 @@ def test_quality_prints_and_writes_verdicts(tmp_path):
 
 def test_step_compares_the_same_work(tmp_path):
     results = tmp_path / "step.json"
-    contenders = "nst_tf,keras eager,keras function"
+    contenders = "nst_tf,keras function"
     _run(
         FOLDER / "step.py", "--sizes=64", "--backbones=vgg16", f"--contenders={contenders}",
         "--turns=1", f"--json={results}",

@@ -6,6 +6,7 @@ from nst_tf import errors
 from nst_tf.backbones import vgg16, vgg19, weights
 from nst_tf.backbones.architecture import Architecture
 from nst_tf.backbones.backbone import IMAGE, Backbone, LayerCost
+from nst_tf.backbones.convolution import reorders
 from nst_tf.backbones.section import LINK, Section, split
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Section",
     "build",
     "get",
+    "reorders",
     "split",
 ]
 

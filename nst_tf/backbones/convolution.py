@@ -68,6 +68,11 @@ def _linear_kernel() -> _Linear | None:
     return _as_gradient if backend.has_avx2_at_most() else None
 
 
+def reorders() -> bool:
+    """Returns whether convolutions copy what they take and give into a layout of their own."""
+    return _linear_kernel() is _as_gradient
+
+
 def _as_convolution(inputs: tf.Tensor, kernel: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
     del turned
     return tf.nn.conv2d(inputs, kernel, 1, "SAME")
