@@ -24,26 +24,31 @@ sys.path.insert(0, str(ROOT))
 
 def machine() -> dict[str, Any]:
     """Returns what a figure depends on: processor, cores, versions, the rate of a product."""
-    with contextlib.suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text()
-        lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-        found = {name.strip(): value.strip() for name, value in lines.items()}
-        flags = found.get("flags", "").split()
-        wanted = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
-        processor = f"{found.get('model name')} ({' '.join(x for x in wanted if x in flags)})"
-    names = ("tensorflow", "keras", "numpy", "torch")
     versions = {}
-    for name in names:
+    for name in ("tensorflow", "keras", "numpy", "torch"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return {
-        "processor": locals().get("processor", platform.processor()),
-        "cores": len(os.sched_getaffinity(0)),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
         "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "not set"),
         "python": platform.python_version(),
         "versions": versions,
         "matrix_product_gflops": round(_matrix_product_rate(), 1),
     }
+
+
+def _processor() -> str:
+    """Returns the name of the processor and its instructions that matter."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # Not Linux.
+        return platform.processor()
+    parts = (line.partition(":")[::2] for line in lines)
+    about = {name.strip(): value.strip() for name, value in parts}
+    wanted = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
+    known = about.get("flags", "").split()
+    return f"{about.get('model name')} ({' '.join(name for name in wanted if name in known)})"
 
 
 def _matrix_product_rate(side: int = 2048) -> float:

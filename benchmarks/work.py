@@ -61,9 +61,10 @@ def backbone(name: str, precision: str = "float32") -> Any:
 def layers(network: Any) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Returns name, kernel and bias of each convolution, in order."""
     return [
-        (layer.name, *layer.get_weights()) for layer in network.layers if "_conv" in layer.name
-        and layer.get_weights()
-    ]  # fmt: skip
+        (layer.name, *layer.get_weights())
+        for layer in network.layers
+        if "_conv" in layer.name and layer.get_weights()
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
