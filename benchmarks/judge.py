@@ -39,7 +39,7 @@ class Judge:
 
     Args:
         photo: float32 `(height, width, 3)`, sRGB in [0, 1], of the size of the pictures.
-        painting: likewise, of any size of 32 pixels and more.
+        painting: likewise, of any size of 68 pixels and more.
     """
 
     def __init__(self, photo: np.ndarray, painting: np.ndarray) -> None:

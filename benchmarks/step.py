@@ -54,6 +54,10 @@ def gradients_apart(name: str, size: int = 128) -> dict[str, float]:
 
 
 def _turns(contender: str, name: str, size: int) -> Iterator[dict[str, Any]]:
+    if contender == "nst_tf":
+        from nst_tf import backend
+
+        backend.prefer_onednn()  # As the commands do.
     step = work.CONTENDERS[contender](name, size).step
     step()  # Traces and compiles.
     while True:

@@ -100,9 +100,6 @@ def setting(name: str, size: int, optimizer: str = "adam", precision: str = "flo
 
 
 def nst_tf_step(name: str, size: int) -> Contender:
-    from nst_tf import backend
-
-    backend.prefer_onednn()  # As the commands do.
     import tensorflow as tf
 
     from nst_tf import gradients, optimizers

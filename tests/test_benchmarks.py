@@ -165,7 +165,7 @@ def test_ratios_are_of_the_first_picture_as_good_as_the_reference():
 def test_time_to_quality_draws_curves(tmp_path):
     _run(
         FOLDER / "time_to_quality.py", f"--content={ROOT}/assets/chelsea.png",
-        f"--style={ROOT}/assets/estuary.jpg", "--size=96", "--steps=2", f"--folder={tmp_path}",
+        f"--style={ROOT}/assets/estuary.jpg", "--size=128", "--steps=2", f"--folder={tmp_path}",
         "--runs=default@1,tutorial@10000",
     )  # fmt: skip
     curves = json.loads((tmp_path / "curves.json").read_text())["results"]["curves"]

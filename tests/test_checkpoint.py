@@ -500,7 +500,7 @@ def test_a_snapshot_that_does_not_fit_is_refused(transfer, stopped):
     for changes in (
         {"level": 2},
         {"step": 9},
-        {"state": {}},
+        {"tensors": {"image": start.tensors["image"]}},
         {"plans": [tiles.WHOLE]},
         {"level": 0},
     ):
