@@ -14,7 +14,8 @@ package, and run in processes of their own that take turns.
 
 Printed are the median seconds of a step, its rate (multiplications and additions of all
 convolutions, forth and back), the peak of resident memory, the share of that time that `nst_tf`
-takes, and how far the gradient is from PyTorch's in float64.
+takes, and how far the gradient is from PyTorch's in float64: by the kernels that TensorFlow uses by
+itself, or by oneDNN's with TF_ENABLE_ONEDNN_OPTS=1 in the environment.
 """
 
 from __future__ import annotations
@@ -41,9 +42,6 @@ _WORKER = flags.DEFINE_string("worker", "", "CONTENDER:BACKBONE:SIZE, to take tu
 
 def gradients_apart(name: str, size: int = 128) -> dict[str, float]:
     """Returns how far each gradient is from PyTorch's in float64, norm over norm."""
-    from nst_tf import backend
-
-    backend.prefer_onednn()  # As the commands do; after all that is timed, which has its own.
     true = work.CONTENDERS["float64"](name, size).gradient()
     found = {}
     for contender in _CONTENDERS.value:
