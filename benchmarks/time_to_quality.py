@@ -117,9 +117,13 @@ def _torch(weight: float) -> _Recorder:
         torch.tensor(np.ascontiguousarray(each.transpose(2, 0, 1)[np.newaxis]))
         for each in (photo, painting)
     )
+
+    def gram(activations: Any) -> Any:
+        return work.torch_gram(_CAFFE * activations) / activations.shape[1]
+
     with torch.no_grad():
         wanted = _CAFFE * features(content)[work.CONTENT]
-        styles = {name: _gram(features(style)[name]) for name in work.STYLE}
+        styles = {name: gram(features(style)[name]) for name in work.STYLE}
     image = (255 * content).requires_grad_(True)  # In the units of its total variation.
     most = _STEPS.value or 500
     optimizer = torch.optim.LBFGS(
@@ -132,7 +136,7 @@ def _torch(weight: float) -> _Recorder:
         found = features(image / 255)
         loss = weight * ((_CAFFE * found[work.CONTENT] - wanted) ** 2).mean()
         for name, target in styles.items():
-            loss = loss + 100 * ((_gram(found[name]) - target) ** 2).mean()
+            loss = loss + 100 * ((gram(found[name]) - target) ** 2).mean()
         across, down = image.diff(dim=3).abs().sum(), image.diff(dim=2).abs().sum()
         loss = loss + 1e-3 * (across + down)
         loss.backward()
@@ -147,12 +151,6 @@ def _torch(weight: float) -> _Recorder:
     return recorder
 
 
-def _gram(features: Any) -> Any:
-    """Returns the Gram matrix over positions and channels."""
-    flat = _CAFFE * features.flatten(2)[0]
-    return flat @ flat.T / flat.numel()
-
-
 def _tutorial(weight: float) -> _Recorder:
     import keras
     import tensorflow as tf
@@ -165,9 +163,7 @@ def _tutorial(weight: float) -> _Recorder:
     wanted = _CAFFE * features(content)[work.CONTENT]
 
     def gram(activations: Any) -> Any:
-        positions = tf.cast(tf.reduce_prod(tf.shape(activations)[1:3]), tf.float32)
-        products = tf.linalg.einsum("bijc,bijd->bcd", activations, activations)
-        return _CAFFE**2 * products / positions
+        return work.keras_gram(_CAFFE * activations)
 
     styles = {name: gram(features(style)[name]) for name in work.STYLE}
     image, optimizer = tf.Variable(content), keras.optimizers.Adam(0.02, 0.99, epsilon=1e-1)

@@ -7,7 +7,7 @@ gradient; a step of Adam; clipping. All have the same weights.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import common  # noqa: F401 (finds the package)
@@ -136,6 +136,14 @@ def keras_features(name: str) -> Callable[[Any], dict[str, Any]]:
     return lambda picture: dict(zip(names, model(255 * picture[..., ::-1] - mean), strict=True))
 
 
+def keras_gram(activations: Any) -> Any:
+    """Returns the Gram matrix of activations `(1, h, w, channels)`, a mean over positions."""
+    import tensorflow as tf
+
+    positions = tf.cast(tf.reduce_prod(tf.shape(activations)[1:3]), tf.float32)
+    return tf.linalg.einsum("bijc,bijd->bcd", activations, activations) / positions
+
+
 def keras_step(name: str, size: int, compiled: bool) -> Contender:
     import keras
     import tensorflow as tf
@@ -144,12 +152,9 @@ def keras_step(name: str, size: int, compiled: bool) -> Contender:
     photo, painting = map(tf.constant, pictures(size))
     image = tf.Variable(photo)
 
-    def gram(activations: Any) -> Any:
-        positions = tf.cast(tf.reduce_prod(tf.shape(activations)[1:3]), tf.float32)
-        return tf.linalg.einsum("bijc,bijd->bcd", activations, activations) / positions
-
     wanted = features(photo)[CONTENT]
-    styles = {layer: gram(found) for layer, found in features(painting).items() if layer in STYLE}
+    painted = features(painting)
+    styles = {layer: keras_gram(painted[layer]) for layer in STYLE}
     optimizer = keras.optimizers.Adam(RATE, beta_1=0.9, beta_2=0.99)
 
     def gradient_at(picture: Any) -> Any:
@@ -159,8 +164,8 @@ def keras_step(name: str, size: int, compiled: bool) -> Contender:
             loss = CONTENT_WEIGHT * tf.reduce_sum((found[CONTENT] - wanted) ** 2)
             loss /= tf.reduce_sum(wanted**2)
             for layer, style in styles.items():
-                part = tf.reduce_sum((gram(found[layer]) - style) ** 2) / tf.reduce_sum(style**2)
-                loss += STYLE_WEIGHT / len(STYLE) * part
+                part = tf.reduce_sum((keras_gram(found[layer]) - style) ** 2)
+                loss += STYLE_WEIGHT / len(STYLE) * part / tf.reduce_sum(style**2)
         return tape.gradient(loss, picture)
 
     def step() -> None:
@@ -178,24 +183,38 @@ def keras_step(name: str, size: int, compiled: bool) -> Contender:
 
 
 def torch_network(name: str, kind: Any) -> Callable[[Any], dict[str, Any]]:
-    """Returns the activations as a function of the picture, `(1, 3, height, width)`."""
+    """Returns `torch_features` by the weights of a network of the package."""
     import torch
 
     network = backbone(name)
-    mean = torch.tensor([255 * each for each in network.mean_colour][::-1], dtype=kind)
     convolutions = [
-        (
-            layer,
-            torch.tensor(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)), dtype=kind),
-            torch.tensor(bias).to(kind),
-        )
+        (layer, torch.tensor(kernel).to(kind), torch.tensor(bias).to(kind))
         for layer, kernel, bias in layers(network)
+    ]
+    mean = torch.tensor([255 * each for each in network.mean_colour][::-1], dtype=kind)
+    return torch_features(convolutions, mean)
+
+
+def torch_features(
+    convolutions: Sequence[tuple[str, Any, Any]], mean: Any
+) -> Callable[[Any], dict[str, Any]]:
+    """Returns the activations as a function of the picture, `(1, 3, height, width)`.
+
+    Args:
+        convolutions: name, kernel `(height, width, inputs, outputs)` and bias of each, in order.
+        mean: of blue, green and red in 0 to 255.
+    """
+    import torch
+
+    ordered = [
+        (layer, kernel.permute(3, 2, 0, 1).contiguous(), bias)
+        for layer, kernel, bias in convolutions
     ]
 
     def features(picture: Any) -> dict[str, Any]:
         found, block = {}, "block1"
         x = 255 * picture.flip(1) - mean.view(1, 3, 1, 1)
-        for layer, kernel, bias in convolutions:
+        for layer, kernel, bias in ordered:
             if not layer.startswith(block):
                 x, block = torch.nn.functional.max_pool2d(x, 2), layer.split("_")[0]
             x = torch.relu(torch.nn.functional.conv2d(x, kernel, bias, padding=1))
@@ -206,33 +225,44 @@ def torch_network(name: str, kind: Any) -> Callable[[Any], dict[str, Any]]:
     return features
 
 
-def torch_step(name: str, size: int, double: bool = False) -> Contender:
+def torch_gram(activations: Any) -> Any:
+    """Returns the Gram matrix of activations `(1, channels, h, w)`, a mean over positions."""
+    flat = activations.flatten(2)[0]
+    return flat @ flat.T / flat.shape[1]
+
+
+def torch_loss(
+    features: Callable[[Any], dict[str, Any]], photo: Any, painting: Any
+) -> Callable[[Any], Any]:
+    """Returns the loss as a function of the picture, `(1, 3, height, width)`."""
     import torch
 
-    kind = torch.float64 if double else torch.float32
-    features = torch_network(name, kind)
-    photo, painting = (
-        torch.tensor(np.ascontiguousarray(each.transpose(0, 3, 1, 2)), dtype=kind)
-        for each in pictures(size)
-    )
-    image = photo.clone().requires_grad_(True)
-
-    def gram(activations: Any) -> Any:
-        flat = activations.flatten(2)[0]
-        return flat @ flat.T / flat.shape[1]
-
     with torch.no_grad():
-        wanted = features(photo)[CONTENT]
-        styles = {layer: gram(each) for layer, each in features(painting).items() if layer in STYLE}
-    optimizer = torch.optim.Adam([image], lr=RATE, betas=(0.9, 0.99))
+        wanted, painted = features(photo)[CONTENT], features(painting)
+        styles = {layer: torch_gram(painted[layer]) for layer in STYLE}
 
     def loss_at(picture: Any) -> Any:
         found = features(picture)
         loss = CONTENT_WEIGHT * ((found[CONTENT] - wanted) ** 2).sum() / (wanted**2).sum()
         for layer, style in styles.items():
-            part = ((gram(found[layer]) - style) ** 2).sum() / (style**2).sum()
+            part = ((torch_gram(found[layer]) - style) ** 2).sum() / (style**2).sum()
             loss = loss + STYLE_WEIGHT / len(STYLE) * part
         return loss
+
+    return loss_at
+
+
+def torch_step(name: str, size: int, double: bool = False) -> Contender:
+    import torch
+
+    kind = torch.float64 if double else torch.float32
+    photo, painting = (
+        torch.tensor(np.ascontiguousarray(each.transpose(0, 3, 1, 2)), dtype=kind)
+        for each in pictures(size)
+    )
+    loss_at = torch_loss(torch_network(name, kind), photo, painting)
+    image = photo.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([image], lr=RATE, betas=(0.9, 0.99))
 
     def take() -> None:
         optimizer.zero_grad()

@@ -91,13 +91,13 @@ def expected(
         level: of the pyramid.
         plan: how the level is looked at.
     """
+    on_the_way_back = _ON_THE_WAY_BACK + (_REORDERED if backbones.reorders() else 0)
     pixels, most, below = level.height * level.width, 0.0, 0.0
     for section, side in zip(_sections(costs, plan.cut), plan.sides, strict=True):
         rows, columns = (
             max(span.length for span in section.spans(length, side))
             for length in (level.height, level.width)
         )
-        on_the_way_back = _ON_THE_WAY_BACK + (_REORDERED if backbones.reorders() else 0)
         shown = section.bytes + on_the_way_back * section.widest
         shown += _COMPARED * _content_bytes(config, section)
         # The gradient of what the section begins with, and either what that is or what it ends in.

@@ -187,8 +187,8 @@ class StyleTransfer:
             plans = memory.plans(self.config, self.backbone.costs(), levels, "GPU" in image.device)
             run = callbacks.Run(self.config, self.backbone, levels, image.device)
             return _Walk(run, image, {}, plans, made_with)
-        self._check_start(start, made_with(), levels)
         image = tf.Variable(start.tensors["image"])
+        self._check_start(start, image.shape[1:3], made_with(), levels)
         names = _state_names(start)
         state = {name: tf.Variable(start.tensors[_STATE + name]) for name in names}
         begin = start.level, start.step, start.history, int(state["returns"])
@@ -283,6 +283,7 @@ class StyleTransfer:
     def _check_start(
         self,
         start: snapshots.Snapshot,
+        size: Sequence[int],
         made_with: dict[str, Any],
         levels: Sequence[pyramid.Level],
     ) -> None:
@@ -298,7 +299,7 @@ class StyleTransfer:
         level = levels[start.level] if start.level < len(levels) else pyramid.Level(0, 0, 0)
         known = self._optimizer.initial_state(tf.zeros((1, 1, 1, 3)), level.steps)
         if (
-            start.tensors["image"].shape[1:3] != (level.height, level.width)
+            size != (level.height, level.width)
             or start.step > level.steps
             or len(start.plans) != len(levels)
             or set(_state_names(start)) != set(known)

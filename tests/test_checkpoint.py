@@ -65,10 +65,6 @@ def build(transfer: nst_tf.StyleTransfer) -> Callable[..., nst_tf.StyleTransfer]
     return lambda **changes: nst_tf.StyleTransfer(SETTINGS.replace(**changes), transfer.backbone)
 
 
-def tensors(kept: snapshots.Snapshot) -> dict[str, tf.Tensor]:
-    return dict(kept.tensors)
-
-
 class Keep(callbacks.Callback):
     """Keeps a snapshot of every step, and writes down what it is told."""
 
@@ -87,7 +83,7 @@ class Keep(callbacks.Callback):
         self.calls.append(f"step {step.level}.{step.step}")
         kept = step.snapshot()
         self.snapshots.append(kept)
-        self.copies.append({name: np.array(value) for name, value in tensors(kept).items()})
+        self.copies.append({name: np.array(value) for name, value in kept.tensors.items()})
 
     def on_end(self, image: tf.Tensor) -> None:
         self.calls.append("end")
@@ -131,7 +127,7 @@ def test_a_run_goes_on_from_every_step_bit_for_bit(build, tmp_path, changes):
     assert len(steps) == len(keep.snapshots) == 7
     assert all(plan.tiled == (changes["tile_size"] == "24") for plan in keep.snapshots[0].plans)
     for taken, (kept, copies) in enumerate(zip(keep.snapshots, keep.copies, strict=True), 1):
-        for name, value in tensors(kept).items():
+        for name, value in kept.tensors.items():
             np.testing.assert_array_equal(value, copies[name], "it did not stay as it was")
         path = tmp_path / f"checkpoint-{taken:06d}"
         snapshots.write(kept, path)

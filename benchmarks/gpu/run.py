@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +23,14 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import work  # Which loads TensorFlow only where it is asked to.
+
 _FOLDER = flags.DEFINE_string("folder", None, "what export.py wrote", required=True)
 _TURNS = flags.DEFINE_integer("turns", 20, "steps that are timed")
 _TF32 = flags.DEFINE_boolean("tf32", False, "let a GPU round the factors of float32 products")
 _JSON = flags.DEFINE_string("json", "", "file for the results")
-
-STYLE = [f"block{block}_conv1" for block in range(1, 6)]
-CONTENT, RATE = "block4_conv2", 0.02
 
 Step = Callable[[], Any]
 """Takes a step, waits for it, and returns the gradient, on the device."""
@@ -66,59 +68,38 @@ def torch_step(folder: Path, precision: str, compiled: bool) -> Step:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = _TF32.value
     with np.load(folder / "network.npz") as saved:
         arrays = {name: torch.tensor(saved[name]).to(device) for name in saved.files}
-    mean = arrays["mean"].float().view(1, 3, 1, 1)
     names = sorted({name.split("/")[0] for name in arrays if "/" in name})
-    kernels = [
-        (name, arrays[f"{name}/kernel"].permute(3, 2, 0, 1).contiguous(), arrays[f"{name}/bias"])
-        for name in names
-    ]
-    photo, painting = (arrays[name].permute(0, 3, 1, 2) for name in ("photo", "painting"))
+    convolutions = [(name, arrays[f"{name}/kernel"], arrays[f"{name}/bias"]) for name in names]
+    features = work.torch_features(convolutions, arrays["mean"].float())
+    photo, painting = (
+        arrays[name].permute(0, 3, 1, 2).contiguous() for name in ("photo", "painting")
+    )
 
-    def features(picture: Any) -> dict[str, Any]:
-        found, block = {}, "block1"
-        x = 255 * picture.flip(1) - mean
-        for name, kernel, bias in kernels:
-            if not name.startswith(block):
-                x, block = torch.nn.functional.max_pool2d(x, 2), name.split("_")[0]
-            x = torch.relu(torch.nn.functional.conv2d(x, kernel, bias, padding=1))
-            if name in (*STYLE, CONTENT):
-                found[name] = x
-        return found
-
-    def gram(activations: Any) -> Any:
-        flat = activations.flatten(2)[0].float()
-        return flat @ flat.T / flat.shape[1]
-
-    cast = torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
-    with torch.no_grad(), cast:
-        wanted = features(photo)[CONTENT].float()
-        styles = {name: gram(features(painting)[name]) for name in STYLE}
-    image = photo.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([image], lr=RATE, betas=(0.9, 0.99))
-
-    def loss_of(picture: Any) -> Any:
-        with cast:
+    def cast(picture: Any) -> dict[str, Any]:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
             found = features(picture)
-        loss = ((found[CONTENT].float() - wanted) ** 2).sum() / (wanted**2).sum()
-        for name, style in styles.items():
-            part = ((gram(found[name]) - style) ** 2).sum() / (style**2).sum()
-            loss = loss + 10 / len(STYLE) * part
-        return loss
+        return {name: activations.float() for name, activations in found.items()}
 
+    loss_of = work.torch_loss(cast, photo, painting)
+    image = photo.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([image], lr=work.RATE, betas=(0.9, 0.99))
     evaluate = torch.compile(loss_of) if compiled else loss_of
 
     def step() -> Any:
         optimizer.zero_grad()
         evaluate(image).backward()
-        gradient = image.grad.clone()
         optimizer.step()
         with torch.no_grad():
             image.clamp_(0, 1)
         if device == "cuda":
             torch.cuda.synchronize()
-        return gradient.permute(0, 2, 3, 1).cpu()
+        return image.grad.permute(0, 2, 3, 1)
 
     return step
+
+
+def _on_the_host(gradient: Any) -> np.ndarray:
+    return np.asarray(gradient.cpu() if hasattr(gradient, "cpu") else gradient)
 
 
 def main(argv: list[str]) -> None:
@@ -139,7 +120,7 @@ def main(argv: list[str]) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for name, each in list(contenders.items()):
         try:
-            difference = np.asarray(each()) - true
+            difference = _on_the_host(each()) - true
         except Exception as error:  # torch.compile needs a C++ compiler or Triton.
             print(f"{name} does not run here: {error}".splitlines()[0])
             del contenders[name], seconds[name]
