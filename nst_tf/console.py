@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,7 @@ def build_backbone(
         config: of the run.
         finest: its last level, which tells how much memory it takes.
     """
-    load_tensorflow()
+    load_tensorflow([config])
     from nst_tf import memory, report, transfer
 
     device = transfer.find_device(config.device)
@@ -178,15 +178,19 @@ def _preflight(
     return memory.expected(config, costs, level, plan), tiles
 
 
-def load_tensorflow() -> None:
+def load_tensorflow(settings: Iterable[configs.StyleTransferConfig]) -> None:
     """Imports TensorFlow and what needs it, in silence.
+
+    Args:
+        settings: of the runs to come, which tell the kernels that suit them.
 
     Raises:
         ConfigError: Keras is set to another backend.
     """
     with _native_log_hidden():
         backend.require_tensorflow()
-        backend.prefer_onednn()
+        if all(config.precision == "float32" for config in settings):
+            backend.prefer_onednn()
         from nst_tf import transfer
 
         _let_gpu_memory_grow()

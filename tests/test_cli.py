@@ -127,6 +127,12 @@ def test_sizes_are_announced_before_the_device(
     assert lines[-1].startswith("Done in")
 
 
+def test_bfloat16_is_as_silent(command: Command, tmp_path: Path):
+    done = command(tmp_path, *QUICK, "--precision=bfloat16")
+    assert done.returncode == 0
+    assert "oneDNN" not in done.stderr
+
+
 def test_report_holds_the_whole_run(finished: subprocess.CompletedProcess, folder: Path):
     report = json.loads((folder / "report.json").read_text())
     assert set(report) == {
