@@ -6,7 +6,8 @@
 The first prints, for squares of each size, a run as a whole (up to --whole) and a run within the
 limit, each in a process of its own: what was estimated, the peak of resident memory, and the
 seconds of the second step, a megapixel too. The second prints the seconds of one evaluation of
-loss and gradient, as a whole and in tiles, alternated, the median of --turns.
+loss and gradient, as a whole and in tiles, alternated, the median of --turns. With --limit=1TB
+tiles have all the room they want.
 """
 
 from __future__ import annotations
