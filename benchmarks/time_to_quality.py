@@ -10,6 +10,7 @@ out. The pictures on the way are judged afterwards (`quality.py`). The folder ge
 of every run, `curves.json` and `curves.png`; runs of earlier calls in it take part.
 
 - `default`: this package as it comes, VGG16.
+- `photo`, `smooth`: from the photo without noise; so too, and with total variation.
 - `adam`, `single`: the same with Adam; at one level, with as many steps as four levels take work.
 - `torch`: what most people run: PyTorch, L-BFGS with 500 iterations at one scale from the photo.
   Weights 5 (content) to 100, Johnson's Gram matrices and total variation as in neural-style-pt.
@@ -189,6 +190,8 @@ def _tutorial(weight: float) -> _Recorder:
 
 _CONTENDERS: dict[str, Callable[[float], _Recorder]] = {
     "default": _ours,
+    "photo": lambda weight: _ours(weight, init_noise=0.0),
+    "smooth": lambda weight: _ours(weight, init_noise=0.0, tv_weight=20.0),
     "adam": lambda weight: _ours(weight, optimizer="adam"),
     "single": lambda weight: _ours(weight, levels=1, steps=110),
     "torch": _torch,
