@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nst_tf import callbacks, console, errors, flags, images, pyramid, recipe, sizes
+from nst_tf import callbacks, console, errors, flags, images, inputs, masks, pyramid, recipe, sizes
 from nst_tf import config as configs
 from nst_tf import snapshot as snapshots
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(values: Any) -> int:
     options: configs.FileOptions = flags.to_dataclass(values, configs.FileOptions)
-    console.require_pictures(options.content, options.style)
+    paths = recipe.Paths.of(options)
     if options.preset and options.replay:
         raise errors.ConfigError(
             f"--preset={options.preset} and --replay={options.replay} both give all settings; give "
@@ -41,22 +42,26 @@ def _command(values: Any) -> int:
         )
     replayed = recipe.load(options.replay) if options.replay else {}
     config = flags.to_config(values, options.preset, replayed.get("config", {}))
-    return _run(config, options, replayed)
+    return _run(config, options, paths, replayed)
 
 
 def _run(
     config: configs.StyleTransferConfig,
     options: configs.FileOptions,
+    paths: recipe.Paths,
     replayed: Mapping[str, Any],
 ) -> int:
     start = time.perf_counter()
     output = _output(options)
     _check_checkpoints(options)
-    levels = _announce(config, options, output)
-    inputs = _hash_inputs(config, options, replayed)
-    photo = images.load(options.content, config.max_pixels)
-    painting = images.load(options.style, config.max_pixels)
-    found = _found(config, options, recipe.pictures(config, photo, [painting]))
+    inputs.check(config, len(paths.styles), bool(paths.content_mask), len(paths.style_masks))
+    levels = _announce(config, paths, output)
+    hashes = _hash_inputs(config, paths, replayed)
+    given = paths.pictures(config.max_pixels)
+    photo, masks_ = given.photo, (given.content_mask, given.style_masks)
+    inputs.prepare(config, photo, given.paintings, *masks_)  # Better refused now than later.
+    _save_overlay(options, given)
+    found = _found(config, options, given.roles(config))
     model = console.build_backbone(config, levels[-1])
     from nst_tf import report, transfer
 
@@ -67,7 +72,14 @@ def _run(
     snapshot = snapshots.read(found) if found else None
     begin = time.perf_counter()
     try:
-        picture = engine.stylize(photo, [painting], watchers, snapshot)
+        picture = engine.stylize(
+            photo,
+            given.paintings,
+            watchers,
+            snapshot,
+            content_mask=masks_[0],
+            style_masks=masks_[1],
+        )
     except KeyboardInterrupt as stop:
         how = _how_to_go_on(checkpoints)
         raise type(stop)(how and f"Interrupted.{how}") from None
@@ -80,7 +92,7 @@ def _run(
         kept = _save(picture, _partial(output), photo, "", options)
         console.say(f"Stopped. What there is so far is {kept}.{_how_to_go_on(checkpoints)}")
         return console.stopped_by(interrupt.signal)
-    made = recipe.dump(engine.config, report.versions(), report.backbone(model), inputs)
+    made = recipe.dump(engine.config, report.versions(), report.backbone(model), hashes)
     kept = _save(picture, output, photo, made, options)
     before = snapshot.history[-1]["seconds"] if snapshot else 0
     record = report.Record(history.run, history.entries, before + seconds)
@@ -105,8 +117,7 @@ def _partial(output: Path) -> Path:
 
 def _output(options: configs.FileOptions) -> Path:
     """Returns where the picture goes, once it is sure that everything asked for can be written."""
-    name = f"{Path(options.content).stem}_{Path(options.style).stem}.png"
-    output = Path(options.output or name)
+    output = Path(options.output or f"{recipe.name(options.content, options.style)}.png")
     if output.suffix.lower() not in images.FORMATS:
         raise errors.ConfigError(
             f"--output={output}: cannot write a picture with the suffix {output.suffix!r}; "
@@ -121,11 +132,19 @@ def _output(options: configs.FileOptions) -> Path:
         raise errors.ConfigError(
             f"--preview_every={options.preview_every}: expected 0 (never) or a number of steps."
         )
+    if options.save_mask_overlay:
+        if not options.content_mask:
+            raise errors.ConfigError(
+                f"--save_mask_overlay={options.save_mask_overlay} shows a content mask, and there "
+                "is none; give one with --content_mask=PICTURE."
+            )
+        images.check_writable(options.save_mask_overlay)
     if options.plot and Path(options.plot).suffix.lower() not in _PLOT_SUFFIXES:
         raise errors.ConfigError(
             f"--plot={options.plot}: expected one of the suffixes {', '.join(_PLOT_SUFFIXES)}."
         )
-    written = [Path(path) for path in (output, options.plot, options.report) if path]
+    extras = (options.plot, options.report, options.save_mask_overlay)
+    written = [Path(path) for path in (output, *extras) if path]
     for path in written:
         if written.count(path) > 1:
             raise errors.ConfigError(f"{path} is asked for twice; give each output its own name.")
@@ -187,34 +206,52 @@ def _checkpoints(options: configs.FileOptions) -> list[callbacks.Checkpoint]:
 
 
 def _announce(
-    config: configs.StyleTransferConfig, options: configs.FileOptions, output: Path
+    config: configs.StyleTransferConfig, paths: recipe.Paths, output: Path
 ) -> list[pyramid.Level]:
     """Prints what is about to happen, from the headers of the files alone."""
-    photo = images.size(options.content, config.max_pixels)
-    painting = images.size(options.style, config.max_pixels)
+    photo = images.size(paths.content, config.max_pixels)
+    paintings = [images.size(path, config.max_pixels) for path in paths.styles]
+    others = [path for path in (paths.content_mask, *paths.style_masks) if path]
     if config.init not in configs.INITIALISATIONS:
-        images.size(config.init, config.max_pixels)
-    levels = sizes.plan(config, photo, [painting])
+        others.append(config.init)
+    for path in others:
+        images.size(path, config.max_pixels)
+    levels = sizes.plan(config, photo, paintings)
     steps = ", ".join(f"{level.width}x{level.height} in {level.steps} steps" for level in levels)
-    console.say(
-        f"{options.content} ({photo[1]}x{photo[0]}) in the manner of {options.style} "
-        f"({painting[1]}x{painting[0]}) -> {output}; {steps}."
-    )
+    names = [
+        f"{path} ({width}x{height})"
+        for path, (height, width) in zip(
+            (paths.content, *paths.styles), (photo, *paintings), strict=True
+        )
+    ]
+    console.say(f"{recipe.in_words(names[0], names[1:])} -> {output}; {steps}.")
     return levels
 
 
 def _hash_inputs(
     config: configs.StyleTransferConfig,
-    options: configs.FileOptions,
+    paths: recipe.Paths,
     replayed: Mapping[str, Any],
 ) -> dict[str, dict[str, str]]:
     """Returns the hashes of all inputs, which are those of the replayed recipe if there is one."""
-    inputs = recipe.input_hashes(recipe.input_files(config, options))
+    hashes = recipe.input_hashes(paths.roles(config))
     if replayed:
-        recipe.check_inputs(replayed, inputs)
-    if "init" in inputs:
+        recipe.check_inputs(replayed, hashes)
+    if "init" in hashes:
         images.load(config.init, config.max_pixels)  # Better refused now than after the set-up.
-    return inputs
+    return hashes
+
+
+def _save_overlay(options: configs.FileOptions, given: recipe.Pictures) -> None:
+    """Tells what was understood of the content mask, and draws it where that is asked for."""
+    if given.content_mask is None:
+        return
+    regions = masks.read(given.content_mask.rgb, "content mask")
+    console.say(f"{options.content_mask}: {regions.in_words()}.")
+    if options.save_mask_overlay:
+        maps = images.resize(regions.maps, *given.photo.size)
+        shown = masks.overlay(given.photo.rgb, dataclasses.replace(regions, maps=maps))
+        images.save(shown, options.save_mask_overlay)
 
 
 def _preview(options: configs.FileOptions, output: Path) -> list[callbacks.Callback]:

@@ -38,6 +38,11 @@ STYLE_NORMALIZATIONS = {
     "w2": ("relative", "mean"),
 }
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
+_AS_IT_IS, _STEEPNESS = 0.5, 3  # The strength that changes nothing, and its power in the weights.
+OUTSIDES = ("style", "keep")
+COLORS = ("style", "content", "match")
+COLOR_SPACES = ("lab", "yiq", "rgb")
+COLOR_METHODS = ("covariance", "histogram")
 
 
 def knob(
@@ -99,6 +104,12 @@ class StyleTransferConfig:
     )
     seed: int = knob(0, "Size and schedule", "seed of the noise of the initial image")
 
+    strength: float = knob(
+        0.5,
+        "Losses",
+        "one knob from 0, the photo, to 1, style alone: multiplies both weights, and the noise of "
+        "the start; 0.5 leaves them as they are",
+    )
     content_weight: float = knob(1.0, "Losses", "weight of the content loss, all layers together")
     style_weight: float = knob(10.0, "Losses", "weight of the style loss, all layers together")
     content_style_ratio: float = knob(
@@ -121,6 +132,12 @@ class StyleTransferConfig:
         "Losses",
         "factor of each style layer, comma-separated, or one for all; empty shares the style "
         "weight alike",
+    )
+    style_blend: tuple[float, ...] = knob(
+        (),
+        "Losses",
+        "share of each style where there are several, comma-separated, such as 3,1; empty shares "
+        "alike",
     )
     style_loss: str = knob(
         "gram",
@@ -150,6 +167,35 @@ class StyleTransferConfig:
     )
     tv_normalization: str = knob(
         "mean", "Losses", "mean or sum of the total variation", ("mean", "sum")
+    )
+
+    outside: str = knob(
+        "style",
+        "Masks",
+        "what becomes of the photo where the content mask is black: style, the plain blend of all "
+        "styles; or keep, nothing",
+        OUTSIDES,
+    )
+    color: str = knob(
+        "style",
+        "Colour",
+        "whose colours the picture has: the style's; the content's, of which only the lightness is "
+        "repainted; or match, the style's after it was recoloured to the photo's palette",
+        COLORS,
+    )
+    color_space: str = knob(
+        "lab",
+        "Colour",
+        "where lightness is told from colour, and palettes are compared: lab, yiq, or rgb (match "
+        "only)",
+        COLOR_SPACES,
+    )
+    color_method: str = knob(
+        "covariance",
+        "Colour",
+        "what match takes from the photo's palette: mean and covariance, or the histogram of each "
+        "value",
+        COLOR_METHODS,
     )
 
     backbone: str = knob(
@@ -240,8 +286,22 @@ class StyleTransferConfig:
         if self.content_style_ratio:
             weight = self.content_style_ratio * self.style_weight
             object.__setattr__(self, "content_weight", weight)
-        _check_objective(self)
+        _check_objective(self.balanced)
         _check_layers(self)
+
+    @property
+    def balanced(self) -> StyleTransferConfig:
+        """The settings with `strength` worked into the weights and the noise of the start."""
+        if self.strength == _AS_IT_IS:
+            return self
+        more = self.strength / _AS_IT_IS
+        return self.replace(
+            strength=_AS_IT_IS,
+            content_style_ratio=0.0,
+            content_weight=(2 - more) ** _STEEPNESS * self.content_weight,
+            style_weight=more**_STEEPNESS * self.style_weight,
+            init_noise=min(1.0, more * self.init_noise),
+        )
 
     def replace(self, **changes: Any) -> StyleTransferConfig:
         """Returns a copy with some fields changed, checked anew."""
@@ -315,6 +375,17 @@ def _fitted(settings: Mapping[str, Any], preset: str, backbone: str) -> dict[str
     return fitted
 
 
+_CONTENT_MASK_HELP = "a picture of the photo's regions: white, or one colour each; black is none"
+_STYLE_MASK_HELP = (
+    "a picture of the painting's regions, in the colours of the content mask; with several styles "
+    "one flag for each, in the same order"
+)
+_STYLE_HELP = (
+    "the painting to repaint it after (required), or a folder of paintings; several flags blend "
+    "their styles"
+)
+
+
 def _preset_knob(group: str) -> Any:
     names = ", ".join(presets.names())
     return knob("", group, f"take all settings from a published recipe, flags apart: {names}")
@@ -325,7 +396,17 @@ class FileOptions:
     """The files of one run of the command."""
 
     content: str = knob("", "Files", "the photo to repaint (required)")
-    style: str = knob("", "Files", "the painting to repaint it after (required)")
+    style: tuple[str, ...] = knob(
+        (),
+        "Files",
+        _STYLE_HELP,
+        repeated=True,
+    )
+    content_mask: str = knob("", "Files", _CONTENT_MASK_HELP)
+    style_mask: tuple[str, ...] = knob((), "Files", _STYLE_MASK_HELP, repeated=True)
+    save_mask_overlay: str = knob(
+        "", "Files", "write the photo with its regions laid over it into this picture file"
+    )
     output: str = knob(
         "",
         "Files",
@@ -366,7 +447,14 @@ class SweepOptions:
     """The files of one run of the sweep, and what it varies."""
 
     content: str = knob("", "Sweep", "the photo to repaint (required)")
-    style: str = knob("", "Sweep", "the painting to repaint it after (required)")
+    style: tuple[str, ...] = knob(
+        (),
+        "Sweep",
+        _STYLE_HELP,
+        repeated=True,
+    )
+    content_mask: str = knob("", "Sweep", _CONTENT_MASK_HELP)
+    style_mask: tuple[str, ...] = knob((), "Sweep", _STYLE_MASK_HELP, repeated=True)
     grid: tuple[str, ...] = knob(
         (),
         "Sweep",
@@ -434,6 +522,7 @@ def _check_ranges(config: StyleTransferConfig) -> None:
     require("lbfgs_history", config.lbfgs_history >= 1, "at least 1")
     require("max_pixels", config.max_pixels >= 1, "at least 1")
     require("init", bool(config.init), f"one of {', '.join(INITIALISATIONS)}, or a path")
+    require("strength", 0 <= config.strength <= 1, "a number from 0 to 1")
     require("init_noise", 0 <= config.init_noise <= 1, "a number from 0 to 1")
     scale = config.style_scale
     require("style_scale", 0 < scale <= 100, "a number above 0 and at most 100")
@@ -468,6 +557,17 @@ def _check_ranges(config: StyleTransferConfig) -> None:
         config.style_normalization in STYLE_NORMALIZATIONS[config.style_loss],
         f"one of {', '.join(STYLE_NORMALIZATIONS[config.style_loss])} with the style loss "
         f"{config.style_loss}",
+    )
+    if config.color == "content" and config.color_space == "rgb":
+        raise errors.ConfigError(
+            "color=content keeps the photo's colours and repaints its lightness, and "
+            "color_space=rgb has no lightness; expected lab or yiq."
+        )
+    blend = config.style_blend
+    require(
+        "style_blend",
+        all(math.isfinite(share) and share >= 0 for share in blend) and (not blend or any(blend)),
+        "finite numbers, 0 or above and not all 0",
     )
     each = config.style_layer_weights
     require(

@@ -90,13 +90,6 @@ def _information(values: Any, help_text: str) -> str:
     return presets.table() if values.list_presets else help_text
 
 
-def require_pictures(content: str, style: str) -> None:
-    """Raises ConfigError where photo or painting was not given."""
-    for name, path in (("content", content), ("style", style)):
-        if not path:
-            raise errors.ConfigError(f"--{name} is missing; expected --{name}=PICTURE.")
-
-
 def say(text: str) -> None:
     """Tells the person something; standard output stays free for results."""
     print(text, file=sys.stderr, flush=True)

@@ -107,7 +107,7 @@ def compile_targets(
     """Returns `objective.targets` as a graph that serves pictures of every size."""
     if run_eagerly:
         return objective.targets
-    signature = [tf.TensorSpec((1, None, None, 3)), tf.TensorSpec((1, None, None, 1))]
+    signature = [tf.TensorSpec((1, None, None, 3)), tf.TensorSpec((1, None, None, None))]
     compiled = {
         model: tf.function(_named(objective.targets, model=model), signature, autograph=False)
         for model in ("content", "style")
@@ -190,7 +190,7 @@ class TiledObjective:
 
         Args:
             image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
-            weights: of its pixels, `(1, height, width, 1)`, or `(1, 1, 1, 1)` for all alike.
+            weights: of its pixels, `(1, height, width, regions)`, or `(1, 1, 1, 1)` for all alike.
             tiles: what `cut` returned for the picture.
             model: `content` or `style`, the role of the picture.
         """

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nst_tf import config as configs
-from nst_tf import errors, flags, images, pyramid, sizes
+from nst_tf import errors, flags, images, inputs, pyramid, recipe, sizes
 
 _SETTINGS = dataclasses.fields(configs.StyleTransferConfig)
 _LISTS = {field.name for field in _SETTINGS if isinstance(field.default, tuple)}
@@ -72,12 +72,14 @@ class Plan:
 
     Attributes:
         options: the command's.
+        paths: of the pictures.
         axes: what is swept, in the order given.
         given: settings of all cells that were given as flags.
         cells: row by row.
     """
 
     options: configs.SweepOptions
+    paths: recipe.Paths
     axes: tuple[Axis, ...]
     given: Mapping[str, Any]
     cells: Sequence[Cell]
@@ -85,8 +87,8 @@ class Plan:
     @property
     def folder(self) -> Path:
         """Where everything is written."""
-        name = f"{Path(self.options.content).stem}_{Path(self.options.style).stem}_sweep"
-        return Path(self.options.output or name)
+        name = recipe.name(self.options.content, self.options.style)
+        return Path(self.options.output or f"{name}_sweep")
 
     @property
     def max_pixels(self) -> int:
@@ -121,9 +123,9 @@ def plan(options: configs.SweepOptions, values: Any) -> Plan:
             raise errors.ConfigError(
                 f"{axis.name} is swept by --grid and given as --{axis.name} too; leave one out."
             )
-    empty = Plan(options, axes, {}, ())
+    empty = Plan(options, recipe.Paths.of(options), axes, {}, ())
     cells = [
-        _cell(values, options, {axis.name: {**row, **column}[axis.name] for axis in axes})
+        _cell(values, empty, {axis.name: {**row, **column}[axis.name] for axis in axes})
         for row in empty.rows
         for column in empty.columns
     ]
@@ -193,14 +195,16 @@ def _combinations(axes: Sequence[Axis]) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(values: Any, options: configs.SweepOptions, settings: dict[str, Any]) -> Cell:
+def _cell(values: Any, sweep: Plan, settings: dict[str, Any]) -> Cell:
     """Returns a cell, its settings checked against each other and against the pictures."""
+    options, paths = sweep.options, sweep.paths
     try:
         changes = {name: value for name, value in settings.items() if name != "preset"}
         config = flags.to_config(values, settings.get("preset", options.preset), **changes)
         photo = images.size(options.content, config.max_pixels)
-        painting = images.size(options.style, config.max_pixels)
-        return Cell(settings, config, sizes.plan(config, photo, [painting]))
+        paintings = [images.size(path, config.max_pixels) for path in paths.styles]
+        inputs.check(config, len(paintings), bool(paths.content_mask), len(paths.style_masks))
+        return Cell(settings, config, sizes.plan(config, photo, paintings))
     except errors.ConfigError as error:
         raise errors.ConfigError(f"{label(settings, ', ')}: {error}") from None
 

@@ -14,7 +14,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ FORMATS = {
 }
 """File suffixes that `save` writes, and Pillow's name of each format."""
 
+_READ = (*FORMATS, ".gif", ".bmp")
 _RECIPE_KEY = "nst_tf"
 _DAMAGED = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, OverflowError,
@@ -115,6 +116,35 @@ def load(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
         _check_size("the picture", *source.size, max_pixels)
         return _picture(_decode(source, "the picture"))
     return _picture(_from_array(source, max_pixels))
+
+
+def expand(sources: Iterable[Any]) -> list[Any]:
+    """Returns pictures with every folder among them replaced by the picture files in it.
+
+    Args:
+        sources: whatever `load` accepts, and paths of folders. Of a folder all files are taken
+            whose suffix is that of a picture, in the order of their names.
+
+    Raises:
+        ImageError: a folder holds no picture.
+    """
+    found: list[Any] = []
+    for source in sources:
+        if not (isinstance(source, (str, os.PathLike)) and os.path.isdir(source)):
+            found.append(source)
+            continue
+        names = sorted(name for name in os.listdir(source) if _has_picture_suffix(name))
+        if not names:
+            raise errors.ImageError(
+                f"{source}: there is no picture in this folder; expected files that end in "
+                f"{', '.join(_READ)}."
+            )
+        found += [os.path.join(source, name) for name in names]
+    return found
+
+
+def _has_picture_suffix(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in _READ
 
 
 def size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -116,7 +116,7 @@ def _state_bytes(config: configs.StyleTransferConfig, plan: tile_plans.Plan) -> 
 
 def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:
     """Returns the bytes a pixel of the photo's activations, those of one tile at a time."""
-    kept = config.content_layers if config.content_weight else ()
+    kept = config.content_layers if config.balanced.content_weight else ()
     wanted = {layers.canonical(name, "vgg19") for name in kept}  # Which has the names of all.
     return sum(cost.bytes for cost in section.costs if cost.name in wanted)
 

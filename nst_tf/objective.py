@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from nst_tf import backbones, layers, losses
@@ -25,12 +26,14 @@ class Term:
         layer: a Keras layer name, or `image` for the picture itself.
         loss: the function of the activations at that layer.
         weight: factor of the loss.
+        region: the channel of the pixels' weights that the term goes by; 0 is all of the picture.
     """
 
     name: str
     layer: str
     loss: losses.Loss
     weight: float
+    region: int = 0
 
 
 class Objective:
@@ -50,10 +53,19 @@ class Objective:
 
     @classmethod
     def from_config(
-        cls, config: configs.StyleTransferConfig, backbone: backbones.Backbone
+        cls,
+        config: configs.StyleTransferConfig,
+        backbone: backbones.Backbone,
+        shares: Sequence[float] = (),
     ) -> Objective:
-        """Returns what a config minimises; the backbone exposes at least `used_layers`."""
-        return cls(backbone, terms(config, backbone.architecture.name))
+        """Returns what a config minimises.
+
+        Args:
+            config: of the stylisation.
+            backbone: exposes at least `used_layers`.
+            shares: the share of the photo that each of its regions covers, if it has any.
+        """
+        return cls(backbone, terms(config, backbone.architecture.name, shares))
 
     def sections(self, cut: str) -> list[Objective]:
         """Returns the objectives of what is below a layer and above it, or this one alone.
@@ -75,16 +87,34 @@ class Objective:
 
         Args:
             image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
-            weights: of its pixels, `(1, height, width, 1)`, or `(1, 1, 1, 1)` for all alike.
+            weights: of its pixels, `(1, height, width, regions)`, or `(1, 1, 1, 1)` for all alike.
             model: `content` or `style`, the role of the picture.
+
+        Returns:
+            The targets; of the content, also the weights of the positions of every term that goes
+            by a region.
         """
-        features = self.backbone(image)
+        features, found = self.backbone(image), {}
+        for term in self.terms:
+            at = self._weights_at(term, image, weights)
+            if term.loss.model == model:
+                found[term.name] = term.loss.target(features[term.layer], at)
+            elif model == "content" and term.region:
+                found[term.name] = {"weights": at}
+        return found
+
+    def blend(self, targets: Sequence[Targets], shares: Sequence[Sequence[float]]) -> Targets:
+        """Returns the average of the targets of several paintings.
+
+        Args:
+            targets: of each painting.
+            shares: for each region, or for the whole picture, the weight of each painting, on any
+                scale.
+        """
         return {
-            term.name: term.loss.target(
-                features[term.layer], self._weights_at(term.layer, image, weights)
-            )
+            term.name: _mean([each[term.name] for each in targets], shares[max(term.region - 1, 0)])
             for term in self.terms
-            if term.loss.model == model
+            if term.loss.model == "style"
         }
 
     def measure(
@@ -100,19 +130,21 @@ class Objective:
 
         Returns:
             The sums of every term, which add up over the tiles; the activations of those that
-            compare position by position; and what is handed on to the next section. The last
-            two are those of the owned part.
+            compare position by position, and of the content the weights of those that go by a
+            region; and what is handed on to the next section. The last two are those of the owned
+            part.
         """
         features, sums, maps = self.backbone(image), {}, {}
         for term in self.terms:
+            positions = owned // self.backbone.reach(term.layer)[0]
+            at = self._weights_at(term, image, weights)
             if term.loss.model == model:
                 found = features[term.layer]
-                positions = owned // self.backbone.reach(term.layer)[0]
-                mask = _ownership(found, positions)
-                mask *= self._weights_at(term.layer, image, weights)
-                sums[term.name] = term.loss.measure(found, mask)
+                sums[term.name] = term.loss.measure(found, _ownership(found, positions) * at)
                 if term.loss.positional:
                     maps[term.name] = {"features": _part(found, positions)}
+            elif model == "content" and term.region:
+                maps[term.name] = {"weights": _part(at, positions)}
         return sums, maps, self._handed_on(features, owned)
 
     def summary(self, sums: Targets) -> Targets:
@@ -142,12 +174,15 @@ class Objective:
         copies = {layer: iter(_fan_out(features[layer], count)) for layer, count in uses.items()}
         found = {}
         for term in self.terms:
-            layer, target, weights = next(copies[term.layer]), targets.get(term.name, {}), 1.0
+            layer, target = next(copies[term.layer]), dict(targets.get(term.name, {}))
+            weights: Any = 1.0
             if owned is not None:
                 positions = owned // self.backbone.reach(term.layer)[0]
                 weights = _ownership(layer, positions)
-                if term.loss.positional:
-                    target = {**target, "features": _placed(target["features"], layer, positions)}
+                for name in target.keys() & {"features", "weights"}:
+                    target[name] = _placed(target[name], layer, positions)
+            if term.region:
+                weights *= target.pop("weights")
             found[term.name] = term.loss.statistics(layer, weights, target)
         return found, self._handed_on(features, owned)
 
@@ -160,10 +195,11 @@ class Objective:
         stride, _ = self.backbone.reach(backbones.LINK)
         return [_part(features[backbones.LINK], owned // stride)]
 
-    def _weights_at(self, layer: str, image: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Returns a weight map of pixels at the resolution of a layer."""
+    def _weights_at(self, term: Term, image: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Returns the weights of pixels for a term, at the resolution of its layer."""
         shape = tf.concat([tf.shape(image)[:3], [1]], axis=0)
-        return pooled(tf.broadcast_to(weights, shape), self.backbone.reach(layer)[0])
+        own = tf.broadcast_to(weights[..., term.region : term.region + 1], shape)
+        return pooled(own, self.backbone.reach(term.layer)[0])
 
     def value(
         self, statistics: Targets, targets: Targets, pixels: int | tf.Tensor
@@ -235,13 +271,25 @@ def pooled(weights: tf.Tensor, stride: int) -> tf.Tensor:
     return weights if stride == 1 else tf.nn.avg_pool2d(weights, stride, stride, "VALID")
 
 
-def blend(targets: Sequence[Targets]) -> Targets:
-    """Returns the average of the targets of several pictures."""
-    return tf.nest.map_structure(lambda *values: tf.reduce_mean(tf.stack(values), 0), *targets)
+def merged(one: Targets, other: Targets) -> Targets:
+    """Returns the entries of both."""
+    return {name: {**one.get(name, {}), **other.get(name, {})} for name in {**one, **other}}
+
+
+def _mean(targets: Sequence[losses.Statistics], shares: Sequence[float]) -> losses.Statistics:
+    """Returns the weighted mean of the targets of one term; those of share 0 are left out."""
+    used = [(each, share) for each, share in zip(targets, shares, strict=True) if share]
+    weights = np.array([share for _, share in used], np.float32)
+    weights /= weights.sum()
+    return {
+        name: tf.tensordot(weights, tf.stack([each[name] for each, _ in used]), 1)
+        for name in used[0][0]
+    }
 
 
 def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:
     """Returns the layers whose terms have a weight above 0, as the config spells them."""
+    config = config.balanced
     content = config.content_layers if config.content_weight else ()
     return (*content, *(name for name, _ in _style_weights(config)))
 
@@ -258,14 +306,18 @@ def _style_weights(config: configs.StyleTransferConfig) -> list[tuple[str, float
     ]
 
 
-def terms(config: configs.StyleTransferConfig, architecture: str) -> list[Term]:
+def terms(
+    config: configs.StyleTransferConfig, architecture: str, shares: Sequence[float] = ()
+) -> list[Term]:
     """Returns the terms that a config asks for, those of weight 0 left out.
 
     Args:
         config: of the stylisation.
         architecture: name of the backbone, which the layer names belong to.
+        shares: the share of the photo that each of its regions covers. A region has style terms of
+            its own, weighed by its share; without regions the whole picture has.
     """
-    found = []
+    config, found = config.balanced, []
     content = losses.get("content", normalization=config.content_normalization)
     content_layers = config.content_layers if config.content_weight else ()
     for name in content_layers:
@@ -275,7 +327,12 @@ def terms(config: configs.StyleTransferConfig, architecture: str) -> list[Term]:
     style = losses.get(config.style_loss, normalization=config.style_normalization)
     for name, weight in _style_weights(config):
         layer = layers.canonical(name, architecture)
-        found.append(Term(f"style/{layer}", layer, style, weight))
+        if not shares:
+            found.append(Term(f"style/{layer}", layer, style, weight))
+        found += [
+            Term(f"style/{layer}/{region}", layer, style, share * weight, region)
+            for region, share in enumerate(shares, 1)
+        ]
     if config.tv_weight:
         variation = losses.TotalVariation(config.tv_form, config.tv_normalization)
         weight = config.tv_weight * config.pixel_range**variation.degree

@@ -2,13 +2,122 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nst_tf import config as configs
 from nst_tf import errors, files, images
+
+_LONGEST_NAME = 120  # Characters of a name that is made from those of the inputs.
+
+
+@dataclasses.dataclass(frozen=True)
+class Paths:
+    """The files that a picture is made from.
+
+    Attributes:
+        content: the photo.
+        styles: the paintings.
+        content_mask: or an empty text.
+        style_masks: one for each painting, or none.
+    """
+
+    content: str
+    styles: Sequence[str]
+    content_mask: str = ""
+    style_masks: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, options: configs.FileOptions | configs.SweepOptions) -> Paths:
+        """Returns those of a command, those in folders included.
+
+        Raises:
+            ConfigError: photo or painting was not given.
+            ImageError: a folder holds no picture.
+        """
+        for role, paths in (("content", [options.content]), ("style", options.style)):
+            if not (paths and all(paths)):
+                raise errors.ConfigError(f"--{role} is missing; expected --{role}=PICTURE.")
+        styles, masks = images.expand(options.style), images.expand(options.style_mask)
+        return cls(options.content, styles, options.content_mask, masks)
+
+    def roles(self, config: configs.StyleTransferConfig) -> dict[str, str]:
+        """Returns the path of every picture that goes into a result, by its role."""
+        init = None if config.init in configs.INITIALISATIONS else config.init
+        masks = self.content_mask or None, self.style_masks
+        return _roles(self.content, self.styles, *masks, init=init)
+
+    def pictures(self, max_pixels: int) -> Pictures:
+        """Returns them decoded.
+
+        Raises:
+            ImageError: one cannot be used.
+        """
+
+        def load(path: str) -> images.Picture:
+            return images.load(path, max_pixels)
+
+        return Pictures(
+            load(self.content),
+            list(map(load, self.styles)),
+            load(self.content_mask) if self.content_mask else None,
+            list(map(load, self.style_masks)),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """The pictures that another is made from; see `Paths`."""
+
+    photo: images.Picture
+    paintings: Sequence[images.Picture]
+    content_mask: images.Picture | None = None
+    style_masks: Sequence[images.Picture] = ()
+
+    def roles(self, config: configs.StyleTransferConfig) -> dict[str, images.Picture]:
+        """Returns every picture that goes into a result, by its role.
+
+        Raises:
+            ImageError: the initial picture cannot be used.
+        """
+        init = None
+        if config.init not in configs.INITIALISATIONS:
+            init = images.load(config.init, config.max_pixels)
+        masks = self.content_mask, self.style_masks
+        return _roles(self.photo, self.paintings, *masks, initial=init)
+
+
+def _roles(
+    photo: Any, paintings: Sequence[Any], content_mask: Any, style_masks: Sequence[Any], **more: Any
+) -> dict[str, Any]:
+    singles = {"content mask": content_mask, **more}
+    return {
+        "content": photo,
+        **_numbered("style", paintings),
+        **_numbered("style mask", style_masks),
+        **{role: each for role, each in singles.items() if each is not None},
+    }
+
+
+def _numbered(role: str, pictures: Sequence[Any]) -> dict[str, Any]:
+    several = len(pictures) > 1
+    return {
+        f"{role} {number}" if several else role: each for number, each in enumerate(pictures, 1)
+    }
+
+
+def name(content: str, styles: Sequence[str]) -> str:
+    """Returns the name of what is made from pictures, without a suffix."""
+    return "_".join(Path(path).stem for path in (content, *styles))[:_LONGEST_NAME]
+
+
+def in_words(content: str, styles: Sequence[str]) -> str:
+    """Returns what is made from pictures, as a person is told."""
+    return f"{content} in the manner of {' and '.join(styles)}"
 
 
 def input_hashes(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -21,16 +130,6 @@ def input_hashes(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
         role: {"name": os.path.basename(path), "sha256": files.file_hash(path)}
         for role, path in paths.items()
     }
-
-
-def input_files(
-    config: configs.StyleTransferConfig, options: configs.FileOptions
-) -> dict[str, str]:
-    """Returns the path of every picture that goes into the result, by its role."""
-    paths = {"content": options.content, "style": options.style}
-    if config.init not in configs.INITIALISATIONS:
-        paths["init"] = config.init
-    return paths
 
 
 def dump(
@@ -54,22 +153,6 @@ def dump(
         "inputs": inputs,
     }
     return json.dumps(recipe)
-
-
-def pictures(
-    config: configs.StyleTransferConfig, photo: images.Picture, paintings: Sequence[images.Picture]
-) -> dict[str, images.Picture]:
-    """Returns every picture that goes into a result, by its role.
-
-    Raises:
-        ImageError: the initial picture cannot be used.
-    """
-    roles = {"content": photo}
-    for number, painting in enumerate(paintings, 1):
-        roles[f"style {number}" if len(paintings) > 1 else "style"] = painting
-    if config.init not in configs.INITIALISATIONS:
-        roles["initial"] = images.load(config.init, config.max_pixels)
-    return roles
 
 
 def made_with(

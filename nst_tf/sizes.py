@@ -28,8 +28,14 @@ def plan(
         paintings: heights and widths of the paintings.
 
     Raises:
-        ConfigError: a picture is too small or too narrow for the settings.
+        ConfigError: a picture is too small or too narrow for the settings, or `style_blend` is not
+            for so many paintings.
     """
+    if len(config.style_blend) not in (0, len(paintings)):
+        raise errors.ConfigError(
+            f"style_blend has {len(config.style_blend)} numbers for {len(paintings)} style "
+            "pictures; give one number for each, or none."
+        )
     least = minimum_side(config)
     for name, size in (("content", photo), *(("style", size) for size in paintings)):
         if min(size) < least:

@@ -49,9 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(values: Any) -> int:
     start = time.perf_counter()
     options: configs.SweepOptions = flags.to_dataclass(values, configs.SweepOptions)
-    console.require_pictures(options.content, options.style)
     plan = grid.plan(options, values)
-    painted = f"{options.content} in the manner of {options.style}"
+    painted = recipe.in_words(options.content, options.style)
     console.say(f"{painted}, {len(plan.cells)} pictures -> {plan.folder}.")
     inputs = _hash_inputs(plan)
     with _made_folder(plan.folder):
@@ -106,12 +105,11 @@ class Job:
 def _hash_inputs(plan: grid.Plan) -> dict[str, dict[str, Any]]:
     """Returns the hashes of all inputs by initial image, and makes sure that all can be read."""
     hashes: dict[str, dict[str, Any]] = {}
-    pictures = configs.FileOptions(content=plan.options.content, style=plan.options.style)
     for cell in plan.cells:
         if cell.config.init not in hashes:
             if cell.config.init not in configs.INITIALISATIONS:
                 images.load(cell.config.init, cell.config.max_pixels)
-            paths = recipe.input_files(cell.config, pictures)
+            paths = plan.paths.roles(cell.config)
             hashes[cell.config.init] = recipe.input_hashes(paths)
     return hashes
 
@@ -240,14 +238,13 @@ def _read_report(job: Job) -> dict[str, Any] | None:
 
 def _run(plan: grid.Plan, jobs: Sequence[Job]) -> int:
     """Makes the pictures that are not there yet, and returns the exit status."""
-    photo = images.load(plan.options.content, plan.max_pixels)
-    painting = images.load(plan.options.style, plan.max_pixels)
+    given = plan.paths.pictures(plan.max_pixels)
     for number, job in enumerate(jobs, 1):
         kept = ": kept" if job.done else ""
         console.say(f"[{number}/{len(jobs)}] {job.cell.label}{kept}")
         if not job.done:
             try:
-                signal = _make(job, photo, painting, plan.options.overwrite)
+                signal = _make(job, given, plan.options.overwrite)
             except KeyboardInterrupt as stop:
                 return console.stopped_by(stop)
             if signal:
@@ -255,7 +252,7 @@ def _run(plan: grid.Plan, jobs: Sequence[Job]) -> int:
     return 0 if all(job.done for job in jobs) else 1
 
 
-def _make(job: Job, photo: images.Picture, painting: images.Picture, overwrite: bool) -> int:
+def _make(job: Job, given: recipe.Pictures, overwrite: bool) -> int:
     """Makes one picture and its report; returns the signal that asked to stop, or 0."""
     from nst_tf import report, transfer
 
@@ -263,7 +260,13 @@ def _make(job: Job, photo: images.Picture, painting: images.Picture, overwrite: 
     history, interrupt = callbacks.History(), callbacks.Interrupt()
     begin = time.perf_counter()
     try:
-        picture = engine.stylize(photo, [painting], [callbacks.Progress(), history, interrupt])
+        picture = engine.stylize(
+            given.photo,
+            given.paintings,
+            [callbacks.Progress(), history, interrupt],
+            content_mask=given.content_mask,
+            style_masks=given.style_masks,
+        )
     except errors.DivergenceError as error:
         interrupt.restore()
         job.outcome = "diverged"
@@ -274,7 +277,11 @@ def _make(job: Job, photo: images.Picture, painting: images.Picture, overwrite: 
         return interrupt.signal
     job.report.unlink(missing_ok=True)  # A picture must never stand beside another's report.
     job.path = console.save(
-        picture, job.path, photo.alpha, recipe=job.recipe, overwrite=overwrite or _is_made_by(job)
+        picture,
+        job.path,
+        given.photo.alpha,
+        recipe=job.recipe,
+        overwrite=overwrite or _is_made_by(job),
     )
     with _as_output_error(job.report):
         report.Record(history.run, history.entries, seconds).write(str(job.report))
@@ -301,13 +308,13 @@ def _say_summary(plan: grid.Plan, jobs: Sequence[Job], seconds: float) -> None:
 
 def contact_sheet(plan: grid.Plan, jobs: Sequence[Job]) -> sheet.Sheet:
     """Returns the sheet of a sweep, whose jobs are in the order of the plan's cells."""
-    names = plan.options.content, plan.options.style
+    names = [Path(name) for name in (plan.paths.content, *plan.paths.styles)]
     shown = [_shown(job.path, plan.max_pixels) if job.done else job.outcome for job in jobs]
     count = len(plan.columns)
     return sheet.Sheet(
-        title=" in the manner of ".join(Path(name).name for name in names),
+        title=recipe.in_words(names[0].name, [name.name for name in names[1:]]),
         note=grid.label(plan.given, ", "),
-        sources=[_shown(Path(name), plan.max_pixels) for name in names],
+        sources=[_shown(name, plan.max_pixels) for name in names],
         rows=[grid.label(row, "\n") for row in plan.rows],
         columns=[grid.label(column, "\n") for column in plan.columns],
         pictures=[shown[start : start + count] for start in range(0, len(shown), count)],

@@ -18,6 +18,7 @@ from nst_tf import (
     errors,
     gradients,
     images,
+    inputs,
     memory,
     optimizers,
     pyramid,
@@ -33,7 +34,6 @@ from nst_tf import snapshot as snapshots
 logger = logging.getLogger("nst_tf")
 
 _CACHED_STYLES = 32  # Targets of that many pairs of style and size are kept.
-_EVERY_PIXEL = np.ones((1, 1, 1, 1), np.float32)  # Weighs all pixels alike.
 _LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
 _STATE = "state/"  # Begins the names of the optimiser's entries in a snapshot.
 _CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
@@ -46,6 +46,9 @@ def stylize(
     config: configs.StyleTransferConfig | None = None,
     callbacks: Sequence[callbacks.Callback] = (),
     start: snapshots.Snapshot | None = None,
+    *,
+    content_mask: Any = None,
+    style_masks: Any = (),
 ) -> tf.Tensor:
     """Repaints a photo in the manner of one painting or several.
 
@@ -53,12 +56,16 @@ def stylize(
         content: the photo: whatever `nst_tf.images.load` accepts, such as a path, a PIL image,
             or an array or tensor `(height, width, 3)`, uint8, uint16 or floating point in
             [0, 1].
-        styles: the painting, in any of the same forms, or a list of paintings, whose style
-            is averaged.
+        styles: the painting, in any of the same forms, or a folder of paintings, or a list of
+            either, whose styles are blended as `style_blend` says.
         config: the settings; the defaults where it is None.
         callbacks: told of the progress.
         start: where to go on, as `callbacks.StepEnd.snapshot` returned it in an earlier run with
             the same pictures and settings; from the beginning where it is None.
+        content_mask: a picture, in any of the same forms, whose white or coloured parts are the
+            regions of the photo that are repainted, each after the region of the same colour in
+            the style masks; None repaints all of it. See `nst_tf.masks.read`.
+        style_masks: likewise, one for the painting, or a list of one for each.
 
     Returns:
         The picture, float32 `(height, width, 3)`, sRGB in [0, 1].
@@ -69,7 +76,9 @@ def stylize(
         WeightsError: the weights of the backbone cannot be had.
         DivergenceError: the loss became NaN or infinite.
     """
-    return StyleTransfer(config).stylize(content, styles, callbacks, start)
+    return StyleTransfer(config).stylize(
+        content, styles, callbacks, start, content_mask=content_mask, style_masks=style_masks
+    )
 
 
 class StyleTransfer:
@@ -98,22 +107,11 @@ class StyleTransfer:
         backend.require_tensorflow()
         self._device = find_device(self.config.device)
         self.backbone = backbone or build_backbone(self.config)
-        self._objective = objectives.Objective.from_config(self.config, self.backbone)
         self._optimizer = optimizers.Guarded.from_config(self.config)
-        self._targets = gradients.compile_targets(
-            self._objective, run_eagerly=self.config.run_eagerly
-        )
-        self._step = gradients.compile_step(
-            self._objective,
-            self._optimizer,
-            run_eagerly=self.config.run_eagerly,
-            jit_compile=self.config.jit_compile,
-        )
+        self._compiled = {(): _Compiled(self.config, self.backbone, self._optimizer, ())}
         self._tiled_step = gradients.compile_tiled_step(
             self._optimizer, run_eagerly=self.config.run_eagerly
         )
-        self._tiled: dict[str, gradients.TiledObjective] = {}
-        self._style_targets: dict[tuple[Any, ...], objectives.Targets] = {}
 
     def stylize(
         self,
@@ -121,6 +119,9 @@ class StyleTransfer:
         styles: Any,
         callbacks: Sequence[callbacks.Callback] = (),
         start: snapshots.Snapshot | None = None,
+        *,
+        content_mask: Any = None,
+        style_masks: Any = (),
     ) -> tf.Tensor:
         """Repaints one photo. Arguments, result and errors are those of `nst_tf.stylize`.
 
@@ -129,24 +130,31 @@ class StyleTransfer:
             ImageError: a picture cannot be used.
             DivergenceError: the loss became NaN or infinite.
         """
-        photo = images.load(content, self.config.max_pixels)
-        paintings = [
-            images.load(style, self.config.max_pixels)
-            for style in (styles if isinstance(styles, (list, tuple)) else [styles])
-        ]
-        levels = sizes.plan(self.config, photo.size, [painting.size for painting in paintings])
+        load = functools.partial(images.load, max_pixels=self.config.max_pixels)
+        given = recipe.Pictures(
+            load(content),
+            [load(style) for style in images.expand(_listed(styles))],
+            None if content_mask is None else load(content_mask),
+            [load(mask) for mask in images.expand(_listed(style_masks))],
+        )
+        paintings = [painting.size for painting in given.paintings]
+        levels = sizes.plan(self.config, given.photo.size, paintings)
+        shown = inputs.prepare(
+            self.config, given.photo, given.paintings, given.content_mask, given.style_masks
+        )
         with tf.device(self._device):
-            return self._run(photo, paintings, levels, callbacks, start)
+            return self._run(shown, given, levels, callbacks, start)
 
     def _run(
         self,
-        photo: images.Picture,
-        paintings: Sequence[images.Picture],
+        shown: inputs.Inputs,
+        given: recipe.Pictures,
         levels: Sequence[pyramid.Level],
         callbacks_: Sequence[callbacks.Callback],
         start: snapshots.Snapshot | None,
     ) -> tf.Tensor:
-        walk = self._begin(photo, paintings, levels, start)
+        made_with = functools.cache(lambda: self._made_with(given.roles(self.config)))
+        walk = self._begin(shown, levels, start, made_with)
         if self.config.memory_limit != "auto" or any(plan.tiled for plan in walk.plans):
             memory.hand_back_freed()
         run, told = walk.run, [walk.history, *callbacks_]
@@ -161,39 +169,44 @@ class StyleTransfer:
                 callback.on_level_begin(index)
             if not run.taken(index):
                 self._enter(level, walk)
-            targets = functools.partial(self._level_targets, photo, paintings, level)
+            targets = functools.partial(self._level_targets, walk, level)
             for end in self._steps(walk, index, targets):
                 for callback in told:
                     callback.on_step_end(end)
                 if run.stopping:
                     break
         finest = levels[-1]
-        picture = _resized(self._result(walk), finest.height, finest.width)[0]
+        picture = self._shown(walk, finest.height, finest.width)
         for callback in told:
             callback.on_end(picture)
         return picture
 
     def _begin(
         self,
-        photo: images.Picture,
-        paintings: Sequence[images.Picture],
+        shown: inputs.Inputs,
         levels: Sequence[pyramid.Level],
         start: snapshots.Snapshot | None,
+        made_with: Callable[[], dict[str, Any]],
     ) -> _Walk:
         """Returns where a run begins, which is where an earlier one stood if there is a start."""
-        made_with = functools.cache(functools.partial(self._made_with, photo, paintings))
+        key = shown.shares
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = _Compiled(self.config, self.backbone, self._optimizer, key)
+            self._compiled = {(): self._compiled[()], key: compiled}  # Of masks, the latest.
         if start is None:
-            image = tf.Variable(self._initial_image(photo, paintings[0], levels[0]))
+            first = shown.paintings[0]
+            image = tf.Variable(self._initial_image(shown.photo, first, levels[0]))
             plans = memory.plans(self.config, self.backbone.costs(), levels, "GPU" in image.device)
             run = callbacks.Run(self.config, self.backbone, levels, image.device)
-            return _Walk(run, image, {}, plans, made_with)
+            return _Walk(run, shown, compiled, image, {}, plans, made_with)
         image = tf.Variable(start.tensors["image"])
         self._check_start(start, image.shape[1:3], made_with(), levels)
         names = _state_names(start)
         state = {name: tf.Variable(start.tensors[_STATE + name]) for name in names}
         begin = start.level, start.step, start.history, int(state["returns"])
         run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
-        return _Walk(run, image, state, list(start.plans), made_with)
+        return _Walk(run, shown, compiled, image, state, list(start.plans), made_with)
 
     def _steps(
         self,
@@ -207,7 +220,7 @@ class StyleTransfer:
             plan = walk.plans[index]
             try:
                 targets = targets_of(plan) if targets is None else targets
-                loss, terms = self._take(walk.image, walk.state, targets, plan)
+                loss, terms = self._take(walk, targets, plan)
             except tf.errors.ResourceExhaustedError as error:
                 walk.plans[index], targets = _smaller(level, plan, error), None
                 continue
@@ -216,7 +229,7 @@ class StyleTransfer:
                 number,
                 loss,
                 terms,
-                lambda: self._result(walk)[0],
+                lambda: self._shown(walk),
                 functools.partial(walk.snapshot, index, number),
             )
             # The step itself goes back to the last good picture, so a late look loses nothing.
@@ -226,22 +239,14 @@ class StyleTransfer:
 
     def _take(
         self,
-        image: tf.Variable,
-        state: dict[str, tf.Variable],
+        walk: _Walk,
         targets: objectives.Targets | gradients.TiledTargets,
         plan: tiles.Plan,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        image, state, compiled = walk.image, walk.state, walk.compiled
         if isinstance(targets, gradients.TiledTargets):
-            return self._tiled_step(self._in_tiles(plan), image, state, targets)
-        return self._step(image, state, targets)
-
-    def _in_tiles(self, plan: tiles.Plan) -> gradients.TiledObjective:
-        """Returns the objective with the network cut as a plan asks for."""
-        if plan.cut not in self._tiled:
-            self._tiled[plan.cut] = gradients.TiledObjective(
-                self._objective, plan.cut, run_eagerly=self.config.run_eagerly
-            )
-        return self._tiled[plan.cut]
+            return self._tiled_step(compiled.in_tiles(plan.cut), image, state, targets)
+        return compiled.step(image, state, targets)
 
     def _check(self, walk: _Walk, index: int, number: int) -> None:
         """Tells of steps that went back to the last good picture.
@@ -265,14 +270,11 @@ class StyleTransfer:
                 f"the loss is no longer a finite number, or explodes again and again ({place}). "
                 "Lower learning_rate, or the largest of content_weight, style_weight and "
                 "tv_weight.",
-                self._result(walk)[0],
+                self._shown(walk),
             )
 
-    def _made_with(
-        self, photo: images.Picture, paintings: Sequence[images.Picture]
-    ) -> dict[str, Any]:
+    def _made_with(self, pictures: Mapping[str, images.Picture]) -> dict[str, Any]:
         """Returns all that has a say in the picture, to be held against that of a snapshot."""
-        pictures = recipe.pictures(self.config, photo, paintings)
         network = report.backbone(self.backbone)
         return {
             **recipe.made_with(self.config, pictures),
@@ -323,58 +325,42 @@ class StyleTransfer:
             named = {"content": photo, "style": painting}
             picture = named[init] if init in named else images.load(init, self.config.max_pixels)
             start = images.resize(picture.rgb, level.height, level.width)
-        share = np.float32(self.config.init_noise)
+        share = np.float32(self.config.balanced.init_noise)
         return _tensor((1 - share) * start + share * self._noise(shape))
 
     def _noise(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.random.default_rng(self.config.seed).random(shape, np.float32)
 
     def _level_targets(
-        self,
-        photo: images.Picture,
-        paintings: Sequence[images.Picture],
-        level: pyramid.Level,
-        plan: tiles.Plan,
+        self, walk: _Walk, level: pyramid.Level, plan: tiles.Plan
     ) -> objectives.Targets | gradients.TiledTargets:
         """Returns the targets of a level, looked at as the plan says."""
-        styles = [self._style_target(painting, level, plan) for painting in paintings]
-        content = _tensor(images.resize(photo.rgb, level.height, level.width))
-        found = self._measured(content, _EVERY_PIXEL, "content", plan)
+        shown, compiled, size = walk.shown, walk.compiled, (level.height, level.width)
+        styles = [
+            self._style_target(walk, index, level, plan) for index in range(len(shown.paintings))
+        ]
+        style = compiled.objective.blend(styles, shown.blends)
+        content = _tensor(images.resize(shown.photo.rgb, *size))
+        found = compiled.measured(content, shown.content_weights(*size), "content", plan)
         if isinstance(found, gradients.TiledTargets):
-            shared = {**found.shared, **objectives.blend(styles)}
-            return dataclasses.replace(found, shared=shared)
-        return {**found, **objectives.blend(styles)}
+            return dataclasses.replace(found, shared={**found.shared, **style})
+        return objectives.merged(found, style)
 
     def _style_target(
-        self, painting: images.Picture, level: pyramid.Level, plan: tiles.Plan
+        self, walk: _Walk, index: int, level: pyramid.Level, plan: tiles.Plan
     ) -> objectives.Targets:
         """Returns the targets of a painting, computed at the first use at each size."""
+        painting, cache = walk.shown.paintings[index], walk.compiled.style_targets
         size = sizes.style_size(self.config, painting.size, level)
-        key = (painting.digest, *size, plan)  # Other tiles round otherwise.
-        if key not in self._style_targets:
-            if len(self._style_targets) >= _CACHED_STYLES:
-                self._style_targets.pop(next(iter(self._style_targets)), None)
-            alpha = painting.alpha
-            weights = (
-                _EVERY_PIXEL
-                if alpha is None
-                else _tensor(images.resize(alpha, *size)[..., np.newaxis])
-            )
+        key = (*walk.shown.style_key(index), *size, plan)  # Other tiles round otherwise.
+        if key not in cache:
+            if len(cache) >= _CACHED_STYLES:
+                cache.pop(next(iter(cache)), None)
+            weights = walk.shown.style_weights(index, *size)
             pixels = _tensor(images.resize(painting.rgb, *size))
-            found = self._measured(pixels, weights, "style", plan)
-            shared = found.shared if isinstance(found, gradients.TiledTargets) else found
-            self._style_targets[key] = shared
-        return self._style_targets[key]
-
-    def _measured(
-        self, pixels: tf.Tensor, weights: tf.Tensor, model: str, plan: tiles.Plan
-    ) -> objectives.Targets | gradients.TiledTargets:
-        """Returns what a picture asks for."""
-        if not plan.tiled:
-            return self._targets(pixels, weights, model=model)
-        in_tiles = self._in_tiles(plan)
-        cut = in_tiles.cut(pixels.shape[1], pixels.shape[2], plan.sides)
-        return in_tiles.targets(pixels, weights, cut, model)
+            found = walk.compiled.measured(pixels, weights, "style", plan)
+            cache[key] = found.shared if isinstance(found, gradients.TiledTargets) else found
+        return cache[key]
 
     def _enter(self, level: pyramid.Level, walk: _Walk) -> None:
         """Brings picture and state to a level, from those of the level below."""
@@ -387,9 +373,71 @@ class StyleTransfer:
         walk.image, walk.state = tf.Variable(start), _variables(begun)
 
     def _result(self, walk: _Walk) -> tf.Tensor:
-        """Returns the picture to show."""
+        """Returns what the steps have come to, `(1, height, width, 3)`."""
         image, state = walk.image, walk.state
         return _clip(self._optimizer.result(image, state) if state else image)
+
+    def _shown(self, walk: _Walk, height: int = 0, width: int = 0) -> tf.Tensor:
+        """Returns the picture to show, `(height, width, 3)`, or of the size of the level."""
+        picture = self._result(walk)
+        if height:
+            picture = _resized(picture, height, width)
+        if walk.shown.changes_results:
+            return tf.constant(walk.shown.finished(picture[0].numpy()))
+        return picture[0]
+
+
+class _Compiled:
+    """The objective and what is compiled for it.
+
+    Args:
+        config: the settings.
+        backbone: the network.
+        optimizer: how a step moves.
+        shares: of the photo's regions.
+
+    Attributes:
+        objective: with terms for each region.
+        step: compiled.
+        style_targets: those of paintings, by what they depend on.
+    """
+
+    def __init__(
+        self,
+        config: configs.StyleTransferConfig,
+        backbone: backbones.Backbone,
+        optimizer: optimizers.Optimizer,
+        shares: Sequence[float],
+    ) -> None:
+        self.objective = objectives.Objective.from_config(config, backbone, shares)
+        self.step = gradients.compile_step(
+            self.objective,
+            optimizer,
+            run_eagerly=config.run_eagerly,
+            jit_compile=config.jit_compile,
+        )
+        self.style_targets: dict[tuple[Any, ...], objectives.Targets] = {}
+        self._run_eagerly = config.run_eagerly
+        self._targets = gradients.compile_targets(self.objective, run_eagerly=config.run_eagerly)
+        self._tiled: dict[str, gradients.TiledObjective] = {}
+
+    def in_tiles(self, cut: str) -> gradients.TiledObjective:
+        """Returns the objective with the network cut at a layer."""
+        if cut not in self._tiled:
+            self._tiled[cut] = gradients.TiledObjective(
+                self.objective, cut, run_eagerly=self._run_eagerly
+            )
+        return self._tiled[cut]
+
+    def measured(
+        self, pixels: tf.Tensor, weights: np.ndarray, model: str, plan: tiles.Plan
+    ) -> objectives.Targets | gradients.TiledTargets:
+        """Returns what a picture asks for."""
+        if not plan.tiled:
+            return self._targets(pixels, weights, model=model)
+        in_tiles = self.in_tiles(plan.cut)
+        cut = in_tiles.cut(pixels.shape[1], pixels.shape[2], plan.sides)
+        return in_tiles.targets(pixels, tf.constant(weights), cut, model)
 
 
 @dataclasses.dataclass
@@ -398,6 +446,8 @@ class _Walk:
 
     Attributes:
         run: what callbacks know of it.
+        shown: what the picture is made from.
+        compiled: what its steps are taken with.
         image: that the steps walk on.
         state: of the optimiser, empty before the first level.
         plans: how each level is looked at; changed where memory runs out.
@@ -406,6 +456,8 @@ class _Walk:
     """
 
     run: callbacks.Run
+    shown: inputs.Inputs
+    compiled: _Compiled
     image: tf.Variable
     state: dict[str, tf.Variable]
     plans: list[tiles.Plan]
@@ -473,6 +525,11 @@ def _smaller(level: pyramid.Level, plan: tiles.Plan, error: Exception) -> tiles.
         ) from error
     logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)
     return tiles.Plan(sides=(smaller,))
+
+
+def _listed(source: Any) -> Sequence[Any]:
+    """Returns a list of pictures, given one or several."""
+    return source if isinstance(source, (list, tuple)) else [source]
 
 
 def _state_names(start: snapshots.Snapshot) -> list[str]:

@@ -227,6 +227,81 @@ def test_transparent_photo_gives_a_transparent_picture(command: Command, tmp_pat
     np.testing.assert_array_equal(made[..., 3], array[..., 3])
 
 
+# Several styles, and masks.
+
+
+@pytest.fixture(scope="module")
+def mixed(
+    command: Command, style_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[subprocess.CompletedProcess, Path, tuple[str, ...]]:
+    """A run with two styles from a folder, and masks; with its folder and flags."""
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "styles").mkdir()
+    shutil.copy(style_path, folder / "styles" / "b.png")
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "styles" / "a.jpg")
+    (folder / "styles" / "notes.txt").write_text("no picture")
+    for name, left, right in (("photo", "red", "blue"), ("a", "red", "red"), ("b", "blue", "blue")):
+        mask = Image.new("RGB", (40, 30), left)
+        mask.paste(right, (20, 0, 40, 30))
+        mask.save(folder / f"mask_{name}.png")
+    flags_ = (
+        "--content_mask=mask_photo.png", "--style_mask=mask_a.png", "--style_mask=mask_b.png",
+        "--save_mask_overlay=overlay.png", "--output=mixed.png", *QUICK,
+    )  # fmt: skip
+    # The fixture's own --style is the second one of the folder, so it is left out here.
+    content = folder / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save(content)
+    given = ("--content=photo.png", "--style=styles", *flags_)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *given], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done, folder, given
+
+
+def test_every_region_is_painted_and_told(mixed):
+    done, folder, _ = mixed
+    assert done.returncode == 0, done.stderr
+    assert "styles/a.jpg (64x64) and styles/b.png (64x80)" in done.stderr
+    assert "mask_photo.png: #0000ff (50.0%), #ff0000 (50.0%)." in done.stderr
+    assert pixels(folder / "mixed.png").shape == (48, 64, 3)
+    shown = pixels(folder / "overlay.png").astype(int)
+    assert shown.shape == (48, 64, 3)
+    assert shown[:, :30, 0].mean() > shown[:, :30, 2].mean() + 50
+    assert shown[:, 34:, 2].mean() > shown[:, 34:, 0].mean() + 50
+
+
+def test_recipe_names_every_picture(mixed):
+    _, folder, _ = mixed
+    inputs = recipe.load(str(folder / "mixed.png"))["inputs"]
+    assert {role: entry["name"] for role, entry in inputs.items()} == {
+        "content": "photo.png", "style 1": "a.jpg", "style 2": "b.png",
+        "content mask": "mask_photo.png", "style mask 1": "mask_a.png",
+        "style mask 2": "mask_b.png",
+    }  # fmt: skip
+
+
+def test_replay_refuses_another_mask(mixed, monkeypatch, capsys):
+    _, folder, given = mixed
+    monkeypatch.chdir(folder)
+    other = [flag.replace("mask_photo", "mask_a") for flag in given if "output" not in flag]
+    other = [flag for flag in other if "overlay" not in flag]
+    status = cli.main(["stylize.py", *other, "--replay=mixed.png", "--output=again.png"])
+    assert status == 1
+    assert "not the content mask picture of the recipe" in capsys.readouterr().err
+
+
+def test_colours_of_one_side_are_refused_before_the_work(mixed, monkeypatch, capsys):
+    _, folder, given = mixed
+    monkeypatch.chdir(folder)
+    Image.new("RGB", (40, 30), "lime").save(folder / "mask_c.png")
+    other = [flag.replace("mask_b", "mask_c") for flag in given if "overlay" not in flag]
+    status = cli.main(["stylize.py", *other, "--output=again.png"])
+    said = capsys.readouterr().err
+    assert status == 2
+    assert "#0000ff, #00ff00 is in the masks of one side only" in said
+    assert not (folder / "again.png").exists()
+
+
 # A run that is stopped, or cannot keep its result.
 
 
@@ -543,6 +618,25 @@ BAD_INPUT = {
     "damaged initial picture": (["--init=cut.png"], FILES, ["cut.png", "damaged"]),
     "folder": (["--content=folder"], FILES, ["folder"]),
     "empty file": (["--style=empty.png"], FILES, ["empty.png", "empty"]),
+    "folder of styles without a picture": (
+        ["--style=folder"], FILES, ["folder", "no picture in this folder", ".png"]
+    ),
+    "blend of another number of styles": (
+        ["--style_blend=3,1"], FLAGS, ["style_blend", "2 numbers", "1 style pictures"]
+    ),
+    "blend of nothing": (["--style_blend=0"], FLAGS, ["style_blend", "not all 0"]),
+    "strength": (["--strength=2"], FLAGS, ["strength", "2.0", "0 to 1"]),
+    "colours without lightness": (
+        ["--color=content", "--color_space=rgb"], FLAGS, ["color_space=rgb", "lab or yiq"]
+    ),
+    "outside of no mask": (["--outside=keep"], FLAGS, ["outside=keep", "content mask"]),
+    "masks for no style": (
+        ["--style_mask=cut.png", "--style_mask=cut.png"], FLAGS, ["2 style masks", "1 style pict"]
+    ),
+    "overlay of no mask": (
+        ["--save_mask_overlay=x.png"], FLAGS, ["--save_mask_overlay=x.png", "--content_mask"]
+    ),
+    "missing mask": (["--content_mask=missing.png"], FILES, ["missing.png", "no such file"]),
     "text as picture": (["--content=text.jpg"], FILES, ["text.jpg", "not a picture"]),
     "truncated JPEG": (["--content=cut.jpg"], FILES, ["cut.jpg", "damaged"]),
     "truncated PNG": (["--style=cut.png"], FILES, ["cut.png", "damaged"]),

@@ -69,6 +69,12 @@ def valid_configs(draw: st.DrawFn) -> Config:
         learning_rate=draw(WEIGHTS),
         lbfgs_history=draw(st.integers(1, 100)),
         device=draw(TEXTS),
+        strength=draw(st.floats(0, 1)),
+        style_blend=tuple(draw(st.lists(st.floats(0.1, 9), max_size=3))),
+        outside=draw(st.sampled_from(configs.OUTSIDES)),
+        color=draw(st.sampled_from(["style", "match"])),
+        color_space=draw(st.sampled_from(configs.COLOR_SPACES)),
+        color_method=draw(st.sampled_from(configs.COLOR_METHODS)),
         precision=draw(st.sampled_from(["float32", "bfloat16"])),
         tile_size=draw(st.sampled_from(["auto", "0", "512"])),
         memory_limit=draw(st.sampled_from(["auto", "4GB", "800 mb"])),
@@ -166,6 +172,36 @@ def test_nothing_to_optimise_is_refused(settings: dict[str, object]):
     with pytest.raises(errors.ConfigError, match="nothing to optimise"):
         Config(**{"tv_weight": 0, **settings})
     assert Config(**{**settings, "tv_weight": 1}).tv_weight == 1
+
+
+def test_strength_of_a_half_changes_nothing():
+    config = Config(content_style_ratio=0.2)
+    assert config.balanced is config
+
+
+def test_strength_leans_from_content_to_style():
+    gentle, strong = (Config(strength=strength).balanced for strength in (0.25, 0.75))
+    assert gentle.content_weight == pytest.approx(1.5**3)
+    assert gentle.style_weight == pytest.approx(10 * 0.5**3)
+    assert gentle.init_noise == 0.25
+    assert (strong.content_weight, strong.style_weight) == (
+        pytest.approx(0.5**3), pytest.approx(10 * 1.5**3),
+    )  # fmt: skip
+    assert strong.init_noise == 0.75
+    assert strong.balanced is strong
+
+
+def test_strength_ends_in_the_photo_and_in_style_alone():
+    assert Config(strength=0).balanced.style_weight == 0
+    assert Config(strength=0).balanced.init_noise == 0
+    assert Config(strength=1).balanced.content_weight == 0
+    with pytest.raises(errors.ConfigError, match="nothing to optimise"):
+        Config(strength=1, style_weight=0)
+
+
+def test_strength_keeps_a_ratio():
+    balanced = Config(strength=0.25, content_style_ratio=0.1).balanced
+    assert balanced.content_weight == pytest.approx(0.1 * 10 * 1.5**3)
 
 
 def test_config_error_is_a_value_error_for_status_2():

@@ -145,8 +145,9 @@ def test_work_that_is_never_lost(folder, monkeypatch):
 def test_many_photos_of_one_size_are_traced_once(folder):
     found = run(SECTIONS["Many photos, one style"])
     transfer = found["transfer"]
-    assert transfer._step.experimental_get_tracing_count() == 1
-    assert len(transfer._style_targets) == 1
+    compiled = transfer._compiled[()]
+    assert compiled.step.experimental_get_tracing_count() == 1
+    assert len(compiled.style_targets) == 1
     for name in ("a", "b", "c"):
         photo, picture = (
             np.asarray(Image.open(folder / f"{prefix}{name}.jpg"), np.float32)

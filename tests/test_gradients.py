@@ -139,13 +139,22 @@ def test_the_content_loss_of_the_photo_and_the_style_loss_of_the_painting_are_ze
     np.testing.assert_allclose(list(terms.values()), 0, atol=1e-6)
 
 
-def test_a_blend_is_the_mean_of_the_targets(objective):
+def test_a_blend_is_the_weighted_mean_of_the_targets(objective):
     one, other = (objective.targets(picture(seed), EVERYWHERE, "style") for seed in (0, 1))
-    blended = objectives.blend([one, other])
+    blended = objective.blend([one, other], [[3, 1]])
     tf.nest.assert_same_structure(blended, one)
     flat = [tf.nest.flatten(targets) for targets in (blended, one, other)]
     for found, left, right in zip(*flat, strict=True):
-        np.testing.assert_allclose(found, (np.float64(left) + np.float64(right)) / 2, rtol=1e-6)
+        expected = 0.75 * np.float64(left) + 0.25 * np.float64(right)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_share_of_nothing_leaves_a_style_out(objective):
+    one = objective.targets(picture(0), EVERYWHERE, "style")
+    broken = tf.nest.map_structure(lambda value: value * float("nan"), one)
+    tf.nest.map_structure(
+        np.testing.assert_array_equal, objective.blend([one, broken], [[2, 0]]), one
+    )
 
 
 def test_a_mask_leaves_out_the_positions_it_covers(objective):

@@ -561,6 +561,23 @@ def test_resize_treats_every_channel_alike():
         np.testing.assert_allclose(whole[..., channel], single, atol=1e-6)
 
 
+# Folders.
+
+
+def test_folder_gives_its_pictures_in_order(tmp_path: Path):
+    for name in ("b.png", "a.JPG", ".hidden.png", "notes.txt", "c.bmp"):
+        (tmp_path / name).touch()
+    array = np.zeros((2, 2, 3))
+    found = images.expand(["x.png", tmp_path, array])
+    assert found[:4] == ["x.png", *(str(tmp_path / name) for name in ("a.JPG", "b.png", "c.bmp"))]
+    assert found[4] is array
+
+
+def test_folder_without_a_picture_is_refused(tmp_path: Path):
+    with pytest.raises(errors.ImageError, match=r"no picture in this folder.*\.png"):
+        images.expand([str(tmp_path)])
+
+
 # Arrays and other sources.
 
 

@@ -241,7 +241,8 @@ def test_where_memory_runs_out_the_run_goes_on_in_tiles(pair, monkeypatch, caplo
     """The fifth step, in the midst of the second level, finds no memory for the whole."""
     expected = nst_tf.stylize(*pair, SETTINGS.replace(optimizer="adam")).numpy()
     transfer = nst_tf.StyleTransfer(SETTINGS.replace(optimizer="adam"))
-    steps, step = [], transfer._step
+    compiled = transfer._compiled[()]
+    steps, step = [], compiled.step
 
     def short_of_memory(*arguments):
         if len(steps) == 4:
@@ -249,7 +250,7 @@ def test_where_memory_runs_out_the_run_goes_on_in_tiles(pair, monkeypatch, caplo
         steps.append(step(*arguments))
         return steps[-1]
 
-    monkeypatch.setattr(transfer, "_step", short_of_memory)
+    monkeypatch.setattr(compiled, "step", short_of_memory)
     history = nst_tf.callbacks.History()
     with caplog.at_level("INFO", "nst_tf"):
         picture = transfer.stylize(*pair, [history])

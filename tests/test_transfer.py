@@ -197,27 +197,53 @@ def test_runs_in_two_threads_equal_runs_in_a_row(rebuilt):
         np.testing.assert_array_equal(picture, wanted)
 
 
+def test_strength_of_nothing_is_the_photo():
+    found = nst_tf.stylize(PHOTO, PAINTING, SETTINGS.replace(strength=0))
+    expected = images.resize(images.load(PHOTO).rgb, *found.shape[:2])
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_strength_grows_away_from_the_photo():
+    pictures = [
+        nst_tf.stylize(PHOTO, PAINTING, SETTINGS.replace(strength=strength, init_noise=0.0))
+        for strength in (0.1, 0.5, 0.9)
+    ]
+    expected = images.resize(images.load(PHOTO).rgb, *pictures[0].shape[:2])
+    distances = [np.abs(picture - expected).mean() for picture in pictures]
+    assert distances == sorted(distances) and distances[0] < 0.8 * distances[2]
+
+
+def test_styles_are_blended_by_their_shares(rebuilt):
+    other = pixels(30)
+    alone = rebuilt(style_blend=(1.0, 0.0)).stylize(PHOTO, [PAINTING, other])
+    np.testing.assert_array_equal(alone, rebuilt().stylize(PHOTO, PAINTING))
+    both = rebuilt(style_blend=(2.0, 2.0)).stylize(PHOTO, [PAINTING, other])
+    np.testing.assert_array_equal(both, rebuilt().stylize(PHOTO, [PAINTING, other]))
+    assert not np.array_equal(both, alone)
+
+
 def traces(transfer):
     """Returns how often each compiled function of a transfer was traced."""
     counts = {
         name: value.experimental_get_tracing_count()
-        for name, value in vars(transfer).items()
+        for name, value in vars(transfer._compiled[()]).items()
         if hasattr(value, "experimental_get_tracing_count")
     }
-    assert "_step" in counts
+    assert "step" in counts
     return counts
 
 
 def test_the_second_photo_costs_nothing_but_its_steps(rebuilt):
     transfer = rebuilt(image_size=64, levels=2)
     transfer.stylize(PHOTO, PAINTING)
-    styles, traced = dict(transfer._style_targets), traces(transfer)
+    kept = transfer._compiled[()].style_targets
+    styles, traced = dict(kept), traces(transfer)
     transfer.stylize(pixels(12), PAINTING)
     assert len(styles) == 2
-    assert transfer._style_targets.keys() == styles.keys()
-    assert all(transfer._style_targets[key] is value for key, value in styles.items())
+    assert kept.keys() == styles.keys()
+    assert all(kept[key] is value for key, value in styles.items())
     assert traces(transfer) == traced
-    assert traced["_step"] == 2
+    assert traced["step"] == 2
 
 
 # The initial image.
@@ -392,8 +418,9 @@ def test_a_loss_that_breaks_late_leaves_the_last_good_picture(rebuilt, optimizer
 
         def on_step_end(self, step):
             if step.step == 4:
-                sound = transfer._step
-                transfer._step = lambda image, state, targets: sound(
+                compiled = transfer._compiled[()]
+                sound = compiled.step
+                compiled.step = lambda image, state, targets: sound(
                     image, state, tf.nest.map_structure(lambda value: value * np.nan, targets)
                 )
 

@@ -1,0 +1,213 @@
+"""Masks: which part of a picture is which region. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from nst_tf import errors
+
+_GREY = 0.1  # Channels that differ by less are grey: more than a JPEG file makes of it.
+_SAME = 0.25  # Distance of two colours below which they are taken for one.
+_CORE = 0.1  # Distance within which pixels count as having a colour, and not as near an edge.
+_EVEN = 0.03  # Difference of neighbours above which there is an edge.
+_LEAST = 0.002  # Share of a picture that a colour covers, or it is taken for an edge.
+_MIXTURE = 0.05  # Share above which a colour between two others is taken for one of its own.
+_BLACK = np.zeros(3, np.float32)
+_WHITE = "#ffffff"
+_ALMOST = 8  # Of 255, within which a value is taken for none or full.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Regions:
+    """The regions of a picture.
+
+    Attributes:
+        colors: of each region in its mask, such as `#ff0000`.
+        maps: how far a pixel belongs to each region, float32 `(height, width, regions)` in
+            [0, 1]. Where they add up to less than 1, the rest is outside of all regions.
+    """
+
+    colors: tuple[str, ...]
+    maps: np.ndarray
+
+    @property
+    def shares(self) -> list[float]:
+        """The share of the picture that each region covers."""
+        return [float(share) for share in self.maps.mean(axis=(0, 1), dtype=np.float64)]
+
+    @property
+    def inside(self) -> np.ndarray:
+        """How far a pixel belongs to any region, `(height, width)`."""
+        return self.maps.sum(axis=2).clip(0, 1)
+
+    def in_words(self) -> str:
+        """Returns the colours and their shares, as a person is told."""
+        found = [
+            f"{color} ({share:.1%})" for color, share in zip(self.colors, self.shares, strict=True)
+        ]
+        outside = 1 - sum(self.shares)
+        return ", ".join([*found, *([f"black ({outside:.1%})"] if outside > 1e-3 else [])])
+
+
+def read(mask: np.ndarray, name: str) -> Regions:
+    """Returns the regions that a mask shows.
+
+    A mask in grey has one region, white, and a pixel belongs to it as far as it is white. In a
+    mask with colours each colour that covers an area is a region, and black is outside of all. A
+    pixel between two colours, as at a soft edge, belongs to both in proportion. Colours that a
+    lossy file has blurred are taken for one.
+
+    Args:
+        mask: `(height, width, 3)`, sRGB in [0, 1].
+        name: of the mask, for the error.
+
+    Raises:
+        ConfigError: all of it is black.
+    """
+    if np.mean(np.ptp(mask, axis=2) > _GREY) < _LEAST:
+        found = Regions((_WHITE,), mask.mean(axis=2, keepdims=True, dtype=np.float32))
+    else:
+        labels = _labels(mask)
+        maps = _memberships(mask, np.stack([_BLACK, *labels]))[..., 1:]
+        found = Regions(tuple(map(_hex, labels)), maps)
+    if not found.colors or found.maps.max() < 0.5:
+        raise errors.ConfigError(
+            f"the {name} is black all over, so it has no region; expected white, or colours, where "
+            "a region is."
+        )
+    return found
+
+
+def _labels(mask: np.ndarray) -> list[np.ndarray]:
+    """Returns the colours that cover an area, black left out, the largest first."""
+    pixels = mask[:-1, :-1][_is_flat(mask)]
+    if not len(pixels):
+        return []
+    bins = np.rint(pixels * 15).astype(np.int64) @ (256, 16, 1)
+    counts = np.bincount(bins, minlength=4096)
+    centres = np.stack(np.unravel_index(np.arange(4096), (16, 16, 16)), axis=1) / 15
+    found, left = [_BLACK], counts.astype(np.float64) / len(pixels)
+    left[np.linalg.norm(centres - _BLACK, axis=1) < _SAME] = 0
+    while left.max() > 0:
+        centre = centres[left.argmax()]
+        near = np.linalg.norm(centres - centre, axis=1)
+        share = left[near < _CORE].sum()
+        if share >= (_MIXTURE if _is_mixture(centre, found) else _LEAST):
+            own = np.linalg.norm(pixels - centre, axis=1) < _CORE
+            found.append(np.median(pixels[own], axis=0))
+        left[near < _SAME] = 0
+    return found[1:]
+
+
+def _is_flat(mask: np.ndarray) -> np.ndarray:
+    """Returns where a pixel has the colour of the next one to the right and of that below."""
+    right = np.abs(mask[:-1, 1:] - mask[:-1, :-1]).max(axis=2)
+    below = np.abs(mask[1:, :-1] - mask[:-1, :-1]).max(axis=2)
+    return np.maximum(right, below) < _EVEN
+
+
+def _is_mixture(color: np.ndarray, labels: Sequence[np.ndarray]) -> bool:
+    """Returns whether a colour lies between two others."""
+    for index, one in enumerate(labels):
+        for other in labels[index + 1 :]:
+            place, distance = _along(color, one, other)
+            if distance < _CORE and 0 < place < 1:
+                return True
+    return False
+
+
+def _along(colors: np.ndarray, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where colours lie from one to another, 0 to 1, and how far from that line."""
+    line = other - one
+    place = ((colors - one) @ line / (line @ line)).clip(0, 1)
+    return place, np.linalg.norm(colors - one - place[..., np.newaxis] * line, axis=-1)
+
+
+def _memberships(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns how far each pixel belongs to each label, which adds up to 1.
+
+    Every pixel is laid on the line between two labels that is nearest to it.
+    """
+    best = np.full(mask.shape[:2], np.inf, np.float32)
+    found = np.zeros((*mask.shape[:2], len(labels)), np.float32)
+    for index in range(len(labels)):
+        for other in range(index + 1, len(labels)):
+            place, distance = _along(mask, labels[index], labels[other])
+            # At a label itself all its lines are equally near.
+            nearer = distance < best - 1e-4
+            best = np.where(nearer, distance, best)
+            found[nearer] = 0
+            found[nearer, index] = 1 - place[nearer]
+            found[nearer, other] = place[nearer]
+    return _crisp(found)
+
+
+def _crisp(maps: np.ndarray) -> np.ndarray:
+    """Takes the noise of a lossy file away from pixels that belong to one region."""
+    noise = _CORE
+    cleaned = ((maps - noise) / (1 - 2 * noise)).clip(0, 1)
+    return (cleaned / cleaned.sum(axis=2, keepdims=True)).astype(np.float32)
+
+
+def _hex(color: np.ndarray) -> str:
+    values = np.rint(255 * color).astype(int)
+    values = np.where(values < _ALMOST, 0, np.where(values > 255 - _ALMOST, 255, values))
+    return "#" + "".join(f"{value:02x}" for value in values)
+
+
+def pair(content: Regions, styles: Sequence[Regions]) -> list[list[int | None]]:
+    """Returns which region of each style every region of the photo takes, by colour.
+
+    Args:
+        content: the regions of the photo.
+        styles: those of each painting.
+
+    Returns:
+        For each painting, the index of its region for every region of the photo, or None where
+        it has none; at least one painting has one.
+
+    Raises:
+        ConfigError: a colour is on one side only.
+    """
+    found: list[list[int | None]] = [
+        [_nearest(color, style.colors) for color in content.colors] for style in styles
+    ]
+    alone = [
+        color
+        for index, color in enumerate(content.colors)
+        if all(row[index] is None for row in found)
+    ]
+    for row, style in zip(found, styles, strict=True):
+        alone += [color for index, color in enumerate(style.colors) if index not in row]
+    if alone:
+        sides = "; ".join(f"a style mask has {style.in_words()}" for style in styles)
+        raise errors.ConfigError(
+            f"{', '.join(alone)} is in the masks of one side only. The content mask has "
+            f"{content.in_words()}; {sides}. Give each region the same colour on both sides."
+        )
+    return found
+
+
+def _nearest(color: str, others: Sequence[str]) -> int | None:
+    distances = [np.linalg.norm(_rgb(color) - _rgb(other)) for other in others]
+    index = int(np.argmin(distances))
+    return index if distances[index] < _SAME else None
+
+
+def _rgb(color: str) -> np.ndarray:
+    return np.array([int(color[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+
+
+def overlay(picture: np.ndarray, regions: Regions) -> np.ndarray:
+    """Returns a picture with its regions laid over it in their colours, the outside darkened.
+
+    Args:
+        picture: `(height, width, 3)`, sRGB in [0, 1].
+        regions: with maps of the same size.
+    """
+    colors = np.stack([_rgb(color) for color in regions.colors]).astype(np.float32)
+    inside = regions.inside[..., np.newaxis]
+    return (0.5 * picture * (0.5 + 0.5 * inside) + 0.5 * regions.maps @ colors).clip(0, 1)
