@@ -68,7 +68,7 @@ def _run(
     engine = transfer.StyleTransfer(config.replace(backbone=model.architecture.name), model)
     history, interrupt = callbacks.History(), callbacks.Interrupt()
     checkpoints = _checkpoints(options)
-    watchers = [callbacks.Progress(), history, interrupt, *_preview(options, output), *checkpoints]
+    watchers = [callbacks.Progress(), history, interrupt, *_shows(options, output), *checkpoints]
     snapshot = snapshots.read(found) if found else None
     begin = time.perf_counter()
     try:
@@ -139,11 +139,9 @@ def _output(options: configs.FileOptions) -> Path:
                 "is none; give one with --content_mask=PICTURE."
             )
         images.check_writable(options.save_mask_overlay)
-    if options.plot and Path(options.plot).suffix.lower() not in _PLOT_SUFFIXES:
-        raise errors.ConfigError(
-            f"--plot={options.plot}: expected one of the suffixes {', '.join(_PLOT_SUFFIXES)}."
-        )
-    extras = (options.plot, options.report, options.save_mask_overlay)
+    _check_suffix("timelapse", options.timelapse, callbacks.FILM_SUFFIXES)
+    _check_suffix("plot", options.plot, _PLOT_SUFFIXES)
+    extras = (options.plot, options.report, options.save_mask_overlay, options.timelapse)
     written = [Path(path) for path in (output, *extras) if path]
     for path in written:
         if written.count(path) > 1:
@@ -154,6 +152,13 @@ def _output(options: configs.FileOptions) -> Path:
                 f"{path}: exists already. Choose another name, or replace it with --overwrite."
             )
     return output
+
+
+def _check_suffix(flag: str, path: str, suffixes: Sequence[str]) -> None:
+    if path and Path(path).suffix.lower() not in suffixes:
+        raise errors.ConfigError(
+            f"--{flag}={path}: expected one of the suffixes {', '.join(suffixes)}."
+        )
 
 
 def _check_checkpoints(options: configs.FileOptions) -> None:
@@ -254,11 +259,15 @@ def _save_overlay(options: configs.FileOptions, given: recipe.Pictures) -> None:
         images.save(shown, options.save_mask_overlay)
 
 
-def _preview(options: configs.FileOptions, output: Path) -> list[callbacks.Callback]:
-    if not options.preview_every:
-        return []
-    path = output.with_name(f"{output.stem}.preview.png")
-    return [callbacks.Preview(path, options.preview_every)]
+def _shows(options: configs.FileOptions, output: Path) -> list[callbacks.Callback]:
+    """Returns what shows the picture on the way."""
+    found: list[callbacks.Callback] = []
+    if options.preview_every:
+        path = output.with_name(f"{output.stem}.preview.png")
+        found.append(callbacks.Preview(path, options.preview_every))
+    if options.timelapse:
+        found.append(callbacks.Timelapse(options.timelapse))
+    return found
 
 
 # After the work.

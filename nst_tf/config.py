@@ -39,6 +39,7 @@ STYLE_NORMALIZATIONS = {
 }
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
 _AS_IT_IS, _STEEPNESS = 0.5, 3  # The strength that changes nothing, and its power in the weights.
+PADDINGS = ("zeros", "reflect", "replicate", "circular")
 OUTSIDES = ("style", "keep")
 COLORS = ("style", "content", "match")
 COLOR_SPACES = ("lab", "yiq", "rgb")
@@ -206,6 +207,13 @@ class StyleTransferConfig:
     )
     weights: str = knob("", "Network", "a Keras weight file (.h5, .weights.h5) to use instead")
     pooling: str = knob("avg", "Network", "pooling of the network: max or avg", ("max", "avg"))
+    padding: str = knob(
+        "zeros",
+        "Network",
+        "what convolutions see around the picture: zeros, as in the published networks; reflect; "
+        "replicate; or circular, for a picture that tiles the plane without seams",
+        PADDINGS,
+    )
     activation_scale: str = knob(
         "own",
         "Network",
@@ -418,6 +426,7 @@ class FileOptions:
     preview_every: int = knob(
         0, "Files", "refresh '<output>.preview.png' every so many steps; 0 never"
     )
+    timelapse: str = knob("", "Files", "write a film of the steps: .mp4 or .gif")
     plot: str = knob("", "Files", "draw the loss curves into this picture file")
     report: str = knob("", "Files", "write a record of the run into this JSON file")
     checkpoint_dir: str = knob(
@@ -558,6 +567,11 @@ def _check_ranges(config: StyleTransferConfig) -> None:
         f"one of {', '.join(STYLE_NORMALIZATIONS[config.style_loss])} with the style loss "
         f"{config.style_loss}",
     )
+    if config.padding == "circular" and config.tile_size not in ("auto", "0"):
+        raise errors.ConfigError(
+            f"padding=circular looks at the picture as a whole, and tile_size={config.tile_size} "
+            "cuts it into tiles; leave one of them out."
+        )
     if config.color == "content" and config.color_space == "rgb":
         raise errors.ConfigError(
             "color=content keeps the photo's colours and repaints its lightness, and "

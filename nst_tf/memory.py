@@ -98,7 +98,8 @@ def expected(
             max(span.length for span in section.spans(length, side))
             for length in (level.height, level.width)
         )
-        shown = section.bytes + on_the_way_back * section.widest
+        twice = 1 if config.padding == "zeros" else 2  # With what is around them, and without.
+        shown = twice * section.bytes + on_the_way_back * section.widest
         shown += _COMPARED * _content_bytes(config, section)
         # The gradient of what the section begins with, and either what that is or what it ends in.
         kept = (below or 12) + max(below, section.linked)
@@ -151,7 +152,7 @@ def plans(
     Raises:
         ConfigError: no tile is small enough for `memory_limit`.
     """
-    if config.tile_size == "0":
+    if config.tile_size == "0" or config.padding == "circular":
         return [tile_plans.WHOLE for _ in levels]
     limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else available())
     # The finest first: if anything is too large, it is.

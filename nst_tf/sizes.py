@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from nst_tf import config as configs
@@ -51,6 +52,8 @@ def plan(
             f"{config.max_pixels}. Lower image_size, or raise max_pixels."
         )
     levels = pyramid.levels(height, width, config.steps, count=config.levels, minimum=least)
+    if config.padding == "circular":
+        levels = [_periodic(level, least // 2) for level in levels]
     for size in paintings:
         height, width = pyramid.fit(*size, round(long_side * config.style_scale))
         if min(height, width) < least:
@@ -59,6 +62,12 @@ def plan(
                 f"of at least {least}. Raise style_scale or image_size, or crop a very long style."
             )
     return levels
+
+
+def _periodic(level: pyramid.Level, stride: int) -> pyramid.Level:
+    """Returns a level whose sides are multiples of a stride, so that pooling leaves no rest."""
+    height, width = (max(1, round(side / stride)) * stride for side in (level.height, level.width))
+    return dataclasses.replace(level, height=height, width=width)
 
 
 def style_size(

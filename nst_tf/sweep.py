@@ -185,7 +185,7 @@ def _network(config: configs.StyleTransferConfig) -> tuple[Any, ...]:
     """Returns the settings that a network is built from."""
     from nst_tf import objective
 
-    names = ("backbone", "weights", "pooling", "precision", "activation_scale")
+    names = ("backbone", "weights", "pooling", "precision", "padding", "activation_scale")
     layers = frozenset(objective.used_layers(config))
     return (*(getattr(config, name) for name in names), layers)
 

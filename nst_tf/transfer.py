@@ -490,6 +490,7 @@ def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) ->
         path=config.weights,
         pooling=config.pooling,
         precision=config.precision,
+        padding=config.padding,
         activation_scale=config.activation_scale,
         progress=progress,
     )

@@ -250,3 +250,52 @@ def test_two_sections_in_a_row_are_the_network(cut):
     stride, halo = below.reach(backbones.LINK)
     deep, far = above.reach("block4_conv2")
     assert (stride * deep, halo + stride * far) == backbone.reach("block4_conv2")
+
+
+# What is around a picture.
+
+
+@pytest.mark.parametrize("linear", [convolution._as_convolution, convolution._as_gradient, None])
+@pytest.mark.parametrize(
+    ("mode", "numpy_mode"), [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")]
+)
+def test_padding_is_that_of_numpy(mode, numpy_mode, linear, monkeypatch):
+    monkeypatch.setattr(convolution, "_linear_kernel", lambda: linear)
+    layer = convolution.FrozenConv2D(5, 3, padding="same", activation="relu")
+    layer.padding_mode = mode
+    picture = tf.random.stateless_normal((1, 7, 9, 3), (1, 2))
+    upstream = np.random.default_rng(3).normal(size=(1, 7, 9, 5))
+    with tf.GradientTape() as tape:
+        tape.watch(picture)
+        found = layer(picture)
+    kernel, bias = layer.get_weights()
+    around = np.pad(picture, ((0, 0), (1, 1), (1, 1), (0, 0)), numpy_mode)
+    windows = np.lib.stride_tricks.sliding_window_view(np.float64(around), (3, 3), (1, 2))
+    expected = np.maximum(np.einsum("bhwcij,ijco->bhwo", windows, kernel) + bias, 0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    # The gradient, along a random direction, by finite differences in float64.
+    direction = np.float64(tf.random.stateless_normal(picture.shape, (5, 6)))
+
+    def value(step):
+        moved = np.pad(
+            np.float64(picture) + step * direction, ((0, 0), (1, 1), (1, 1), (0, 0)), numpy_mode
+        )
+        seen = np.lib.stride_tricks.sliding_window_view(moved, (3, 3), (1, 2))
+        outputs = np.maximum(np.einsum("bhwcij,ijco->bhwo", seen, np.float64(kernel)) + bias, 0)
+        return (outputs * upstream).sum()
+
+    slope = (value(1e-6) - value(-1e-6)) / 2e-6
+    gradient = np.float64(tape.gradient(found, picture, np.float32(upstream)))
+    assert (gradient * direction).sum() == pytest.approx(slope, rel=1e-3)
+
+
+def test_a_periodic_picture_can_be_shifted():
+    names = ("block1_conv2", "block3_conv1", "block4_conv1")
+    backbone = backbones.build("vgg16", names, pooling="avg", padding="circular")
+    image = picture(0, 48, 64)
+    shifted = backbone(tf.roll(image, (16, 24), (1, 2)))
+    for name, features in backbone(image).items():
+        stride = backbone.reach(name)[0]
+        expected = tf.roll(features, (16 // stride, 24 // stride), (1, 2))
+        np.testing.assert_allclose(shifted[name], expected, rtol=1e-4, atol=2e-2)

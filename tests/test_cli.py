@@ -97,7 +97,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(command: Command, folder: Path) -> subprocess.CompletedProcess:
     """A run with all extras, which gives its output no name."""
-    extras = ("--report=report.json", "--plot=curves.png", "--preview_every=1")
+    extras = ("--report=report.json", "--plot=curves.png", "--preview_every=1",
+              "--timelapse=film.gif")  # fmt: skip
     return command(folder, *QUICK, *extras)
 
 
@@ -105,7 +106,8 @@ def test_finished_run_writes_the_picture_and_the_extras(
     finished: subprocess.CompletedProcess, folder: Path
 ):
     assert finished.returncode == 0, finished.stderr
-    expected = ["content_style.png", "content_style.preview.png", "curves.png", "report.json"]
+    expected = ["content_style.png", "content_style.preview.png", "curves.png", "film.gif",
+                "report.json"]  # fmt: skip
     assert sorted(os.listdir(folder)) == expected
     assert pixels(folder / "content_style.png").shape == (48, 64, 3)
     assert pixels(folder / "content_style.preview.png").shape == (48, 64, 3)
@@ -682,6 +684,7 @@ BAD_INPUT = {
     "bit depth": (["--bit_depth=12"], FLAGS, ["bit_depth", "12"]),
     "bit depth of a JPEG": (["--bit_depth=16", "--output=x.jpg"], FLAGS, ["16", ".png"]),
     "preview_every": (["--preview_every=-1"], FLAGS, ["preview_every", "-1"]),
+    "suffix of the film": (["--timelapse=x.avi"], FLAGS, ["--timelapse=x.avi", ".mp4, .gif"]),
     "suffix of the plot": (["--plot=x.doc"], FLAGS, ["x.doc", ".png"]),
     "missing report folder": (["--report=no/x.json"], FILES, ["no/x.json"]),
     "resume without a folder": (["--resume"], FLAGS, ["--resume", "--checkpoint_dir=DIR"]),

@@ -71,6 +71,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         device=draw(TEXTS),
         strength=draw(st.floats(0, 1)),
         style_blend=tuple(draw(st.lists(st.floats(0.1, 9), max_size=3))),
+        padding=draw(st.sampled_from(["zeros", "reflect", "replicate"])),
         outside=draw(st.sampled_from(configs.OUTSIDES)),
         color=draw(st.sampled_from(["style", "match"])),
         color_space=draw(st.sampled_from(configs.COLOR_SPACES)),

@@ -64,9 +64,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
     made: list[Config] = []
     stylize = transfer.StyleTransfer.stylize
 
-    def counted(self: transfer.StyleTransfer, *arguments: Any) -> Any:
+    def counted(self: transfer.StyleTransfer, *arguments: Any, **options: Any) -> Any:
         made.append(self.config)
-        return stylize(self, *arguments)
+        return stylize(self, *arguments, **options)
 
     monkeypatch.setattr(transfer.StyleTransfer, "stylize", counted)
     yield made
@@ -196,6 +196,7 @@ BAD_INPUT = {
     "values at odds": (["--grid=steps=2;2,2"], ["steps=2,2:", "levels=1"]),
     "size too small": (["--grid=seed=1,2", "--image_size=20"], ["seed=1:", "20x15"]),
     "no photo": (["--grid=seed=1", "--content="], ["--content is missing"]),
+    "outside of no mask": (["--grid=outside=style,keep"], ["outside=keep:", "content mask"]),
     "flag of the other command": (["--grid=seed=1", "--replay=a.png"], ["--replay"]),
 }  # fmt: skip
 
@@ -222,6 +223,23 @@ def test_finished_sweep_writes_pictures_reports_sheet_and_table(finished: Path):
     pictures = [cell_name(*values) for values in VALUES]
     reports = [name.replace(".png", ".json") for name in pictures]
     assert sorted(os.listdir(finished)) == sorted([*pictures, *reports, "sheet.png", "losses.csv"])
+
+
+def test_masks_are_those_of_every_cell(
+    main: Callable[..., int], content_path: Path, tmp_path: Path
+):
+    mask = Image.new("L", (40, 30), 255)
+    mask.paste(0, (20, 0, 40, 30))
+    mask.save(tmp_path / "mask.png")
+    flags_ = (f"--content_mask={tmp_path / 'mask.png'}", f"--output={tmp_path / 'sweep'}")
+    assert main("--grid=outside=style,keep", "--steps=2", *flags_) == 0
+    style, keep = (
+        pixels(tmp_path / "sweep" / f"outside={value}.png").astype(int)
+        for value in ("style", "keep")
+    )
+    photo = np.rint(images.resize(images.load(content_path).rgb, 48, 64) * 255)
+    assert np.abs(keep[:, 34:] - photo[:, 34:]).max() <= 1
+    assert np.abs(style[:, 34:] - photo[:, 34:]).mean() > 2
 
 
 @pytest.mark.parametrize(("init", "weight"), VALUES)

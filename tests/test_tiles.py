@@ -173,6 +173,16 @@ def test_on_vgg16_the_gradient_of_every_loss_is_that_of_the_whole(vgg16, loss, s
     np.testing.assert_allclose(tiled.loss, whole.loss, rtol=1e-4)
 
 
+@pytest.mark.parametrize("padding", ["reflect", "replicate"])
+def test_what_is_around_the_picture_is_not_around_its_tiles(padding):
+    names = ("block1_conv1", "block5_conv1")
+    network = backbones.build("vgg16", names, pooling="avg", padding=padding)
+    terms = [objective.Term(f"{name}/x", name, losses.Gram(), 1.0) for name in names]
+    for plan in (tiles.Plan("", (96,)), tiles.Plan("block2_pool", (80, 0))):
+        whole, tiled = whole_and_tiled(terms, network, (190, 130), plan, tf.float32)
+        assert relative(tiled.gradient, whole.gradient) < 1e-4
+
+
 def test_every_loss_is_covered():
     kinds = {type(loss) for loss in TILED_LOSSES}
     assert kinds == set(losses._LOSSES.values())

@@ -47,6 +47,7 @@ def build(
     path: str = "",
     pooling: str = "max",
     precision: str = "float32",
+    padding: str = "zeros",
     activation_scale: str = "own",
     progress: weights.Progress | None = None,
 ) -> Backbone:
@@ -58,6 +59,7 @@ def build(
         path: a Keras weight file to load instead of the ImageNet weights.
         pooling: `max` or `avg`.
         precision: `float32` or `bfloat16`, of the convolutions alone.
+        padding: `zeros`, `reflect`, `replicate` or `circular`; see `Backbone`.
         activation_scale: `own`, `caffe`, `torchvision` or `unit`; see `Backbone`.
         progress: called with the bytes done and the bytes in all during a download.
 
@@ -72,6 +74,7 @@ def build(
         found,
         pooling=pooling,
         precision=precision,
+        padding=padding,
         activation_scale=activation_scale,
     )
 

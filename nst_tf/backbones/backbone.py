@@ -12,6 +12,7 @@ import keras
 from nst_tf import layers as layer_names
 from nst_tf.backbones import weights as weight_files
 from nst_tf.backbones.architecture import Architecture
+from nst_tf.backbones.convolution import FrozenConv2D
 
 IMAGE = "image"
 """Name under which a backbone exposes its own input."""
@@ -50,6 +51,8 @@ class Backbone(keras.Model):
         weights: a file that fits it, or None for random weights.
         pooling: `max` or `avg`.
         precision: `float32` or `bfloat16`, of the convolutions. The outputs are float32.
+        padding: what each convolution takes to be around its input: `zeros`, as in the published
+            networks, `reflect`, `replicate` or `circular`.
         activation_scale: `own`, or `caffe`, `torchvision` or `unit` to multiply all activations
             by what brings them to the scale of a network that is fed as these are.
 
@@ -71,6 +74,7 @@ class Backbone(keras.Model):
         *,
         pooling: str = "max",
         precision: str = "float32",
+        padding: str = "zeros",
         activation_scale: str = "own",
     ) -> None:
         wanted = [layer_names.canonical(name, architecture.name) for name in layers]
@@ -85,6 +89,8 @@ class Backbone(keras.Model):
             if outputs.keys() >= set(wanted):
                 break
             layer.dtype_policy = policy
+            if isinstance(layer, FrozenConv2D):
+                layer.padding_mode = padding
             activation = layer(activation)
             if layer.name in wanted:
                 name = f"{layer.name}_output"

@@ -29,9 +29,22 @@ class FrozenConv2D(keras.layers.Conv2D):
     - oneDNN without AVX-512 takes gradients two to five times as fast as convolutions of 64 to 256
       channels. Both are gradients.
     - Otherwise, and on GPUs, nothing is changed.
+
+    Attributes:
+        padding_mode: what is around the input: `zeros`, or an entry of `PADDINGS`.
     """
 
+    padding_mode = "zeros"
+
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        around = self.kernel_size[0] // 2
+        if self.padding_mode == "zeros" or not around:
+            return self._convolved(inputs)
+        # The rows and columns that see zeros are those that are cut off again.
+        outputs = self._convolved(PADDINGS[self.padding_mode](inputs, around))
+        return outputs[:, around:-around, around:-around]
+
+    def _convolved(self, inputs: tf.Tensor) -> tf.Tensor:
         linear = _linear_kernel()
         if linear is None:
             return super().call(inputs)
@@ -51,6 +64,28 @@ class FrozenConv2D(keras.layers.Conv2D):
 
         return convolve(inputs)
 
+
+def _padded(mode: str) -> Callable[[tf.Tensor, int], tf.Tensor]:
+    def padded(features: tf.Tensor, around: int) -> tf.Tensor:
+        return tf.pad(features, ((0, 0), (around, around), (around, around), (0, 0)), mode)
+
+    return padded
+
+
+def _wrapped(features: tf.Tensor, around: int) -> tf.Tensor:
+    # In two steps, since gradients of three uses are added up in no fixed order.
+    longer = tf.concat([features, features[:, :around]], axis=1)
+    taller = tf.concat([longer[:, -2 * around : -around], longer], axis=1)
+    longer = tf.concat([taller, taller[:, :, :around]], axis=2)
+    return tf.concat([longer[:, :, -2 * around : -around], longer], axis=2)
+
+
+PADDINGS: dict[str, Callable[[tf.Tensor, int], tf.Tensor]] = {
+    "reflect": _padded("REFLECT"),
+    "replicate": _padded("SYMMETRIC"),  # Which is the same for a single row.
+    "circular": _wrapped,
+}
+"""What can be around a layer instead of zeros: its mirror image, its border, its other side."""
 
 _Linear = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 """Convolves inputs with a kernel, given the kernel and the turned one."""

@@ -6,8 +6,10 @@ from nst_tf.callbacks.history import History
 from nst_tf.callbacks.interrupt import SIGNALS, Interrupt
 from nst_tf.callbacks.preview import Preview
 from nst_tf.callbacks.progress import Progress
+from nst_tf.callbacks.timelapse import FILM_SUFFIXES, Timelapse
 
 __all__ = [
+    "FILM_SUFFIXES",
     "SIGNALS",
     "Callback",
     "Checkpoint",
@@ -17,6 +19,7 @@ __all__ = [
     "Progress",
     "Run",
     "StepEnd",
+    "Timelapse",
     "group_terms",
     "occupied",
 ]
