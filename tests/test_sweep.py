@@ -399,7 +399,9 @@ def test_ctrl_c_keeps_finished_cells_and_shows_them(
     stylize = transfer.StyleTransfer.stylize
     monkeypatch.setattr(
         transfer.StyleTransfer, "stylize",
-        lambda self, photo, styles, watchers: stylize(self, photo, styles, [*watchers, Press()]),
+        lambda self, photo, styles, watchers, **options: stylize(
+            self, photo, styles, [*watchers, Press()], **options
+        ),
     )  # fmt: skip
     before = signal.getsignal(number)
     assert main("--grid=seed=1,2,3", "--steps=3", f"--output={folder}") == 128 + number
