@@ -38,7 +38,7 @@ STYLE_NORMALIZATIONS = {
     "w2": ("relative", "mean"),
 }
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
-_AS_IT_IS, _STEEPNESS = 0.5, 3  # The strength that changes nothing, and its power in the weights.
+_AS_IT_IS, _STEEPNESS = 0.5, 2  # The strength that changes nothing, and its power in the weights.
 PADDINGS = ("zeros", "reflect", "replicate", "circular")
 OUTSIDES = ("style", "keep")
 COLORS = ("style", "content", "match")
@@ -108,8 +108,8 @@ class StyleTransferConfig:
     strength: float = knob(
         0.5,
         "Losses",
-        "one knob from 0, the photo, to 1, style alone: multiplies both weights, and the noise of "
-        "the start; 0.5 leaves them as they are",
+        "one knob from 0, the photo, to 1, style alone: multiplies both weights, and below 0.5 the "
+        "noise of the start; 0.5 leaves them as they are",
     )
     content_weight: float = knob(1.0, "Losses", "weight of the content loss, all layers together")
     style_weight: float = knob(10.0, "Losses", "weight of the style loss, all layers together")
@@ -308,7 +308,7 @@ class StyleTransferConfig:
             content_style_ratio=0.0,
             content_weight=(2 - more) ** _STEEPNESS * self.content_weight,
             style_weight=more**_STEEPNESS * self.style_weight,
-            init_noise=min(1.0, more * self.init_noise),
+            init_noise=min(1.0, more) * self.init_noise,
         )
 
     def replace(self, **changes: Any) -> StyleTransferConfig:

@@ -182,13 +182,13 @@ def test_strength_of_a_half_changes_nothing():
 
 def test_strength_leans_from_content_to_style():
     gentle, strong = (Config(strength=strength).balanced for strength in (0.25, 0.75))
-    assert gentle.content_weight == pytest.approx(1.5**3)
-    assert gentle.style_weight == pytest.approx(10 * 0.5**3)
+    assert gentle.content_weight == pytest.approx(1.5**2)
+    assert gentle.style_weight == pytest.approx(10 * 0.5**2)
     assert gentle.init_noise == 0.25
     assert (strong.content_weight, strong.style_weight) == (
-        pytest.approx(0.5**3), pytest.approx(10 * 1.5**3),
+        pytest.approx(0.5**2), pytest.approx(10 * 1.5**2),
     )  # fmt: skip
-    assert strong.init_noise == 0.75
+    assert strong.init_noise == 0.5
     assert strong.balanced is strong
 
 
@@ -202,7 +202,7 @@ def test_strength_ends_in_the_photo_and_in_style_alone():
 
 def test_strength_keeps_a_ratio():
     balanced = Config(strength=0.25, content_style_ratio=0.1).balanced
-    assert balanced.content_weight == pytest.approx(0.1 * 10 * 1.5**3)
+    assert balanced.content_weight == pytest.approx(0.1 * 10 * 1.5**2)
 
 
 def test_config_error_is_a_value_error_for_status_2():
