@@ -108,7 +108,9 @@ class StyleTransfer:
         self._device = find_device(self.config.device)
         self.backbone = backbone or build_backbone(self.config)
         self._optimizer = optimizers.Guarded.from_config(self.config)
-        self._compiled = {(): _Compiled(self.config, self.backbone, self._optimizer, ())}
+        self._compiled: dict[tuple[float, ...], _Compiled] = {
+            (): _Compiled(self.config, self.backbone, self._optimizer, ())
+        }
         self._tiled_step = gradients.compile_tiled_step(
             self._optimizer, run_eagerly=self.config.run_eagerly
         )
