@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,7 +57,8 @@ class Inputs:
     def style_key(self, index: int) -> tuple[object, ...]:
         """Returns what tells a painting with its regions from others."""
         regions = self.style_regions[index]
-        return self.paintings[index].digest, regions is None or regions.tobytes()
+        part = None if regions is None else hashlib.sha256(regions.tobytes()).hexdigest()
+        return self.paintings[index].digest, part
 
     def finished(self, picture: np.ndarray) -> np.ndarray:
         """Returns a picture `(height, width, 3)` as it is shown to people."""

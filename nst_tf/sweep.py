@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nst_tf import callbacks, console, errors, files, flags, grid, images, recipe, sheet
+from nst_tf import callbacks, console, errors, files, flags, grid, images, inputs, recipe, sheet
 from nst_tf import config as configs
 
 if TYPE_CHECKING:
@@ -52,10 +52,11 @@ def _command(values: Any) -> int:
     plan = grid.plan(options, values)
     painted = recipe.in_words(options.content, options.style)
     console.say(f"{painted}, {len(plan.cells)} pictures -> {plan.folder}.")
-    inputs = _hash_inputs(plan)
+    hashes = _hash_inputs(plan)
+    _check_masks(plan)
     with _made_folder(plan.folder):
         _check_derived(plan)
-        jobs = _prepare(plan, inputs)
+        jobs = _prepare(plan, hashes)
         _check_pictures(plan, jobs)
         try:
             status = _run(plan, jobs)
@@ -114,6 +115,15 @@ def _hash_inputs(plan: grid.Plan) -> dict[str, dict[str, Any]]:
     return hashes
 
 
+def _check_masks(plan: grid.Plan) -> None:
+    """Makes sure that the masks fit each other, with the settings of every cell."""
+    if not (plan.paths.content_mask or plan.paths.style_masks):
+        return
+    given = plan.paths.pictures(plan.max_pixels)
+    for config in {cell.config.replace(color="style") for cell in plan.cells}:
+        inputs.prepare(config, given.photo, given.paintings, given.content_mask, given.style_masks)
+
+
 @contextlib.contextmanager
 def _made_folder(folder: Path) -> Iterator[None]:
     """Makes the folder, and takes it away again if nothing came into it."""
@@ -159,7 +169,7 @@ def _existing(paths: Sequence[Path], how: str) -> errors.OutputError:
     )
 
 
-def _prepare(plan: grid.Plan, inputs: Mapping[str, Mapping[str, Any]]) -> list[Job]:
+def _prepare(plan: grid.Plan, hashes: Mapping[str, Mapping[str, Any]]) -> list[Job]:
     """Returns the jobs in the order of the cells, with one network for all that can share it."""
     console.load_tensorflow(cell.config for cell in plan.cells)
     largest = sorted(plan.cells, key=lambda cell: -math.prod(cell.size))
@@ -176,7 +186,7 @@ def _prepare(plan: grid.Plan, inputs: Mapping[str, Mapping[str, Any]]) -> list[J
         transfer.find_device(cell.config.device)
         model = models[_network(cell.config)]
         config = cell.config.replace(backbone=model.architecture.name)
-        made = recipe.dump(config, versions, report.backbone(model), inputs[config.init])
+        made = recipe.dump(config, versions, report.backbone(model), hashes[config.init])
         jobs.append(Job(cell, config, model, made, plan.folder / cell.name))
     return jobs
 

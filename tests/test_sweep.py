@@ -242,6 +242,17 @@ def test_masks_are_those_of_every_cell(
     assert np.abs(style[:, 34:] - photo[:, 34:]).mean() > 2
 
 
+def test_masks_that_do_not_fit_are_refused_before_the_work(
+    main: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    for name in ("red", "blue"):
+        Image.new("RGB", (40, 30), name).save(tmp_path / f"{name}.png")
+    masks = (f"--content_mask={tmp_path / 'red.png'}", f"--style_mask={tmp_path / 'blue.png'}")
+    assert main("--grid=seed=1,2", *masks, f"--output={tmp_path / 'sweep'}") == 2
+    assert "#ff0000, #0000ff is in the masks of one side only" in capfd.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
 @pytest.mark.parametrize(("init", "weight"), VALUES)
 def test_cell_is_what_the_library_makes(
     init: str, weight: float, finished: Path, content_path: Path, style_path: Path
