@@ -25,6 +25,7 @@ _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its bytes.
 _ON_THE_WAY_BACK = 2  # Times the largest layer: its gradient, and what that is computed with.
 _REORDERED = 1.6  # Times the largest layer: copies in the layout that oneDNN's kernels want.
+_PADDED = 1.5  # Times the activations, which are kept with what is around them and without.
 _COMPARED = 4  # Times the photo's activations: read, as a tensor, the difference, its gradient.
 
 
@@ -98,8 +99,8 @@ def expected(
             max(span.length for span in section.spans(length, side))
             for length in (level.height, level.width)
         )
-        twice = 1 if config.padding == "zeros" else 2  # With what is around them, and without.
-        shown = twice * section.bytes + on_the_way_back * section.widest
+        padded = 1.0 if config.padding == "zeros" else _PADDED
+        shown = padded * section.bytes + on_the_way_back * section.widest
         shown += _COMPARED * _content_bytes(config, section)
         # The gradient of what the section begins with, and either what that is or what it ends in.
         kept = (below or 12) + max(below, section.linked)
