@@ -58,8 +58,8 @@ def _run(
     levels = _announce(config, paths, output)
     hashes = _hash_inputs(config, paths, replayed)
     given = paths.pictures(config.max_pixels)
-    photo, masks_ = given.photo, (given.content_mask, given.style_masks)
-    inputs.prepare(config, photo, given.paintings, *masks_)  # Better refused now than later.
+    photo, paintings = given.photo, given.paintings
+    inputs.match_masks(config, len(paintings), given.content_mask, given.style_masks)
     _save_overlay(options, given)
     found = _found(config, options, given.roles(config))
     model = console.build_backbone(config, levels[-1])
@@ -74,11 +74,11 @@ def _run(
     try:
         picture = engine.stylize(
             photo,
-            given.paintings,
+            paintings,
             watchers,
             snapshot,
-            content_mask=masks_[0],
-            style_masks=masks_[1],
+            content_mask=given.content_mask,
+            style_masks=given.style_masks,
         )
     except KeyboardInterrupt as stop:
         how = _how_to_go_on(checkpoints)

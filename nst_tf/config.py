@@ -404,12 +404,7 @@ class FileOptions:
     """The files of one run of the command."""
 
     content: str = knob("", "Files", "the photo to repaint (required)")
-    style: tuple[str, ...] = knob(
-        (),
-        "Files",
-        _STYLE_HELP,
-        repeated=True,
-    )
+    style: tuple[str, ...] = knob((), "Files", _STYLE_HELP, repeated=True)
     content_mask: str = knob("", "Files", _CONTENT_MASK_HELP)
     style_mask: tuple[str, ...] = knob((), "Files", _STYLE_MASK_HELP, repeated=True)
     save_mask_overlay: str = knob(
@@ -456,12 +451,7 @@ class SweepOptions:
     """The files of one run of the sweep, and what it varies."""
 
     content: str = knob("", "Sweep", "the photo to repaint (required)")
-    style: tuple[str, ...] = knob(
-        (),
-        "Sweep",
-        _STYLE_HELP,
-        repeated=True,
-    )
+    style: tuple[str, ...] = knob((), "Sweep", _STYLE_HELP, repeated=True)
     content_mask: str = knob("", "Sweep", _CONTENT_MASK_HELP)
     style_mask: tuple[str, ...] = knob((), "Sweep", _STYLE_MASK_HELP, repeated=True)
     grid: tuple[str, ...] = knob(

@@ -16,17 +16,31 @@ _NOTHING = 1e-3  # Share of a picture that is not worth a region.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Matched:
+    """The regions of photo and paintings, in one order.
+
+    Attributes:
+        shares: the share of the photo that each region covers; empty where there are no masks.
+        blends: for each region, or for the whole picture, the share of each painting's style.
+        regions: of the photo, float32 `(h, w, regions)`, of any size, or None.
+        style_regions: of each painting, likewise, or None where all of it is the style of every
+            region.
+    """
+
+    shares: tuple[float, ...]
+    blends: Sequence[Sequence[float]]
+    regions: np.ndarray | None
+    style_regions: Sequence[np.ndarray | None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
     """What a picture is made from.
 
     Attributes:
         photo: as the network is shown it.
         paintings: likewise.
-        shares: the share of the photo that each region covers; empty where there are no masks.
-        blends: for each region, or for the whole picture, the share of each painting's style.
-        regions: of the photo, float32 `(h, w, regions)`, of any size, or None.
-        style_regions: of each painting, likewise, or None where all of it is the style of every
-            region.
+        matched: their regions.
         colors_of: the photo whose colours the result is shown in, or None.
         kept: the photo that the result shows outside of its regions, or None.
         space: the colour space in which colours are kept.
@@ -34,10 +48,7 @@ class Inputs:
 
     photo: images.Picture
     paintings: Sequence[images.Picture]
-    shares: tuple[float, ...]
-    blends: Sequence[Sequence[float]]
-    regions: np.ndarray | None
-    style_regions: Sequence[np.ndarray | None]
+    matched: Matched
     colors_of: images.Picture | None
     kept: images.Picture | None
     space: str
@@ -47,16 +58,16 @@ class Inputs:
 
         The first channel is all of the picture; without regions it is `(1, 1, 1, 1)`.
         """
-        return _stacked(None, self.regions, len(self.shares), height, width)
+        return _stacked(None, self.matched.regions, len(self.matched.shares), height, width)
 
     def style_weights(self, index: int, height: int, width: int) -> np.ndarray:
         """Returns the weights of a painting's pixels, as `content_weights` does."""
-        alpha, regions = self.paintings[index].alpha, self.style_regions[index]
-        return _stacked(alpha, regions, len(self.shares), height, width)
+        alpha, regions = self.paintings[index].alpha, self.matched.style_regions[index]
+        return _stacked(alpha, regions, len(self.matched.shares), height, width)
 
     def style_key(self, index: int) -> tuple[object, ...]:
         """Returns what tells a painting with its regions from others."""
-        regions = self.style_regions[index]
+        regions = self.matched.style_regions[index]
         part = None if regions is None else hashlib.sha256(regions.tobytes()).hexdigest()
         return self.paintings[index].digest, part
 
@@ -66,8 +77,10 @@ class Inputs:
         if self.colors_of is not None:
             photo = images.resize(self.colors_of.rgb, *size)
             picture = color.with_colors_of(picture, photo, self.space)
-        if self.kept is not None and self.regions is not None:
-            inside = images.resize(self.regions, *size).sum(axis=2, keepdims=True).clip(0, 1)
+        if self.kept is not None and self.matched.regions is not None:
+            inside = (
+                images.resize(self.matched.regions, *size).sum(axis=2, keepdims=True).clip(0, 1)
+            )
             photo = images.resize(self.kept.rgb, *size)
             picture = photo + inside * (picture - photo)
         return picture
@@ -97,26 +110,43 @@ def prepare(
     Raises:
         ConfigError: masks, pictures and settings do not fit each other.
     """
-    check(config, len(paintings), content_mask is not None, len(style_masks))
+    matched = match_masks(config, len(paintings), content_mask, style_masks)
     shown, painted = _recolored(config, photo, paintings)
-    shares = config.style_blend or (1.0,) * len(paintings)
-    seen = [masks.read(mask.rgb, "style mask") for mask in style_masks]
-    if content_mask is None:
-        found = _Matched((), [shares], None, [regions.inside[..., np.newaxis] for regions in seen])
-    else:
-        regions = masks.read(content_mask.rgb, "content mask")
-        found = _matched(regions, seen, shares, config.outside == "style")
     return Inputs(
         shown,
         painted,
-        found.shares,
-        found.blends,
-        found.regions,
-        found.style_regions or [None] * len(paintings),
+        matched,
         photo if config.color == "content" else None,
         photo if config.outside == "keep" else None,
         config.color_space,
     )
+
+
+def match_masks(
+    config: configs.StyleTransferConfig,
+    paintings: int,
+    content_mask: images.Picture | None,
+    style_masks: Sequence[images.Picture],
+) -> Matched:
+    """Returns the regions that masks show.
+
+    Args:
+        config: the settings.
+        paintings: how many there are.
+        content_mask: of the photo, or None.
+        style_masks: of the paintings, one for each, or none.
+
+    Raises:
+        ConfigError: masks and settings do not fit each other.
+    """
+    check(config, paintings, content_mask is not None, len(style_masks))
+    shares = config.style_blend or (1.0,) * paintings
+    styles = [masks.read(mask.rgb, "style mask") for mask in style_masks]
+    if content_mask is not None:
+        content = masks.read(content_mask.rgb, "content mask")
+        return _matched(content, styles, shares, config.outside == "style")
+    inside = [regions.inside[..., np.newaxis] for regions in styles]
+    return Matched((), [shares], None, inside or _all_of(paintings))
 
 
 def check(
@@ -142,22 +172,12 @@ def check(
         )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Matched:
-    """The regions of photo and paintings in one order; see `Inputs`."""
-
-    shares: tuple[float, ...]
-    blends: Sequence[Sequence[float]]
-    regions: np.ndarray | None
-    style_regions: Sequence[np.ndarray | None]
-
-
 def _matched(
     content: masks.Regions,
     styles: Sequence[masks.Regions],
     shares: Sequence[float],
     paint_outside: bool,
-) -> _Matched:
+) -> Matched:
     """Returns the regions of the photo, each with its style.
 
     Args:
@@ -189,7 +209,12 @@ def _matched(
         found = [np.concatenate([style, np.ones_like(style[..., :1])], axis=2) for style in found]
         blends.append(list(shares))
         covered.append(float(outside.mean(dtype=np.float64)))
-    return _Matched(tuple(covered), blends, maps, found)
+    return Matched(tuple(covered), blends, maps, found or _all_of(len(shares)))
+
+
+def _all_of(paintings: int) -> list[None]:
+    """Returns what stands for the regions of paintings without masks."""
+    return [None] * paintings
 
 
 def _stacked(

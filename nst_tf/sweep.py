@@ -120,8 +120,8 @@ def _check_masks(plan: grid.Plan) -> None:
     if not (plan.paths.content_mask or plan.paths.style_masks):
         return
     given = plan.paths.pictures(plan.max_pixels)
-    for config in {cell.config.replace(color="style") for cell in plan.cells}:
-        inputs.prepare(config, given.photo, given.paintings, given.content_mask, given.style_masks)
+    for cell in plan.cells:
+        inputs.match_masks(cell.config, len(given.paintings), given.content_mask, given.style_masks)
 
 
 @contextlib.contextmanager

@@ -191,7 +191,7 @@ class StyleTransfer:
         made_with: Callable[[], dict[str, Any]],
     ) -> _Walk:
         """Returns where a run begins, which is where an earlier one stood if there is a start."""
-        key = shown.shares
+        key = shown.matched.shares
         compiled = self._compiled.get(key)
         if compiled is None:
             compiled = _Compiled(self.config, self.backbone, self._optimizer, key)
@@ -224,6 +224,8 @@ class StyleTransfer:
                 targets = targets_of(plan) if targets is None else targets
                 loss, terms = self._take(walk, targets, plan)
             except tf.errors.ResourceExhaustedError as error:
+                if self.config.padding == "circular":  # Which is looked at as a whole.
+                    raise _too_large(level, "") from error
                 walk.plans[index], targets = _smaller(level, plan, error), None
                 continue
             yield callbacks.StepEnd(
@@ -341,7 +343,7 @@ class StyleTransfer:
         styles = [
             self._style_target(walk, index, level, plan) for index in range(len(shown.paintings))
         ]
-        style = compiled.objective.blend(styles, shown.blends)
+        style = compiled.objective.blend(styles, shown.matched.blends)
         content = _tensor(images.resize(shown.photo.rgb, *size))
         found = compiled.measured(content, shown.content_weights(*size), "content", plan)
         if isinstance(found, gradients.TiledTargets):
@@ -522,12 +524,16 @@ def _smaller(level: pyramid.Level, plan: tiles.Plan, error: Exception) -> tiles.
     """
     smaller = max(side or max(level.height, level.width) for side in plan.sides) // 2
     if smaller < _LEAST_SIDE:
-        raise errors.StyleTransferError(
-            f"the memory of the device is too little for {level.width}x{level.height} pixels, even "
-            "in small tiles. Lower image_size, or take an optimiser that keeps less, such as adam."
-        ) from error
+        raise _too_large(level, ", even in small tiles") from error
     logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)
     return tiles.Plan(sides=(smaller,))
+
+
+def _too_large(level: pyramid.Level, how: str) -> errors.StyleTransferError:
+    return errors.StyleTransferError(
+        f"the memory of the device is too little for {level.width}x{level.height} pixels{how}. "
+        "Lower image_size, or take an optimiser that keeps less, such as adam."
+    )
 
 
 def _listed(source: Any) -> Sequence[Any]:

@@ -154,14 +154,14 @@ def test_regions_in_tiles_are_those_of_the_whole(cut):
         settings, nst_tf.images.load(PHOTO), [nst_tf.images.load(PAINTING)],
         nst_tf.images.load(mask), [nst_tf.images.load(halves(BLUE, RED))],
     )  # fmt: skip
-    assert len(given.shares) == 3
+    assert len(given.matched.shares) == 3
     network = backbones.build("vgg16", objective.used_layers(settings), pooling="avg")
-    whole = objective.Objective.from_config(settings, network, given.shares)
+    whole = objective.Objective.from_config(settings, network, given.matched.shares)
     size = (72, 88)
     photo, image = (tf.constant(RANDOM.random((1, *size, 3), np.float32)) for _ in range(2))
     content, style = given.content_weights(*size), given.style_weights(0, 64, 64)
     styles = whole.blend([whole.targets(tf.constant(PAINTING[None]), tf.constant(style), "style")],
-                         given.blends)  # fmt: skip
+                         given.matched.blends)  # fmt: skip
     targets = objective.merged(whole.targets(photo, tf.constant(content), "content"), styles)
     expected = value_and_gradient(whole, image, targets)
 
@@ -184,7 +184,7 @@ def test_weights_of_a_region_can_be_differentiated_numerically():
         nst_tf.images.load(halves(WHITE, BLACK)),
     )  # fmt: skip
     network = backbones.build("vgg16", objective.used_layers(settings), pooling="avg")
-    whole = objective.Objective.from_config(settings, network, given.shares[:1])
+    whole = objective.Objective.from_config(settings, network, given.matched.shares[:1])
     weights = tf.constant(given.content_weights(64, 64)[..., :2])
     styles = whole.targets(tf.constant(PAINTING[None]), tf.ones((1, 64, 64, 2)), "style")
     targets = objective.merged(whole.targets(tf.constant(PHOTO[None]), weights, "content"), styles)

@@ -247,6 +247,17 @@ def test_a_tiled_run_makes_the_same_picture(pair, optimizer):
     np.testing.assert_array_equal(again, tiled)
 
 
+def test_a_circular_picture_is_never_cut_into_tiles(pair, monkeypatch):
+    transfer = nst_tf.StyleTransfer(SETTINGS.replace(padding="circular"))
+
+    def short_of_memory(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    monkeypatch.setattr(transfer._compiled[()], "step", short_of_memory)
+    with pytest.raises(errors.StyleTransferError, match=r"too little for \d+x\d+ pixels\. Lower"):
+        transfer.stylize(*pair)
+
+
 def test_where_memory_runs_out_the_run_goes_on_in_tiles(pair, monkeypatch, caplog):
     """The fifth step, in the midst of the second level, finds no memory for the whole."""
     expected = nst_tf.stylize(*pair, SETTINGS.replace(optimizer="adam")).numpy()

@@ -58,8 +58,9 @@ class Timelapse(Callback):
     def on_end(self, image: Any) -> None:
         if self._film:
             with self._reported():
+                last = _pixels(image)
                 for _ in range(round(_LAST_SECONDS * _RATE[self._suffix])):
-                    self._film.show(_pixels(image))
+                    self._film.show(last)
                 self._film.write(self._path)
             self._film = None
 
