@@ -24,7 +24,11 @@ logger = logging.getLogger("nst_tf")
 BACKBONES = ("auto", *layers.CONVOLUTIONS)
 INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
 OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "steepest_descent", "fixed_step_lbfgs")
-CONTENT_NORMALIZATIONS = ("relative", "mean", "sum", "gatys")
+CONTENT_NORMALIZATIONS = {
+    "features": ("relative", "mean", "sum", "gatys"),
+    "laplacian": ("relative", "mean", "sum", "gatys"),
+    "self_similarity": ("relative", "strotss"),
+}
 STYLE_NORMALIZATIONS = {
     "gram": (
         "relative",
@@ -35,8 +39,14 @@ STYLE_NORMALIZATIONS = {
         "sums_per_value",
         "sums_per_pixel",
     ),
+    "moments": ("relative",),
     "w2": ("relative", "mean"),
+    "swd": ("relative", "mean"),
+    "histogram": ("relative", "mean"),
+    "remd": ("relative",),
 }
+WHOLE_LOSSES = ("remd", "self_similarity")
+"""Those that look at a picture as a whole, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
 _AS_IT_IS, _STEEPNESS = 0.5, 2  # The strength that changes nothing, and its power in the weights.
 PADDINGS = ("zeros", "reflect", "replicate", "circular")
@@ -60,6 +70,11 @@ def knob(
     """
     metadata = {"group": group, "help": help, "choices": choices, "repeated": repeated}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def known(normalizations: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns the normalisations of all losses, each once."""
+    return tuple(dict.fromkeys(name for each in normalizations.values() for name in each))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,8 +158,14 @@ class StyleTransferConfig:
     style_loss: str = knob(
         "gram",
         "Losses",
-        "statistics of the style: gram, or w2 for means and covariances",
-        ("gram", "w2"),
+        f"what the style is compared by: {', '.join(STYLE_NORMALIZATIONS)}; several joined by + "
+        "share the style weight alike, such as gram+histogram",
+    )
+    content_loss: str = knob(
+        "features",
+        "Losses",
+        f"what the content is compared by: {', '.join(CONTENT_NORMALIZATIONS)}; several joined by "
+        "+ share the content weight alike, such as features+laplacian",
     )
     tv_form: str = knob(
         "squared",
@@ -156,15 +177,15 @@ class StyleTransferConfig:
         "relative",
         "Losses",
         "what the content loss is divided by: relative to the photo's energy, or a published "
-        f"scale: {', '.join(CONTENT_NORMALIZATIONS[1:])}",
-        CONTENT_NORMALIZATIONS,
+        f"scale: {', '.join(known(CONTENT_NORMALIZATIONS)[1:])}",
+        known(CONTENT_NORMALIZATIONS),
     )
     style_normalization: str = knob(
         "relative",
         "Losses",
         "what the style loss is divided by: relative to the painting's energy, or a published "
-        f"scale: {', '.join(STYLE_NORMALIZATIONS['gram'][1:])}",
-        STYLE_NORMALIZATIONS["gram"],
+        f"scale: {', '.join(known(STYLE_NORMALIZATIONS)[1:])}",
+        known(STYLE_NORMALIZATIONS),
     )
     tv_normalization: str = knob(
         "mean", "Losses", "mean or sum of the total variation", ("mean", "sum")
@@ -296,6 +317,26 @@ class StyleTransferConfig:
             object.__setattr__(self, "content_weight", weight)
         _check_objective(self.balanced)
         _check_layers(self)
+
+    @property
+    def content_losses(self) -> tuple[str, ...]:
+        """The names in `content_loss`."""
+        return tuple(self.content_loss.split("+"))
+
+    @property
+    def style_losses(self) -> tuple[str, ...]:
+        """The names in `style_loss`."""
+        return tuple(self.style_loss.split("+"))
+
+    @property
+    def whole(self) -> str:
+        """The setting that needs a picture to be looked at as a whole, or an empty text."""
+        if self.padding == "circular":
+            return "padding=circular"
+        for kind in ("content_loss", "style_loss"):
+            if set(getattr(self, kind).split("+")) & set(WHOLE_LOSSES):
+                return f"{kind}={getattr(self, kind)}"
+        return ""
 
     @property
     def balanced(self) -> StyleTransferConfig:
@@ -551,15 +592,11 @@ def _check_ranges(config: StyleTransferConfig) -> None:
         "auto, or an amount such as 4GB or 800MB",
     )
     require("pixel_range", 0 < config.pixel_range < math.inf, "1 or 255")
-    require(
-        "style_normalization",
-        config.style_normalization in STYLE_NORMALIZATIONS[config.style_loss],
-        f"one of {', '.join(STYLE_NORMALIZATIONS[config.style_loss])} with the style loss "
-        f"{config.style_loss}",
-    )
-    if config.padding == "circular" and config.tile_size not in ("auto", "0"):
+    _check_losses(config, "content", CONTENT_NORMALIZATIONS)
+    _check_losses(config, "style", STYLE_NORMALIZATIONS)
+    if config.whole and config.tile_size not in ("auto", "0"):
         raise errors.ConfigError(
-            f"padding=circular looks at the picture as a whole, and tile_size={config.tile_size} "
+            f"{config.whole} looks at the picture as a whole, and tile_size={config.tile_size} "
             "cuts it into tiles; leave one of them out."
         )
     if config.color == "content" and config.color_space == "rgb":
@@ -584,6 +621,24 @@ def _check_ranges(config: StyleTransferConfig) -> None:
             f"style_layer_weights has {len(each)} numbers for {len(config.style_layers)} "
             "style_layers; give one weight for each layer, one for all, or none."
         )
+
+
+def _check_losses(
+    config: StyleTransferConfig, kind: str, normalizations: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Refuses a loss that there is not, and a normalisation that one of them does not have."""
+    names = getattr(config, f"{kind}_loss").split("+")
+    normalization = getattr(config, f"{kind}_normalization")
+    for name in names:
+        if name not in normalizations:
+            raise errors.unknown_name(f"{kind}_loss", name, normalizations)
+        if names.count(name) > 1:
+            raise errors.ConfigError(f"{kind}_loss names {name} twice; name each loss once.")
+        if normalization not in normalizations[name]:
+            raise errors.ConfigError(
+                f"{kind}_normalization is {normalization!r}; expected one of "
+                f"{', '.join(normalizations[name])} with the {kind} loss {name}."
+            )
 
 
 def read_bytes(amount: str) -> int:

@@ -307,7 +307,8 @@ class _Section:
         """Returns the largest stride and halo of the layers that are looked at."""
         backbone = self.objective.backbone
         strides, halos = zip(*(backbone.reach(name) for name in backbone.output), strict=True)
-        return max(strides), max(halos)
+        around = [self.objective.halo(term) for term in self.objective.terms]
+        return max(strides), max([*halos, *around])
 
     def measure_all(
         self, image: tf.Tensor, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], model: str

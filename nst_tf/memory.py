@@ -26,6 +26,7 @@ _MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its
 _ON_THE_WAY_BACK = 2  # Times the largest layer: its gradient, and what that is computed with.
 _REORDERED = 1.6  # Times the largest layer: copies in the layout that oneDNN's kernels want.
 _PADDED = 1.5  # Times the activations, which are kept with what is around them and without.
+_STYLE_LOSSES = {"swd": 6, "histogram": 6, "remd": 5}  # Times the largest layer, of their own.
 _COMPARED = 4  # Times the photo's activations: read, as a tensor, the difference, its gradient.
 
 
@@ -102,6 +103,7 @@ def expected(
         padded = 1.0 if config.padding == "zeros" else _PADDED
         shown = padded * section.bytes + on_the_way_back * section.widest
         shown += _COMPARED * _content_bytes(config, section)
+        shown += max(_STYLE_LOSSES.get(name, 0) for name in config.style_losses) * section.widest
         # The gradient of what the section begins with, and either what that is or what it ends in.
         kept = (below or 12) + max(below, section.linked)
         most = max(most, shown * rows * columns + kept * pixels)
@@ -153,7 +155,7 @@ def plans(
     Raises:
         ConfigError: no tile is small enough for `memory_limit`.
     """
-    if config.tile_size == "0" or config.padding == "circular":
+    if config.tile_size == "0":
         return [tile_plans.WHOLE for _ in levels]
     limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else available())
     # The finest first: if anything is too large, it is.
@@ -177,9 +179,14 @@ def _best(
     if config.memory_limit == "auto":
         return least
     needed = expected(config, costs, level, least)
+    how = (
+        f", and {config.whole} keeps them from being cut into tiles"
+        if config.whole
+        else (" even in tiles")
+    )
     raise errors.ConfigError(
         f"memory_limit={config.memory_limit} is too little for {level.width}x{level.height} "
-        f"pixels: they take about {needed / 1e9:.1f} GB even in tiles. Raise it, lower image_size, "
+        f"pixels: they take about {needed / 1e9:.1f} GB{how}. Raise it, lower image_size, "
         "or take an optimiser that keeps less: a smaller lbfgs_history, or adam."
     )
 
@@ -188,6 +195,9 @@ def _candidates(
     config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level
 ) -> Iterable[tile_plans.Plan]:
     """Returns the ways in which a level can be looked at."""
+    if config.whole:
+        yield tile_plans.WHOLE
+        return
     longest = max(level.height, level.width)
     smaller = [side for side in _SIDES if side < longest]
     first = [0, *smaller]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import backbones, layers, losses
+from nst_tf import backbones, hypercolumns, layers, losses
 from nst_tf import config as configs
 
 Targets = dict[str, losses.Statistics]
@@ -23,7 +23,8 @@ class Term:
 
     Attributes:
         name: unique in its objective, such as `style/block1_conv1`.
-        layer: a Keras layer name, or `image` for the picture itself.
+        layer: a Keras layer name, `image` for the picture itself, or several names joined by `+`
+            for a loss that looks at hypercolumns.
         loss: the function of the activations at that layer.
         weight: factor of the loss.
         region: the channel of the pixels' weights that the term goes by; 0 is all of the picture.
@@ -34,6 +35,11 @@ class Term:
     loss: losses.Loss
     weight: float
     region: int = 0
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that are looked at."""
+        return self.layer.split(hypercolumns.JOIN)
 
 
 class Objective:
@@ -98,7 +104,8 @@ class Objective:
         for term in self.terms:
             at = self._weights_at(term, image, weights)
             if term.loss.model == model:
-                found[term.name] = term.loss.target(features[term.layer], at)
+                seen = [features[layer] for layer in term.layers]
+                found[term.name] = term.loss.target(_stacked(term, seen, image), at)
             elif model == "content" and term.region:
                 found[term.name] = {"weights": at}
         return found
@@ -112,7 +119,11 @@ class Objective:
                 scale.
         """
         return {
-            term.name: _mean([each[term.name] for each in targets], shares[max(term.region - 1, 0)])
+            term.name: _blend(
+                term.loss,
+                [each[term.name] for each in targets],
+                shares[max(term.region - 1, 0)],
+            )
             for term in self.terms
             if term.loss.model == "style"
         }
@@ -142,7 +153,7 @@ class Objective:
                 found = features[term.layer]
                 sums[term.name] = term.loss.measure(found, _ownership(found, positions) * at)
                 if term.loss.positional:
-                    maps[term.name] = {"features": _part(found, positions)}
+                    maps[term.name] = {"features": _part(term.loss.response(found), positions)}
             elif model == "content" and term.region:
                 maps[term.name] = {"weights": _part(at, positions)}
         return sums, maps, self._handed_on(features, owned)
@@ -170,11 +181,12 @@ class Objective:
     ) -> tuple[Targets, Sequence[tf.Tensor]]:
         """Returns what `statistics` does, and what is handed on to the next section."""
         features = self.backbone(image)
-        uses = collections.Counter(term.layer for term in self.terms)
+        uses = collections.Counter(layer for term in self.terms for layer in term.layers)
         copies = {layer: iter(_fan_out(features[layer], count)) for layer, count in uses.items()}
         found = {}
         for term in self.terms:
-            layer, target = next(copies[term.layer]), dict(targets.get(term.name, {}))
+            layer = _stacked(term, [next(copies[name]) for name in term.layers], image)
+            target = dict(targets.get(term.name, {}))
             weights: Any = 1.0
             if owned is not None:
                 positions = owned // self.backbone.reach(term.layer)[0]
@@ -199,7 +211,14 @@ class Objective:
         """Returns the weights of pixels for a term, at the resolution of its layer."""
         shape = tf.concat([tf.shape(image)[:3], [1]], axis=0)
         own = tf.broadcast_to(weights[..., term.region : term.region + 1], shape)
+        if term.loss.most_positions:
+            return _stacked(term, [own], image)
         return pooled(own, self.backbone.reach(term.layer)[0])
+
+    def halo(self, term: Term) -> int:
+        """Returns the pixels around a position that a term depends on; see `Backbone.reach`."""
+        stride, halo = self.backbone.reach(term.layer)
+        return halo + stride * term.loss.neighbourhood
 
     def value(
         self, statistics: Targets, targets: Targets, pixels: int | tf.Tensor
@@ -218,6 +237,13 @@ class Objective:
             for term in self.terms
         }
         return tf.reduce_sum(tf.stack(list(values.values()))), values
+
+
+def _stacked(term: Term, maps: Sequence[tf.Tensor], image: tf.Tensor) -> tf.Tensor:
+    """Returns what a term looks at: a layer, or the hypercolumns of several."""
+    if not term.loss.most_positions:
+        return maps[0]
+    return hypercolumns.stack(maps, tf.shape(image)[1:3], term.loss.most_positions)
 
 
 def _fan_out(features: tf.Tensor, count: int) -> Sequence[tf.Tensor]:
@@ -276,21 +302,20 @@ def merged(one: Targets, other: Targets) -> Targets:
     return {name: {**one.get(name, {}), **other.get(name, {})} for name in {**one, **other}}
 
 
-def _mean(targets: Sequence[losses.Statistics], shares: Sequence[float]) -> losses.Statistics:
-    """Returns the weighted mean of the targets of one term; those of share 0 are left out."""
+def _blend(
+    loss: losses.Loss, targets: Sequence[losses.Statistics], shares: Sequence[float]
+) -> losses.Statistics:
+    """Returns the target of several paintings; those of share 0 are left out."""
     used = [(each, share) for each, share in zip(targets, shares, strict=True) if share]
     weights = np.array([share for _, share in used], np.float32)
-    weights /= weights.sum()
-    return {
-        name: tf.tensordot(weights, tf.stack([each[name] for each, _ in used]), 1)
-        for name in used[0][0]
-    }
+    return loss.blend([each for each, _ in used], weights / weights.sum())
 
 
 def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:
     """Returns the layers whose terms have a weight above 0, as the config spells them."""
     config = config.balanced
-    content = config.content_layers if config.content_weight else ()
+    looked_at = any(not losses.get(name).layer for name in config.content_losses)
+    content = config.content_layers if config.content_weight and looked_at else ()
     return (*content, *(name for name, _ in _style_weights(config)))
 
 
@@ -317,24 +342,44 @@ def terms(
         shares: the share of the photo that each of its regions covers. A region has style terms of
             its own, weighed by its share; without regions the whole picture has.
     """
-    config, found = config.balanced, []
-    content = losses.get("content", normalization=config.content_normalization)
+    config = config.balanced
     content_layers = config.content_layers if config.content_weight else ()
-    for name in content_layers:
-        layer = layers.canonical(name, architecture)
-        weight = config.content_weight / len(content_layers)
-        found.append(Term(f"content/{layer}", layer, content, weight))
-    style = losses.get(config.style_loss, normalization=config.style_normalization)
-    for name, weight in _style_weights(config):
-        layer = layers.canonical(name, architecture)
-        if not shares:
-            found.append(Term(f"style/{layer}", layer, style, weight))
-        found += [
-            Term(f"style/{layer}/{region}", layer, style, share * weight, region)
-            for region, share in enumerate(shares, 1)
+    content_weights = [
+        (name, config.content_weight / len(content_layers)) for name in content_layers
+    ]
+    found = []
+    for kind, names, normalization, weights in (
+        ("content", config.content_losses, config.content_normalization, content_weights),
+        ("style", config.style_losses, config.style_normalization, _style_weights(config)),
+    ):
+        each = [
+            (layers.canonical(layer, architecture), weight / len(names))
+            for layer, weight in weights
         ]
+        for name in names if each else ():
+            prefix = f"{kind}/" if len(names) == 1 else f"{kind}/{name}/"
+            loss = losses.get(name, normalization=normalization)
+            if loss.layer or loss.most_positions:
+                looked_at = loss.layer or hypercolumns.JOIN.join(layer for layer, _ in each)
+                weight = sum(weight for _, weight in each)
+                found.append(Term(f"{kind}/{name}", looked_at, loss, weight))
+            else:
+                found += [Term(f"{prefix}{layer}", layer, loss, weight) for layer, weight in each]
+    found = [each for term in found for each in _in_regions(term, shares)]
     if config.tv_weight:
         variation = losses.TotalVariation(config.tv_form, config.tv_normalization)
         weight = config.tv_weight * config.pixel_range**variation.degree
         found.append(Term("tv", backbones.IMAGE, variation, weight))
     return found
+
+
+def _in_regions(term: Term, shares: Sequence[float]) -> list[Term]:
+    """Returns a term of the style for each region, if there are any; the content is one."""
+    if not shares or term.loss.model != "style":
+        return [term]
+    return [
+        dataclasses.replace(
+            term, name=f"{term.name}/{region}", weight=share * term.weight, region=region
+        )
+        for region, share in enumerate(shares, 1)
+    ]

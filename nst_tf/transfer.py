@@ -224,7 +224,7 @@ class StyleTransfer:
                 targets = targets_of(plan) if targets is None else targets
                 loss, terms = self._take(walk, targets, plan)
             except tf.errors.ResourceExhaustedError as error:
-                if self.config.padding == "circular":  # Which is looked at as a whole.
+                if self.config.whole:
                     raise _too_large(level, "") from error
                 walk.plans[index], targets = _smaller(level, plan, error), None
                 continue

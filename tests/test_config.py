@@ -25,6 +25,21 @@ WEIGHTS = st.floats(0, 1e6, allow_subnormal=False)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20)
 
 
+def _joined(known) -> st.SearchStrategy[str]:
+    names = st.lists(st.sampled_from(list(known)), min_size=1, max_size=3, unique=True)
+    return names.map("+".join)
+
+
+def _whole(*names: str) -> bool:
+    return bool(set("+".join(names).split("+")) & set(configs.WHOLE_LOSSES))
+
+
+def _common(losses, known) -> st.SearchStrategy[str]:
+    """The normalisations that all of the joined losses have."""
+    common = set.intersection(*(set(known[name]) for name in losses.split("+")))
+    return st.sampled_from(sorted(common))
+
+
 @st.composite
 def valid_configs(draw: st.DrawFn) -> Config:
     backbone = draw(st.sampled_from(configs.BACKBONES))
@@ -32,7 +47,8 @@ def valid_configs(draw: st.DrawFn) -> Config:
     some = st.lists(st.sampled_from(names), unique=True, max_size=4).map(tuple)
     style_layers = draw(some)
     count = draw(st.sampled_from([0, 1, len(style_layers)]))
-    style_loss = draw(st.sampled_from(["gram", "w2"]))
+    content_loss = draw(_joined(configs.CONTENT_NORMALIZATIONS))
+    style_loss = draw(_joined(configs.STYLE_NORMALIZATIONS))
     return Config(
         image_size=draw(st.integers(0, 10_000)),
         style_scale=draw(st.floats(1e-3, 100)),
@@ -45,9 +61,10 @@ def valid_configs(draw: st.DrawFn) -> Config:
         tv_weight=draw(st.floats(1e-9, 1e6)),  # Above 0, so that there is an objective.
         tv_form=draw(st.sampled_from(configs.TV_FORMS)),
         tv_normalization=draw(st.sampled_from(["mean", "sum"])),
-        content_normalization=draw(st.sampled_from(configs.CONTENT_NORMALIZATIONS)),
+        content_loss=content_loss,
+        content_normalization=draw(_common(content_loss, configs.CONTENT_NORMALIZATIONS)),
         style_loss=style_loss,
-        style_normalization=draw(st.sampled_from(configs.STYLE_NORMALIZATIONS[style_loss])),
+        style_normalization=draw(_common(style_loss, configs.STYLE_NORMALIZATIONS)),
         content_style_ratio=draw(WEIGHTS),
         activation_scale=draw(st.sampled_from(["own", "caffe", "torchvision", "unit"])),
         rate_decay=draw(st.floats(1e-3, 1)),
@@ -77,7 +94,9 @@ def valid_configs(draw: st.DrawFn) -> Config:
         color_space=draw(st.sampled_from(configs.COLOR_SPACES)),
         color_method=draw(st.sampled_from(configs.COLOR_METHODS)),
         precision=draw(st.sampled_from(["float32", "bfloat16"])),
-        tile_size=draw(st.sampled_from(["auto", "0", "512"])),
+        tile_size="auto"
+        if _whole(content_loss, style_loss)
+        else draw(st.sampled_from(["auto", "0", "512"])),
         memory_limit=draw(st.sampled_from(["auto", "4GB", "800 mb"])),
         jit_compile=draw(st.booleans()),
         run_eagerly=draw(st.booleans()),
@@ -135,6 +154,22 @@ def as_flags(config: Config) -> list[str]:
         ({"backbone": "vgg16", "content_layers": "conv3_4"}, ["vgg16", "block3_conv4"]),
         ({"style_layer_weights": (1.0, 2.0)}, ["style_layer_weights", "2 numbers", "5 style"]),
         ({"style_loss": "w2", "style_normalization": "gatys"}, ["'gatys'", "relative, mean", "w2"]),
+        ({"style_loss": "grm"}, ["style_loss", "'grm'", "gram, moments", "Did you mean 'gram'"]),
+        ({"style_loss": "gram+gram"}, ["style_loss names gram twice"]),
+        ({"style_loss": "gram+"}, ["style_loss", "''", "gram, moments"]),
+        ({"content_loss": "laplace"}, ["content_loss", "'laplace'", "Did you mean 'laplacian'"]),
+        (
+            {"content_loss": "features+self_similarity", "content_normalization": "gatys"},
+            ["content_normalization", "relative, strotss", "self_similarity"],
+        ),
+        (
+            {"style_loss": "gram+remd", "tile_size": "256"},
+            ["style_loss=gram+remd", "as a whole", "tile_size=256"],
+        ),
+        (
+            {"content_loss": "self_similarity", "tile_size": "256"},
+            ["content_loss=self_similarity", "as a whole"],
+        ),
         ({"content_style_ratio": -1.0}, ["content_style_ratio", "-1.0"]),
         ({"adam_beta_1": 1.0}, ["adam_beta_1", "1.0", "below 1"]),
         ({"rate_decay": 0.0}, ["rate_decay", "0.0", "above 0"]),

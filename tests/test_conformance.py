@@ -70,10 +70,14 @@ def test_every_loss_is_exported_and_has_a_name():
 
 
 def test_the_settings_offer_what_the_losses_have():
-    assert losses.Content.normalizations == config.CONTENT_NORMALIZATIONS
-    for name, normalizations in config.STYLE_NORMALIZATIONS.items():
-        loss = losses.get(name)
-        assert (loss.model, loss.normalizations) == ("style", normalizations)
+    for model, known in (
+        ("content", config.CONTENT_NORMALIZATIONS),
+        ("style", config.STYLE_NORMALIZATIONS),
+    ):
+        kinds = {name: kind for name, kind in losses._LOSSES.items() if kind.model == model}
+        assert {name: kind.normalizations for name, kind in kinds.items()} == known
+    whole = {name for name, kind in losses._LOSSES.items() if not kind.additive}
+    assert whole == set(config.WHOLE_LOSSES)
     assert tuple(losses.TotalVariation.degrees) == config.TV_FORMS
 
 
@@ -128,8 +132,10 @@ def test_a_loss_is_the_same_eagerly_and_in_a_graph_of_any_size(loss, masked):
     signature = [size, size, tf.TensorSpec((1, None, None, 1) if masked else ())]
     graph = tf.function(lambda *arrays: value_and_gradient(loss, *arrays), signature)
     eager = value_and_gradient(loss, features, model, weights)
+    # An activation that rounding takes to the next bin has the slope of that one.
+    rough, least = (1e-3, 1e-5) if isinstance(loss, losses.SlicedWasserstein) else (1e-5, 1e-7)
     for found, expected in zip(graph(features, model, weights), eager, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(found, expected, rtol=rough, atol=least)
 
 
 @each_loss
@@ -146,7 +152,11 @@ def test_a_loss_and_its_gradient_are_finite(loss, level, model_level):
     assert np.isfinite(gradient).all()
 
 
-@each_loss
+@pytest.mark.parametrize(
+    "loss",
+    [loss for loss in LOSSES.values() if loss.additive],
+    ids=lambda loss: type(loss).__name__,
+)
 def test_the_statistics_of_two_halves_add_up_to_those_of_the_whole(loss):
     features = activations(5, 6, 8)
     weights = np.random.default_rng(6).random((1, 6, 8, 1)).astype(np.float32)

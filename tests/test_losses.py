@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nst_tf import errors, losses
+from nst_tf.losses import sliced_wasserstein
 
 
 def content_oracle(features, model, weights, model_weights):
@@ -78,9 +79,112 @@ def wasserstein_oracle(features, model, weights, model_weights):
     return distance / (unit * channels)
 
 
+def moments_oracle(features, model, weights, model_weights):
+    def found(array, weight):
+        mean = np.einsum("hwc,hw->c", array, weight[..., 0]) / np.sum(weight)
+        apart = array - mean
+        return mean, np.einsum("hwa,hwb,hw->ab", apart, apart, weight[..., 0]) / np.sum(weight)
+
+    (mean, spread), (mean_t, spread_t) = found(features, weights), found(model, model_weights)
+    energy = np.sum(model_weights * model**2) / np.sum(model_weights)
+    shift = np.sum((mean - mean_t) ** 2) / np.sum(mean_t**2)
+    return shift + np.sum((spread - spread_t) ** 2) / (np.sum(spread_t**2) + 1e-6 * energy**2)
+
+
+def laplacian_oracle(features, model, weights, model_weights, size=4):
+    """Filters one place after the other, and looks for each pixel at the nearest in the picture."""
+
+    def response(array):
+        height, width, _ = array.shape
+
+        def pooled(row, column):
+            rows = np.clip(np.arange(row, row + size), 0, height - 1)
+            columns = np.clip(np.arange(column, column + size), 0, width - 1)
+            return array[np.ix_(rows, columns)].mean((0, 1)).sum()
+
+        start = -(size // 2)
+        found = np.empty((height, width, 1))
+        for row, column in np.ndindex(height, width):
+            at = row + start, column + start
+            around = [(-size, 0), (size, 0), (0, -size), (0, size)]
+            beside = sum(pooled(at[0] + down, at[1] + right) for down, right in around)
+            found[row, column] = beside - 4 * pooled(*at)
+        return found
+
+    wanted = response(model)
+    energy = np.sum(model_weights * wanted**2)
+    return np.sum(weights * (response(features) - wanted) ** 2) / energy if energy else 0.0
+
+
+def transport_oracle(features, model, weights, model_weights, directions=None):
+    """The distance of quantile functions of the binned values, integrated piece by piece."""
+    centres = sliced_wasserstein.bin_centres()
+    edges, widths = (centres[1:] + centres[:-1]) / 2, np.diff(centres)
+    scale = (len(centres) - 1) / 2 / np.log1p(1e7)
+
+    def below(values, weight):
+        """The share below each edge, as each value has its own straight flank."""
+        place = np.sign(values) * np.log1p(np.abs(values) / 0.01) * scale
+        place += (len(centres) - 1) / 2
+        flanks = np.clip(np.arange(1, len(centres)) - place[:, np.newaxis], 0, 1)
+        return weight @ flanks / weight.sum()
+
+    def flat(array, weight):
+        rows = array.reshape(-1, array.shape[-1])
+        return rows if directions is None else rows @ directions(rows.shape[1]), weight.ravel()
+
+    (found, weight), (wanted, model_weight) = flat(features, weights), flat(model, model_weights)
+    total = 0.0
+    for column in range(found.shape[1]):
+        cdf, target = below(found[:, column], weight), below(wanted[:, column], model_weight)
+        knots = np.concatenate([[0], target, [1]])
+        at = np.concatenate([centres[:1], edges, centres[-1:]])
+        kept = np.concatenate([[True], np.diff(knots) > 0])
+        kept[:-1] |= np.diff(knots) > 0
+        for edge, width, one, other in zip(edges, widths, cdf, target, strict=True):
+            if one == other:
+                continue
+            # The quantile function is straight between knots, so the rule of trapezia is exact.
+            places = np.unique(np.clip(np.append(knots, [one, other]), *sorted((one, other))))
+            middle = (places[1:] + places[:-1]) / 2
+            quantile = np.interp(middle, knots[kept], at[kept])
+            total += 2 * width * np.sign(one - other) * np.sum((quantile - edge) * np.diff(places))
+    energy = np.sum(model_weights * model**2) / np.sum(model_weights)
+    return total / energy
+
+
+def unit(array):
+    rows = array.reshape(-1, array.shape[-1])
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def emd_oracle(features, model, weights, model_weights):
+    costs = 1 - unit(features) @ unit(model).T
+    forth = np.average(costs[:, model_weights.ravel() > 0].min(1), weights=weights.ravel())
+    back = np.average(costs[weights.ravel() > 0].min(0), weights=model_weights.ravel())
+    return max(forth, back)
+
+
+def similarity_oracle(features, model, weights, model_weights):
+    def pattern(array, weight):
+        distances = 1 - unit(array) @ unit(array).T
+        return distances / (weight.ravel() @ (distances + 1e-5))
+
+    difference = np.abs(pattern(features, weights) - pattern(model, model_weights))
+    each = weights.ravel()
+    return each @ difference @ each / each.sum()
+
+
+SLICED = losses.SlicedWasserstein()
 CASES = {
     "content": (losses.Content(), content_oracle),
+    "laplacian": (losses.Laplacian(), laplacian_oracle),
+    "self-similarity": (losses.SelfSimilarity(), similarity_oracle),
     "gram": (losses.Gram(), gram_oracle),
+    "moments": (losses.Moments(), moments_oracle),
+    "sliced": (SLICED, functools.partial(transport_oracle, directions=SLICED.directions)),
+    "histogram": (losses.Histogram(), transport_oracle),
+    "relaxed emd": (losses.RelaxedEMD(), emd_oracle),
     "squared variation": (
         losses.TotalVariation("squared"),
         functools.partial(variation_oracle, measure=np.square),
@@ -94,11 +198,8 @@ CASES = {
     "wasserstein": (losses.Wasserstein2(), wasserstein_oracle),
 }
 every_loss = pytest.mark.parametrize(("loss", "oracle"), CASES.values(), ids=CASES)
-modelled_loss = pytest.mark.parametrize(
-    "loss",
-    [losses.Content(), losses.Gram(), losses.Wasserstein2()],
-    ids=["content", "gram", "wasserstein"],
-)
+MODELLED = {name: loss for name, (loss, _) in CASES.items() if loss.model}
+modelled_loss = pytest.mark.parametrize("loss", MODELLED.values(), ids=MODELLED)
 
 
 def evaluate(loss, features, model, weights=1.0, model_weights=1.0):
@@ -177,7 +278,13 @@ def test_every_shape_gives_the_value_of_the_formula(loss, oracle, height, width,
     arrays = [
         a.astype(np.float32).astype(np.float64) for a in (features, model, weights, model_weights)
     ]
-    np.testing.assert_allclose(evaluate(loss, *arrays)[0], oracle(*arrays), rtol=1e-5, atol=1e-12)
+    rough, least = 1e-5, 1e-12
+    if oracle in (laplacian_oracle, moments_oracle):
+        rough = 1e-3  # Both are what is left when nearly equal numbers are subtracted.
+    if oracle in (emd_oracle, similarity_oracle):
+        assume(channels > 1 and height * width > 1)  # Or all angles are 0, to rounding.
+        least = 1e-4
+    np.testing.assert_allclose(evaluate(loss, *arrays)[0], oracle(*arrays), rtol=rough, atol=least)
 
 
 @every_loss
@@ -189,15 +296,21 @@ def test_a_model_without_energy_gives_no_nan(loss, oracle):
 
 
 @modelled_loss
-@pytest.mark.parametrize("scale", [1e-3, 0.5, 300.0])
+@pytest.mark.parametrize("scale", [1e-2, 0.5, 300.0])
 def test_the_scale_of_the_activations_does_not_matter(loss, scale):
     features, model, weights, model_weights = sample(5, 6, 5, 4)
     plain = evaluate(loss, features, model, weights, model_weights)[0]
     scaled = evaluate(loss, scale * features, scale * model, weights, model_weights)[0]
-    np.testing.assert_allclose(scaled, plain, rtol=1e-5)
+    # Bins are what they are, whatever the scale.
+    binned = isinstance(loss, losses.SlicedWasserstein)
+    np.testing.assert_allclose(scaled, plain, rtol=5e-3 if binned else 1e-5)
 
 
-@modelled_loss
+LOCAL = {name: loss for name, loss in MODELLED.items() if not loss.neighbourhood}
+local_loss = pytest.mark.parametrize("loss", LOCAL.values(), ids=LOCAL)
+
+
+@local_loss
 def test_a_binary_mask_leaves_the_masked_positions_alone(loss):
     features, model, _, _ = sample(6, 6, 7, 3)
     mask = np.random.default_rng(6).random((6, 7, 1)) < 0.4
@@ -209,11 +322,48 @@ def test_a_binary_mask_leaves_the_masked_positions_alone(loss):
     assert not masked[1][~kept].any()
 
 
-@modelled_loss
+@local_loss
 def test_a_picture_and_its_model_repeated_give_the_same_value(loss):
     features, model, _, _ = sample(7, 5, 4, 3)
     repeated = evaluate(loss, np.tile(features, (2, 3, 1)), np.tile(model, (2, 3, 1)))[0]
     np.testing.assert_allclose(repeated, evaluate(loss, features, model)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [SLICED, losses.Histogram()], ids=["sliced", "histogram"])
+def test_bins_give_about_the_distance_of_sorted_activations(loss):
+    """The published formula, which needs pictures of one size and sees any difference."""
+    random = np.random.default_rng(11)
+    features = np.maximum(random.normal(0.2, 1, (40, 50, 4)), 0)
+    model = np.maximum(random.normal(0, 2, (40, 50, 4)), 0)
+    axes = np.eye(4) if loss.directions(4) is None else loss.directions(4)
+    found, wanted = features.reshape(-1, 4) @ axes, model.reshape(-1, 4) @ axes
+    distance = np.mean((np.sort(found, axis=0) - np.sort(wanted, axis=0)) ** 2)
+    value, gradient = evaluate(loss, features, model)
+    np.testing.assert_allclose(value, distance / np.mean(model**2), rtol=5e-3)
+    matched = np.empty_like(found)
+    for column in range(4):
+        matched[np.argsort(found[:, column]), column] = np.sort(wanted[:, column])
+    expected = 2 * (found - matched) @ axes.T / found.size / np.mean(model**2)
+    difference = np.linalg.norm(gradient.reshape(-1, 4) - expected)
+    assert difference < 0.05 * np.linalg.norm(expected)
+
+
+def test_directions_are_a_rotation():
+    directions = losses.SlicedWasserstein().directions(64)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(64), atol=1e-12)
+
+
+def test_the_columns_of_several_paintings_stand_side_by_side():
+    loss = losses.RelaxedEMD()
+    features, one, _, _ = sample(12, 5, 4, 3)
+    other = sample(13, 6, 7, 3)[0]
+    targets = [loss.target(tf.constant(each[np.newaxis], tf.float32), 1.0) for each in (one, other)]
+    blended = loss.blend(targets, np.float32([0.75, 0.25]))
+    found = loss.statistics(tf.constant(features[np.newaxis], tf.float32), tf.ones(()), blended)
+    costs = [1 - unit(features) @ unit(each).T for each in (one, other)]
+    forth = np.minimum(costs[0].min(1), costs[1].min(1)).mean()
+    back = 0.75 * costs[0].min(0).mean() + 0.25 * costs[1].min(0).mean()
+    np.testing.assert_allclose([found["forth"], found["back"]], [forth, back], rtol=1e-5)
 
 
 def test_photo_and_painting_may_differ_in_size():
@@ -229,7 +379,7 @@ def test_a_flat_picture_has_no_variation():
 
 
 def test_an_unknown_name_lists_the_losses():
-    with pytest.raises(errors.ConfigError, match=r"content.*Did you mean 'gram'"):
+    with pytest.raises(errors.ConfigError, match=r"features.*Did you mean 'gram'"):
         losses.get("gramm")
     with pytest.raises(errors.ConfigError, match="squared, absolute"):
         losses.TotalVariation("square")
@@ -238,4 +388,4 @@ def test_an_unknown_name_lists_the_losses():
 def test_get_takes_a_name_or_a_loss():
     loss = losses.TotalVariation("absolute")
     assert losses.get(loss) is loss
-    assert isinstance(losses.get("content"), losses.Content)
+    assert isinstance(losses.get("features"), losses.Content)

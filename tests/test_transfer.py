@@ -110,6 +110,43 @@ def test_photo_and_painting_both_have_their_say(transfer, result):
     assert np.abs(transfer.stylize(pixels(4), PAINTING) - result).max() > 1e-3
 
 
+STYLE_LOSSES = ["moments", "w2", "swd", "histogram", "gram+histogram", "remd+moments"]
+CONTENT_LOSSES = ["laplacian", "features+laplacian", "self_similarity"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"style_loss": name} for name in STYLE_LOSSES]
+    + [{"content_loss": name} for name in CONTENT_LOSSES],
+    ids=lambda changes: "".join(changes.values()),
+)
+def test_every_loss_falls_with_masks_and_two_styles_and_twice_the_same(rebuilt, changes):
+    """Bit for bit: no sum may be added up in an order that changes."""
+    mask = np.zeros((40, 48, 3), np.uint8)
+    mask[:, :24] = 255
+    stylist, pictures, histories = rebuilt(steps=(5,), **changes), [], []
+    for _ in range(2):
+        histories.append(callbacks.History())
+        pictures.append(
+            stylist.stylize(PHOTO, [PAINTING, pixels(5)], [histories[-1]], content_mask=mask)
+        )
+    np.testing.assert_array_equal(*pictures)
+    entries = histories[0].entries
+    assert entries[-1]["loss"] < entries[0]["loss"]
+    names = "".join(changes.values()).split("+")
+    terms = list(entries[0]["terms"])
+    for name in names if len(names) > 1 else ():
+        assert any(name in term for term in terms), terms
+
+
+def test_the_content_without_layers_needs_none(rebuilt):
+    """The Laplacian looks at pixels."""
+    picture = rebuilt(content_loss="laplacian", style_weight=0, steps=(3,), init="noise").stylize(
+        PHOTO, PAINTING
+    )
+    assert np.isfinite(picture).all()
+
+
 def test_the_loss_falls(rebuilt):
     history = callbacks.History()
     rebuilt(steps=(12,)).stylize(PHOTO, PAINTING, [history])

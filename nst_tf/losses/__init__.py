@@ -1,7 +1,8 @@
 """What is compared between a picture and its models. One loss a file; see `get`.
 
 A loss is a function of statistics that are weighted sums over positions. A mask is a weight
-map, several styles are an average of targets, and tiles are parts of a sum.
+map, several styles are an average of targets, and tiles are parts of a sum. A few losses are not
+such functions; they say so, and look at a picture as a whole.
 """
 
 from __future__ import annotations
@@ -11,15 +12,41 @@ from typing import Any
 from nst_tf import errors
 from nst_tf.losses.content import Content
 from nst_tf.losses.gram import Gram
+from nst_tf.losses.histogram import Histogram
+from nst_tf.losses.laplacian import Laplacian
 from nst_tf.losses.loss import Loss, Statistics
+from nst_tf.losses.moments import Moments
+from nst_tf.losses.relaxed_emd import RelaxedEMD
+from nst_tf.losses.self_similarity import SelfSimilarity
+from nst_tf.losses.sliced_wasserstein import SlicedWasserstein
 from nst_tf.losses.total_variation import TotalVariation
 from nst_tf.losses.wasserstein2 import Wasserstein2
 
-__all__ = ["Content", "Gram", "Loss", "Statistics", "TotalVariation", "Wasserstein2", "get"]
+__all__ = [
+    "Content",
+    "Gram",
+    "Histogram",
+    "Laplacian",
+    "Loss",
+    "Moments",
+    "RelaxedEMD",
+    "SelfSimilarity",
+    "SlicedWasserstein",
+    "Statistics",
+    "TotalVariation",
+    "Wasserstein2",
+    "get",
+]
 
 _LOSSES: dict[str, type[Loss]] = {
-    "content": Content,
+    "features": Content,
     "gram": Gram,
+    "histogram": Histogram,
+    "laplacian": Laplacian,
+    "moments": Moments,
+    "remd": RelaxedEMD,
+    "self_similarity": SelfSimilarity,
+    "swd": SlicedWasserstein,
     "total_variation": TotalVariation,
     "w2": Wasserstein2,
 }
@@ -29,7 +56,8 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
     """Returns the loss of that name, or the loss that is given.
 
     Args:
-        identifier: `content`, `gram`, `total_variation`, `w2`, or a loss.
+        identifier: `features`, `laplacian` or `self_similarity` of the content; `gram`, `moments`,
+            `w2`, `swd`, `histogram` or `remd` of the style; `total_variation`; or a loss.
         **arguments: of the constructor of a loss that is named.
 
     Raises:

@@ -39,11 +39,12 @@ class Content(Loss):
         self.normalization = errors.known("normalization", normalization, self.normalizations)
 
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        return {"energy": tf.reduce_sum(weights * tf.square(features))}
+        return {"energy": tf.reduce_sum(weights * tf.square(self.response(features)))}
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
-        difference = tf.math.squared_difference(features, target["features"])
-        values = position_count(features, weights) * features.shape[-1]
+        response = self.response(features)
+        difference = tf.math.squared_difference(response, target["features"])
+        values = position_count(response, weights) * response.shape[-1]
         return {"error": tf.reduce_sum(weights * difference), "values": values}
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:

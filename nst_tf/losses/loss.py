@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 Statistics = dict[str, tf.Tensor]
@@ -23,13 +25,23 @@ class Loss(abc.ABC):
         model: the picture that the target is taken from: `content`, `style`, or an empty
             text for a loss that needs none.
         normalizations: what the loss can be divided by; the first is the default.
-        positional: whether the target holds the activations of the model picture themselves,
-            under `features`, to be compared position by position.
+        positional: whether the target holds the response of the model picture itself, under
+            `features`, to be compared position by position.
+        layer: that the loss looks at, whatever the config says, or an empty text.
+        neighbourhood: positions around one that its summand depends on.
+        additive: whether the loss is a function of sums over positions. One that is not looks
+            at a picture as a whole, and its statistics are what it likes.
+        most_positions: of the grid that the activations are resampled to, or 0 for those of the
+            layer. Such a loss looks at one layer or at several that are stacked.
     """
 
     model: str = ""
     normalizations: tuple[str, ...]
     positional: bool = False
+    layer: str = ""
+    neighbourhood: int = 0
+    additive: bool = True
+    most_positions: int = 0
 
     def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         """Returns what the activations of the model picture ask for.
@@ -39,7 +51,11 @@ class Loss(abc.ABC):
             weights: of its positions.
         """
         target = self.summary(self.measure(features, weights))
-        return {**target, "features": features} if self.positional else target
+        return {**target, "features": self.response(features)} if self.positional else target
+
+    def response(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns what is compared position by position, in the size of `features`."""
+        return features
 
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         """Returns the sums over positions of the model picture that the target is made of."""
@@ -52,6 +68,18 @@ class Loss(abc.ABC):
         Targets of several paintings are averaged, so entries are means rather than sums.
         """
         return sums
+
+    def blend(self, targets: Sequence[Statistics], shares: np.ndarray) -> Statistics:
+        """Returns the target of several model pictures.
+
+        Args:
+            targets: of each.
+            shares: of each, float32, adding up to 1.
+        """
+        return {
+            name: tf.tensordot(shares, tf.stack([each[name] for each in targets]), 1)
+            for name in targets[0]
+        }
 
     @abc.abstractmethod
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf import errors
-from nst_tf.losses.gram import weighted_products
-from nst_tf.losses.loss import Loss, Statistics, position_count
+from nst_tf.losses.loss import Statistics
+from nst_tf.losses.moments import Moments, covariance, moments
 
 
-class Wasserstein2(Loss):
+class Wasserstein2(Moments):
     """Squared Wasserstein-2 distance of activations, both taken for normal distributions.
 
     ```
@@ -33,67 +32,37 @@ class Wasserstein2(Loss):
         ConfigError: `normalization` is neither.
     """
 
-    model = "style"
     normalizations = ("relative", "mean")
 
     def __init__(self, normalization: str = "relative", epsilon: float = 1e-4) -> None:
-        self.normalization = errors.known("normalization", normalization, self.normalizations)
+        super().__init__(normalization)
         self.epsilon = epsilon
 
-    def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        return self.statistics(features, weights, {})
-
-    def summary(self, sums: Statistics) -> Statistics:
-        return _moments(sums)
-
-    def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
-        del target
-        return {
-            "sums": tf.reduce_sum(weights * features, axis=(0, 1, 2)),
-            "products": weighted_products(features, weights),
-            "positions": position_count(features, weights),
-        }
-
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
-        found = _moments(statistics)
+        found = moments(statistics)
         channels = target["mean"].shape[-1]
         unit = tf.constant(1.0)
         if self.normalization == "relative":
             unit = tf.linalg.trace(target["second_moment"]) / channels
         shift = tf.reduce_sum(tf.math.squared_difference(found["mean"], target["mean"]))
         ridge = tf.cast(self.epsilon * unit, tf.float64) * tf.eye(channels, dtype=tf.float64)
-        spread = _covariance_distance(_covariance(found) + ridge, _covariance(target) + ridge)
+        spread = _covariance_distance(covariance(found) + ridge, covariance(target) + ridge)
         distance = shift + tf.cast(tf.maximum(spread, 0.0), tf.float32)
         return tf.math.divide_no_nan(distance, unit * channels)
 
 
-def _moments(statistics: Statistics) -> Statistics:
-    """Returns mean and second moment, which average over several paintings as they should."""
-    positions = statistics["positions"]
-    return {
-        "mean": tf.math.divide_no_nan(statistics["sums"], positions),
-        "second_moment": tf.math.divide_no_nan(statistics["products"], positions),
-    }
-
-
-def _covariance(moments: Statistics) -> tf.Tensor:
-    """Returns the covariance in float64, in which little is lost when energies are subtracted."""
-    mean = tf.cast(moments["mean"], tf.float64)
-    return tf.cast(moments["second_moment"], tf.float64) - mean[:, tf.newaxis] * mean[tf.newaxis]
-
-
-def _covariance_distance(covariance: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Returns trace(C + T - 2 (T^½ C T^½)^½) for covariances C and T in float64.
+def _covariance_distance(found: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Returns trace(C + T - 2 (T^½ C T^½)^½) for covariances C, found, and T in float64.
 
     The gradient with respect to C is the identity less T^½ (T^½ C T^½)^-½ T^½, so that no
     matrix root need be differentiated.
     """
 
     @tf.custom_gradient
-    def distance(covariance: tf.Tensor) -> tuple[tf.Tensor, object]:
+    def distance(found: tf.Tensor) -> tuple[tf.Tensor, object]:
         values, vectors = tf.linalg.eigh(target)
         root = (vectors * tf.sqrt(tf.maximum(values, 0.0))) @ tf.transpose(vectors)
-        product = root @ covariance @ root
+        product = root @ found @ root
         values, vectors = tf.linalg.eigh(0.5 * (product + tf.transpose(product)))
         values = tf.maximum(values, 0.0)
 
@@ -103,7 +72,7 @@ def _covariance_distance(covariance: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
             slope = (sides * inverse) @ tf.transpose(sides)
             return upstream * (tf.eye(tf.shape(slope)[0], dtype=tf.float64) - slope)
 
-        traces = tf.linalg.trace(covariance) + tf.linalg.trace(target)
+        traces = tf.linalg.trace(found) + tf.linalg.trace(target)
         return traces - 2 * tf.reduce_sum(tf.sqrt(values)), gradient
 
-    return distance(covariance)
+    return distance(found)
