@@ -111,7 +111,8 @@ class StyleTransferConfig:
     init: str = knob(
         "content",
         "Size and schedule",
-        f"initial image: {', '.join(INITIALISATIONS)}, or the path of a picture",
+        f"initial image: {', '.join(INITIALISATIONS)}, or the path of a picture to go on with, "
+        "without noise and, unless levels or steps say otherwise, for 60 steps at full size",
     )
     init_noise: float = knob(
         0.5,
@@ -317,6 +318,11 @@ class StyleTransferConfig:
             object.__setattr__(self, "content_weight", weight)
         _check_objective(self.balanced)
         _check_layers(self)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the initial image is a picture file."""
+        return self.init not in INITIALISATIONS
 
     @property
     def content_losses(self) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from nst_tf import config as configs
 from nst_tf import errors, layers, pyramid
 
+_STEPS_ON = 60  # Of a run that goes on with an earlier result.
+
 
 def minimum_side(config: configs.StyleTransferConfig) -> int:
     """Returns the shortest side, in pixels, that leaves the deepest layer 2x2 positions."""
@@ -51,7 +53,10 @@ def plan(
             f"the output would be {width}x{height}, {height * width} pixels, and max_pixels allows "
             f"{config.max_pixels}. Lower image_size, or raise max_pixels."
         )
-    levels = pyramid.levels(height, width, config.steps, count=config.levels, minimum=least)
+    count, steps = config.levels, config.steps
+    if config.goes_on and not count and len(steps) < 2:
+        count, steps = 1, steps or (_STEPS_ON,)
+    levels = pyramid.levels(height, width, steps, count=count, minimum=least)
     if config.padding == "circular":
         levels = [_periodic(level, least // 2) for level in levels]
     for size in paintings:

@@ -329,7 +329,7 @@ class StyleTransfer:
             named = {"content": photo, "style": painting}
             picture = named[init] if init in named else images.load(init, self.config.max_pixels)
             start = images.resize(picture.rgb, level.height, level.width)
-        share = np.float32(self.config.balanced.init_noise)
+        share = np.float32(0 if self.config.goes_on else self.config.balanced.init_noise)
         return _tensor((1 - share) * start + share * self._noise(shape))
 
     def _noise(self, shape: tuple[int, ...]) -> np.ndarray:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 import nst_tf
-from nst_tf import backbones, callbacks, errors, images, pyramid
+from nst_tf import backbones, callbacks, errors, images, pyramid, sizes
 
 ROOT = Path(nst_tf.__file__).parents[1]
 BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
@@ -344,9 +344,24 @@ def test_init_noise_is_mixed_in_by_its_share(rebuilt):
     np.testing.assert_allclose(begun(init="content", init_noise=0.5), halves, atol=1e-4)
 
 
-def test_init_takes_a_file(rebuilt, tmp_path):
+def test_init_goes_on_with_a_file_at_full_size_and_without_noise(rebuilt, tmp_path):
     path = saved(pixels(13), tmp_path)
-    np.testing.assert_allclose(start(rebuilt, str(path)), pixels(13) / 255, atol=1e-4)
+    on = rebuilt(init=str(path), init_noise=0.5, levels=0, steps=(2,), learning_rate=1e-7)
+    np.testing.assert_allclose(on.stylize(PHOTO, PAINTING), pixels(13) / 255, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({}, [60]),
+        ({"steps": (7,)}, [7]),
+        ({"steps": (9, 7)}, [9, 7]),
+        ({"levels": 2, "steps": (4,)}, [7, 4]),
+    ],
+)
+def test_a_run_that_goes_on_has_one_level_unless_it_is_told(settings, steps):
+    config = nst_tf.StyleTransferConfig(init="earlier.png", **settings)
+    assert [level.steps for level in sizes.plan(config, (300, 400), [(300, 400)])] == steps
 
 
 def test_an_init_file_that_is_missing_is_named(rebuilt):

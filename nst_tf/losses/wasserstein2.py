@@ -7,6 +7,8 @@ import tensorflow as tf
 from nst_tf.losses.loss import Statistics
 from nst_tf.losses.moments import Moments, covariance, moments
 
+_TINY = 1e-20  # For the covariance of a black painting.
+
 
 class Wasserstein2(Moments):
     """Squared Wasserstein-2 distance of activations, both taken for normal distributions.
@@ -54,23 +56,24 @@ class Wasserstein2(Moments):
 def _covariance_distance(found: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Returns trace(C + T - 2 (T^½ C T^½)^½) for covariances C, found, and T in float64.
 
-    The gradient with respect to C is the identity less T^½ (T^½ C T^½)^-½ T^½, so that no
-    matrix root need be differentiated.
+    With T = L Lᵀ, its Cholesky factors, Lᵀ C L has the eigenvalues of T^½ C T^½, so that no root of
+    T is needed. The gradient with respect to C is the identity less L (Lᵀ C L)^-½ Lᵀ, so that none
+    need be differentiated either.
     """
+    size = tf.shape(target)[0]
+    factor = tf.linalg.cholesky(target + _TINY * tf.eye(size, dtype=tf.float64))
 
     @tf.custom_gradient
     def distance(found: tf.Tensor) -> tuple[tf.Tensor, object]:
-        values, vectors = tf.linalg.eigh(target)
-        root = (vectors * tf.sqrt(tf.maximum(values, 0.0))) @ tf.transpose(vectors)
-        product = root @ found @ root
+        product = tf.matmul(factor, found @ factor, transpose_a=True)
         values, vectors = tf.linalg.eigh(0.5 * (product + tf.transpose(product)))
         values = tf.maximum(values, 0.0)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             inverse = tf.where(values > 0, tf.math.rsqrt(tf.maximum(values, 1e-300)), 0.0)
-            sides = root @ vectors
-            slope = (sides * inverse) @ tf.transpose(sides)
-            return upstream * (tf.eye(tf.shape(slope)[0], dtype=tf.float64) - slope)
+            sides = factor @ vectors
+            slope = tf.matmul(sides * inverse, sides, transpose_b=True)
+            return upstream * (tf.eye(size, dtype=tf.float64) - slope)
 
         traces = tf.linalg.trace(found) + tf.linalg.trace(target)
         return traces - 2 * tf.reduce_sum(tf.sqrt(values)), gradient
