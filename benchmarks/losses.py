@@ -27,7 +27,7 @@ from absl import app, flags
 _PAIRS = flags.DEFINE_list("pairs", None, "photos and paintings, a colon between them")
 _SIZE = flags.DEFINE_integer("size", 256, "long side of the pictures")
 _ROWS = flags.DEFINE_list("rows", ["gram@1"], "LOSS@CONTENT_WEIGHT")
-_SET = flags.DEFINE_list("set", [], "SETTING=VALUE, as for the command, of all rows")
+_SET = flags.DEFINE_list("set", [], "SETTING=VALUE of all rows, a number or a word")
 _TURNS = flags.DEFINE_integer("turns", 0, "steps of each row that are timed")
 _FOLDER = flags.DEFINE_string("folder", None, "where pictures and figures go")
 
@@ -44,10 +44,10 @@ def _settings(row: str) -> Any:
     changes: dict[str, Any] = dict(named.get(name, {kind: name}))
     for each in _SET.value:
         setting, _, value = each.partition("=")
-        kinds = {
-            field.name: type(field.default) for field in dataclasses.fields(StyleTransferConfig)
-        }
-        changes[setting] = kinds[setting](value)
+        try:
+            changes[setting] = json.loads(value)
+        except json.JSONDecodeError:  # A word.
+            changes[setting] = value
     return StyleTransferConfig(
         backbone="vgg16", image_size=_SIZE.value, content_weight=float(weight), **changes
     )

@@ -7,4 +7,5 @@ source scripts/venv.sh requirements-dev.txt
 "$VENV/bin/ruff" check .
 "$VENV/bin/ruff" format --check .
 "$VENV/bin/mypy"
-"$VENV/bin/python" -m pytest "$@"
+# Two files at a time: most tests wait for a start, a compilation or one core.
+"$VENV/bin/python" -m pytest -n 2 --dist loadfile "$@"

@@ -182,3 +182,22 @@ def test_the_exported_step_runs_without_tensorflow(tmp_path):
     _run(FOLDER / "gpu/run.py", f"--folder={tmp_path}", "--turns=1", f"--json={results}")
     found = json.loads(results.read_text())
     assert found["nst_tf"]["gradient_apart"] < 1e-4
+
+
+def test_losses_compares_what_they_make_and_take(tmp_path):
+    pair = f"{ROOT / 'assets/chelsea.png'}:{ROOT / 'assets/estuary.jpg'}"
+    rows = "gram@1,remd+moments@1,features+laplacian@1"
+    command = [
+        FOLDER / "losses.py", f"--pairs={pair}", f"--folder={tmp_path}", "--size=128", "--turns=2",
+        "--set=levels=1,steps=2,optimizer=adam",
+    ]  # fmt: skip
+    text = _run(*command, f"--rows={rows}")
+    assert text.count("s a step") == 3
+    assert "1.00 of gram@1" in text
+    found = json.loads((tmp_path / "losses.json").read_text())
+    assert list(found) == rows.split(",")
+    for row, figures in found.items():
+        assert (tmp_path / f"{row}-chelsea-estuary.png").exists()
+        assert np.isfinite(list(figures["chelsea-estuary"].values())).all()
+    seconds = json.loads((tmp_path / "seconds.json").read_text())["results"]
+    assert [len(seconds[row]) for row in rows.split(",")] == [2, 2, 2]

@@ -108,12 +108,11 @@ def laplacian_oracle(features, model, weights, model_weights, size=4):
             at = row + start, column + start
             around = [(-size, 0), (size, 0), (0, -size), (0, size)]
             beside = sum(pooled(at[0] + down, at[1] + right) for down, right in around)
-            found[row, column] = beside - 4 * pooled(*at)
+            found[row, column] = beside / 4 - pooled(*at)
         return found
 
-    wanted = response(model)
-    energy = np.sum(model_weights * wanted**2)
-    return np.sum(weights * (response(features) - wanted) ** 2) / energy if energy else 0.0
+    energy = np.sum(model_weights * np.sum(model, axis=-1, keepdims=True) ** 2)
+    return np.sum(weights * (response(features) - response(model)) ** 2) / energy
 
 
 def transport_oracle(features, model, weights, model_weights, directions=None):

@@ -5,20 +5,29 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf.losses.content import Content
+from nst_tf.losses.loss import Statistics
 
 
 class Laplacian(Content):
     """Squared difference of the Laplacians of two pictures: keeps lines, edges and faces.
 
     ```
-    response = sum over the channels of laplacian(mean of size x size pixels)
+    grey = sum over the channels of the picture
+    pooled = mean of size x size values of grey
+    response = mean of the four neighbours of pooled, size pixels apart - pooled
     error = sum((response - target)²)
+
+    relative:  loss = error / sum((grey of the photo)²)
+    mean, sum, gatys: as for Content
     ```
 
     This is the loss of Li, Xu, Nie and Liu (2017), "Laplacian-Steered Neural Style Transfer",
-    equations 4 and 5, which filter the picture after an average pooling. Here every place of the
-    pooling's grid counts, not one of size², so that the response has a value at every pixel. What
-    lies outside of the picture is taken to be like its border.
+    equations 4 and 5, who filter the picture after an average pooling. Their Laplacian is 4 times
+    the response. Here every place of the pooling's grid counts, not one of size², so that the
+    response has a value at every pixel. What lies outside of the picture is taken to be like its
+    border. The error is relative to the photo and not to its Laplacian, as a small change of a
+    picture is a large one of that. It says nothing of brightness and little of anything but
+    lines: the authors add it to `features`.
 
     Args:
         normalization: as for `Content`.
@@ -35,10 +44,13 @@ class Laplacian(Content):
         self.size = size
         self.neighbourhood = size + size // 2
 
+    def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
+        return {"energy": tf.reduce_sum(weights * tf.square(_grey(features)))}
+
     def response(self, features: tf.Tensor) -> tf.Tensor:
         """Returns the filtered picture, `(1, height, width, 1)`."""
         around, size = self.neighbourhood, self.size
-        padded = tf.reduce_sum(_extended(features, around), axis=-1, keepdims=True)
+        padded = _extended(_grey(features), around)
         pooled = tf.nn.avg_pool2d(padded, size, 1, "VALID")
         height, width = tf.unstack(tf.shape(features)[1:3])
 
@@ -47,7 +59,11 @@ class Laplacian(Content):
             return pooled[:, top : top + height, left : left + width]
 
         beside = shifted(-size, 0) + shifted(size, 0) + shifted(0, -size) + shifted(0, size)
-        return beside - 4 * shifted(0, 0)
+        return beside / 4 - shifted(0, 0)
+
+
+def _grey(features: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(features, axis=-1, keepdims=True)
 
 
 def _extended(picture: tf.Tensor, around: int) -> tf.Tensor:
