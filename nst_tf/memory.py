@@ -179,11 +179,9 @@ def _best(
     if config.memory_limit == "auto":
         return least
     needed = expected(config, costs, level, least)
-    how = (
-        f", and {config.whole} keeps them from being cut into tiles"
-        if config.whole
-        else (" even in tiles")
-    )
+    how = " even in tiles"
+    if config.whole:
+        how = f", and {config.whole} keeps them from being cut into tiles"
     raise errors.ConfigError(
         f"memory_limit={config.memory_limit} is too little for {level.width}x{level.height} "
         f"pixels: they take about {needed / 1e9:.1f} GB{how}. Raise it, lower image_size, "

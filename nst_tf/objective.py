@@ -344,28 +344,16 @@ def terms(
     """
     config = config.balanced
     content_layers = config.content_layers if config.content_weight else ()
-    content_weights = [
-        (name, config.content_weight / len(content_layers)) for name in content_layers
+    content = [
+        (layers.canonical(name, architecture), config.content_weight / len(content_layers))
+        for name in content_layers
     ]
-    found = []
-    for kind, names, normalization, weights in (
-        ("content", config.content_losses, config.content_normalization, content_weights),
-        ("style", config.style_losses, config.style_normalization, _style_weights(config)),
-    ):
-        each = [
-            (layers.canonical(layer, architecture), weight / len(names))
-            for layer, weight in weights
-        ]
-        for name in names if each else ():
-            prefix = f"{kind}/" if len(names) == 1 else f"{kind}/{name}/"
-            loss = losses.get(name, normalization=normalization)
-            if loss.layer or loss.most_positions:
-                looked_at = loss.layer or hypercolumns.JOIN.join(layer for layer, _ in each)
-                weight = sum(weight for _, weight in each)
-                found.append(Term(f"{kind}/{name}", looked_at, loss, weight))
-            else:
-                found += [Term(f"{prefix}{layer}", layer, loss, weight) for layer, weight in each]
-    found = [each for term in found for each in _in_regions(term, shares)]
+    style = [
+        (layers.canonical(name, architecture), weight) for name, weight in _style_weights(config)
+    ]
+    found = _compared("content", config.content_losses, config.content_normalization, content)
+    for term in _compared("style", config.style_losses, config.style_normalization, style):
+        found += _in_regions(term, shares)
     if config.tv_weight:
         variation = losses.TotalVariation(config.tv_form, config.tv_normalization)
         weight = config.tv_weight * config.pixel_range**variation.degree
@@ -373,9 +361,35 @@ def terms(
     return found
 
 
+def _compared(
+    kind: str, names: Sequence[str], normalization: str, weights: Sequence[tuple[str, float]]
+) -> list[Term]:
+    """Returns the terms of some losses, which share the weight of each layer alike.
+
+    Args:
+        kind: `content` or `style`, with which the terms' names begin.
+        names: of the losses.
+        normalization: of all of them.
+        weights: of the layers, by their names.
+    """
+    found = []
+    total = sum(weight for _, weight in weights)
+    for name in names if total else ():
+        loss = losses.get(name, normalization=normalization)
+        prefix = kind if len(names) == 1 else f"{kind}/{name}"
+        seen = [(f"{prefix}/{layer}", layer, weight) for layer, weight in weights]
+        if loss.layer:
+            seen = [(f"{kind}/{name}", loss.layer, total)]
+        elif loss.most_positions:
+            stacked = hypercolumns.JOIN.join(layer for layer, _ in weights)
+            seen = [(f"{kind}/{name}", stacked, total)]
+        found += [Term(title, layer, loss, weight / len(names)) for title, layer, weight in seen]
+    return found
+
+
 def _in_regions(term: Term, shares: Sequence[float]) -> list[Term]:
-    """Returns a term of the style for each region, if there are any; the content is one."""
-    if not shares or term.loss.model != "style":
+    """Returns a term for each region, or the term of the whole picture if there are none."""
+    if not shares:
         return [term]
     return [
         dataclasses.replace(
