@@ -34,6 +34,17 @@ class Verdict:
     grain: float
 
 
+def heading(title: str) -> str:
+    """Returns the first line of a table of verdicts."""
+    names = [field.name for field in dataclasses.fields(Verdict)]
+    return f"{title:40}" + "".join(f"{name:>12}" for name in names)
+
+
+def line(title: str, verdict: Verdict) -> str:
+    """Returns a line of a table of verdicts."""
+    return f"{title[-40:]:40}" + "".join(f"{each:12.3f}" for each in dataclasses.astuple(verdict))
+
+
 class Judge:
     """Judges pictures of one photo and one painting, at one size.
 

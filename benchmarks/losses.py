@@ -16,12 +16,14 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import common
+import judge
 import numpy as np
+import work
 from absl import app, flags
 
 _PAIRS = flags.DEFINE_list("pairs", None, "photos and paintings, a colon between them")
@@ -31,15 +33,14 @@ _SET = flags.DEFINE_list("set", [], "SETTING=VALUE of all rows, a number or a wo
 _TURNS = flags.DEFINE_integer("turns", 0, "steps of each row that are timed")
 _FOLDER = flags.DEFINE_string("folder", None, "where pictures and figures go")
 
-_CONTENT = ("laplacian", "self_similarity", "features")
-
 
 def _settings(row: str) -> Any:
     """Returns the config of a row."""
     from nst_tf import StyleTransferConfig
+    from nst_tf.config import CONTENT_NORMALIZATIONS
 
     name, weight = row.split("@")
-    kind = "content_loss" if name.split("+")[0] in _CONTENT else "style_loss"
+    kind = "content_loss" if name.split("+")[0] in CONTENT_NORMALIZATIONS else "style_loss"
     named = {"strotss": {"style_loss": "remd+moments", "content_loss": "self_similarity"}}
     changes: dict[str, Any] = dict(named.get(name, {kind: name}))
     for each in _SET.value:
@@ -55,8 +56,6 @@ def _settings(row: str) -> Any:
 
 def _judged(rows: list[str], pairs: list[list[str]], found: dict[str, Any], folder: Path) -> None:
     """Makes and judges the picture of every row and pair that is not there yet."""
-    import judge
-
     from nst_tf import StyleTransfer, images
 
     for pair in pairs:
@@ -71,49 +70,28 @@ def _judged(rows: list[str], pairs: list[list[str]], found: dict[str, Any], fold
             size = picture.shape[:2]
             if size not in verdicts:
                 verdicts[size] = judge.for_size(photo, painting, *size)
-            figures[name] = dataclasses.asdict(verdicts[size](np.round(picture * 255) / 255))
-            print(_line(f"{row} {name}", figures[name]), flush=True)
+            verdict = verdicts[size](np.round(picture * 255) / 255)
+            figures[name] = dataclasses.asdict(verdict)
+            print(judge.line(f"{row} {name}", verdict), flush=True)
             (folder / "losses.json").write_text(json.dumps(found, indent=1))
 
 
-def _line(name: str, figures: dict[str, float]) -> str:
-    return f"{name:40}" + "".join(f"{value:12.3f}" for value in figures.values())
+def _mean(figures: Iterable[dict[str, float]]) -> judge.Verdict:
+    """Returns the mean verdict of the pairs."""
+    each = [tuple(figure.values()) for figure in figures]
+    return judge.Verdict(*map(statistics.mean, zip(*each, strict=True)))
 
 
-def _means(figures: dict[str, dict[str, float]]) -> dict[str, float]:
-    names = next(iter(figures.values()))
-    return {name: statistics.mean(each[name] for each in figures.values()) for name in names}
+def _step(row: str, pair: list[str]) -> Callable[[], None]:
+    """Returns what takes a step at full size."""
+    from nst_tf import images, pyramid, transfer
 
-
-def _step(row: str, pair: list[str]) -> Callable[[], float]:
-    """Returns a function that takes one step at full size and returns its seconds."""
-    import tensorflow as tf
-
-    from nst_tf import gradients, images, objective, optimizers, pyramid, transfer
-
-    config = _settings(row)
-    backbone = transfer.build_backbone(config)
-    photo, painting = (images.load(path).rgb for path in pair)
-    sizes = [pyramid.fit(*picture.shape[:2], _SIZE.value) for picture in (photo, painting)]
-    shown = [
-        tf.constant(images.resize(picture, *size)[np.newaxis])
-        for picture, size in zip((photo, painting), sizes, strict=True)
-    ]
-    whole = objective.Objective.from_config(config, backbone)
-    everywhere, measure = tf.ones((1, 1, 1, 1)), gradients.compile_targets(whole)
-    style = whole.blend([measure(shown[1], everywhere, model="style")], [[1.0]])
-    targets = {**measure(shown[0], everywhere, model="content"), **style}
-    optimizer = optimizers.Guarded.from_config(config)
-    image, state = tf.Variable(shown[0]), optimizer.initial_state(shown[0], 100)
-    state = {name: tf.Variable(value) for name, value in state.items()}
-    step = gradients.compile_step(whole, optimizer)
-
-    def take() -> float:
-        begin = time.perf_counter()
-        step(image, state, targets)[0].numpy()
-        return time.perf_counter() - begin
-
-    return take
+    config, shown = _settings(row), []
+    for path in pair:
+        picture = images.load(path).rgb
+        size = pyramid.fit(*picture.shape[:2], _SIZE.value)
+        shown.append(images.resize(picture, *size)[np.newaxis])
+    return work.step_of(work.prepared(config, transfer.build_backbone(config), *shown))
 
 
 def _timed(rows: list[str], pair: list[str]) -> dict[str, list[float]]:
@@ -122,9 +100,10 @@ def _timed(rows: list[str], pair: list[str]) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {row: [] for row in rows}
     for turn in range(_TURNS.value + 1):
         for row, take in steps.items():
-            taken = take()
+            begin = time.perf_counter()
+            take()
             if turn:  # The first compiles.
-                seconds[row].append(taken)
+                seconds[row].append(time.perf_counter() - begin)
     return seconds
 
 
@@ -139,12 +118,9 @@ def main(argv: list[str]) -> None:
     found = json.loads(file.read_text()) if file.exists() else {}
     pairs = [pair.split(":") for pair in _PAIRS.value]
     _judged(_ROWS.value, pairs, found, folder)
-    print(
-        _line("mean of the pairs", {})
-        + "  style_gain     content      colour     clipped       grain"
-    )
+    print(judge.heading("mean of the pairs"))
     for row in _ROWS.value:
-        print(_line(row, _means(found[row])))
+        print(judge.line(row, _mean(found[row].values())))
     if _TURNS.value:
         seconds = _timed(_ROWS.value, pairs[0])
         first = statistics.median(next(iter(seconds.values())))

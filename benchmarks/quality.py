@@ -31,13 +31,12 @@ def main(argv: list[str]) -> None:
 
     photo, painting = (images.load(each.value).rgb for each in (_CONTENT, _STYLE))
     found = {}
-    names = [field.name for field in dataclasses.fields(judge.Verdict)]
-    print(f"{'picture':40}" + "".join(f"{name:>12}" for name in names))
+    print(judge.heading("picture"))
     for path in argv[1:]:
         picture = images.load(path).rgb
         verdict = judge.for_size(photo, painting, *picture.shape[:2])(picture)
         found[path] = dataclasses.asdict(verdict)
-        print(f"{path[-40:]:40}" + "".join(f"{found[path][name]:12.3f}" for name in names))
+        print(judge.line(path, verdict))
     common.write(_JSON.value, found)
 
 

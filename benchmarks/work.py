@@ -79,17 +79,23 @@ class Setting:
 
 def setting(name: str, size: int, optimizer: str = "adam", precision: str = "float32") -> Setting:
     """Returns the work for a network and a size."""
-    import tensorflow as tf
-
     import nst_tf
-    from nst_tf import gradients, objective
 
     config = nst_tf.StyleTransferConfig(
         backbone=name, content_weight=CONTENT_WEIGHT, style_weight=STYLE_WEIGHT, pooling="max",
         optimizer=optimizer, learning_rate=RATE, precision=precision,
     )  # fmt: skip
-    whole = objective.Objective.from_config(config, backbone(name, precision))
-    photo, painting = map(tf.constant, pictures(size))
+    return prepared(config, backbone(name, precision), *pictures(size))
+
+
+def prepared(config: Any, network: Any, photo: np.ndarray, painting: np.ndarray) -> Setting:
+    """Returns the work of a config on two pictures, `(1, height, width, 3)`."""
+    import tensorflow as tf
+
+    from nst_tf import gradients, objective
+
+    whole = objective.Objective.from_config(config, network)
+    photo, painting = map(tf.constant, (photo, painting))
     everywhere = tf.ones((1, 1, 1, 1))
     measure = gradients.compile_targets(whole)
     targets = {
@@ -99,12 +105,12 @@ def setting(name: str, size: int, optimizer: str = "adam", precision: str = "flo
     return Setting(config, whole, photo, targets)
 
 
-def nst_tf_step(name: str, size: int) -> Contender:
+def step_of(given: Setting) -> Callable[[], None]:
+    """Returns what takes a step of this package, and returns once it is done."""
     import tensorflow as tf
 
     from nst_tf import gradients, optimizers
 
-    given = setting(name, size)
     optimizer = optimizers.Guarded.from_config(given.config)
     image, state = tf.Variable(given.photo), optimizer.initial_state(given.photo, 100)
     state = {key: tf.Variable(value) for key, value in state.items()}
@@ -113,11 +119,19 @@ def nst_tf_step(name: str, size: int) -> Contender:
     def take() -> None:
         step(image, state, given.targets)[0].numpy()
 
+    return take
+
+
+def nst_tf_step(name: str, size: int) -> Contender:
+    from nst_tf import gradients
+
+    given = setting(name, size)
+
     def gradient() -> np.ndarray:
         found = gradients.value_and_gradient(given.objective, given.photo, given.targets)
         return found.gradient.numpy()
 
-    return Contender(take, gradient)
+    return Contender(step_of(given), gradient)
 
 
 def keras_features(name: str) -> Callable[[Any], dict[str, Any]]:

@@ -72,7 +72,7 @@ def knob(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def known(normalizations: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _distinct(normalizations: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """Returns the normalisations of all losses, each once."""
     return tuple(dict.fromkeys(name for each in normalizations.values() for name in each))
 
@@ -178,15 +178,15 @@ class StyleTransferConfig:
         "relative",
         "Losses",
         "what the content loss is divided by: relative to the photo's energy, or a published "
-        f"scale: {', '.join(known(CONTENT_NORMALIZATIONS)[1:])}",
-        known(CONTENT_NORMALIZATIONS),
+        f"scale: {', '.join(_distinct(CONTENT_NORMALIZATIONS)[1:])}",
+        _distinct(CONTENT_NORMALIZATIONS),
     )
     style_normalization: str = knob(
         "relative",
         "Losses",
         "what the style loss is divided by: relative to the painting's energy, or a published "
-        f"scale: {', '.join(known(STYLE_NORMALIZATIONS)[1:])}",
-        known(STYLE_NORMALIZATIONS),
+        f"scale: {', '.join(_distinct(STYLE_NORMALIZATIONS)[1:])}",
+        _distinct(STYLE_NORMALIZATIONS),
     )
     tv_normalization: str = knob(
         "mean", "Losses", "mean or sum of the total variation", ("mean", "sum")
@@ -339,9 +339,9 @@ class StyleTransferConfig:
         """The setting that needs a picture to be looked at as a whole, or an empty text."""
         if self.padding == "circular":
             return "padding=circular"
-        for kind in ("content_loss", "style_loss"):
-            if set(getattr(self, kind).split("+")) & set(WHOLE_LOSSES):
-                return f"{kind}={getattr(self, kind)}"
+        for kind in ("content", "style"):
+            if set(getattr(self, f"{kind}_losses")) & set(WHOLE_LOSSES):
+                return f"{kind}_loss={getattr(self, f'{kind}_loss')}"
         return ""
 
     @property
@@ -633,7 +633,7 @@ def _check_losses(
     config: StyleTransferConfig, kind: str, normalizations: Mapping[str, tuple[str, ...]]
 ) -> None:
     """Refuses a loss that there is not, and a normalisation that one of them does not have."""
-    names = getattr(config, f"{kind}_loss").split("+")
+    names = getattr(config, f"{kind}_losses")
     normalization = getattr(config, f"{kind}_normalization")
     for name in names:
         if name not in normalizations:

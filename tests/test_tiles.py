@@ -154,30 +154,21 @@ def vgg16():
 
 
 @pytest.mark.parametrize("loss", TILED_LOSSES, ids=name_of)
-def test_on_vgg16_the_gradient_of_every_loss_is_that_of_the_whole(vgg16, loss):
-    names = [loss.layer] if loss.layer else ["block1_conv1", "block5_conv1"]
-    terms = [objective.Term(f"{name}/x", name, loss, 1.0) for name in names]
-    plan = tiles.Plan("block3_pool", (64, 96))
-    whole, tiled = whole_and_tiled(terms, vgg16, (121, 163), plan, tf.float32)
-    assert relative(tiled.gradient, whole.gradient) < 1e-4
-    np.testing.assert_allclose(tiled.loss, whole.loss, rtol=1e-4)
-
-
 @pytest.mark.parametrize(
     ("size", "plan"),
-    [((190, 130), tiles.Plan("", (96,))), ((121, 243), tiles.Plan("block2_pool", (80, 0)))],
-    ids=["tiles", "cut-at-once"],
+    [
+        ((190, 130), tiles.Plan("", (96,))),
+        ((121, 243), tiles.Plan("block3_pool", (64, 96))),
+        ((121, 243), tiles.Plan("block2_pool", (80, 0))),
+    ],
+    ids=["tiles", "cut", "cut-at-once"],
 )
-def test_on_vgg16_the_gradient_of_all_losses_together_is_that_of_the_whole(vgg16, size, plan):
-    terms = [
-        objective.Term(f"{name}/{name_of(loss)}", name, loss, 1.0)
-        for loss in TILED_LOSSES
-        for name in ([loss.layer] if loss.layer else ["block1_conv1", "block5_conv1"])
-    ]
+def test_on_vgg16_the_gradient_of_every_loss_is_that_of_the_whole(vgg16, loss, size, plan):
+    names = [loss.layer] if loss.layer else ["block1_conv1", "block5_conv1"]
+    terms = [objective.Term(f"{name}/x", name, loss, 1.0) for name in names]
     whole, tiled = whole_and_tiled(terms, vgg16, size, plan, tf.float32)
     assert relative(tiled.gradient, whole.gradient) < 1e-4
-    for name, value in whole.terms.items():
-        np.testing.assert_allclose(tiled.terms[name], value, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(tiled.loss, whole.loss, rtol=1e-4)
 
 
 @pytest.mark.parametrize("padding", ["reflect", "replicate"])

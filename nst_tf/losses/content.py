@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf import errors
 from nst_tf.losses.loss import Loss, Statistics, position_count
 
 
@@ -34,9 +33,6 @@ class Content(Loss):
     model = "content"
     positional = True
     normalizations = ("relative", "mean", "sum", "gatys")
-
-    def __init__(self, normalization: str = "relative") -> None:
-        self.normalization = errors.known("normalization", normalization, self.normalizations)
 
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         return {"energy": tf.reduce_sum(weights * tf.square(self.response(features)))}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf import errors
 from nst_tf.losses.loss import Loss, Statistics, position_count
 
 
@@ -54,9 +53,6 @@ class Gram(Loss):
         "sums_per_value",
         "sums_per_pixel",
     )
-
-    def __init__(self, normalization: str = "relative") -> None:
-        self.normalization = errors.known("normalization", normalization, self.normalizations)
 
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         return self.statistics(features, weights, {})

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from nst_tf import errors
+
 Statistics = dict[str, tf.Tensor]
-"""Named tensors. Those that `Loss.statistics` returns add up over the tiles of a picture."""
+"""Named tensors. Those that an additive loss counts add up over the tiles of a picture."""
 
 
 class Loss(abc.ABC):
@@ -20,6 +22,12 @@ class Loss(abc.ABC):
     everywhere means no mask.
 
     Whatever is summed over positions adds up over the tiles of a picture.
+
+    Args:
+        normalization: what the loss is divided by, one of `normalizations`.
+
+    Raises:
+        ConfigError: `normalization` is none of these.
 
     Attributes:
         model: the picture that the target is taken from: `content`, `style`, or an empty
@@ -36,12 +44,15 @@ class Loss(abc.ABC):
     """
 
     model: str = ""
-    normalizations: tuple[str, ...]
+    normalizations: tuple[str, ...] = ("relative",)
     positional: bool = False
     layer: str = ""
     neighbourhood: int = 0
     additive: bool = True
     most_positions: int = 0
+
+    def __init__(self, normalization: str = "relative") -> None:
+        self.normalization = errors.known("normalization", normalization, self.normalizations)
 
     def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         """Returns what the activations of the model picture ask for.
@@ -103,5 +114,10 @@ class Loss(abc.ABC):
 
 def position_count(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Returns the sum of the weights over all positions, a scalar."""
+    return tf.reduce_sum(position_weights(features, weights))
+
+
+def position_weights(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Returns the weight of each position, `(positions,)`."""
     shape = tf.concat([tf.shape(features)[:3], [1]], axis=0)
-    return tf.reduce_sum(tf.broadcast_to(tf.cast(weights, features.dtype), shape))
+    return tf.reshape(tf.broadcast_to(tf.cast(weights, features.dtype), shape), (-1,))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf import errors
 from nst_tf.losses.gram import weighted_products
 from nst_tf.losses.loss import Loss, Statistics, position_count
 
@@ -34,20 +33,20 @@ class Moments(Loss):
     """
 
     model = "style"
-    normalizations: tuple[str, ...] = ("relative",)
-
-    def __init__(self, normalization: str = "relative") -> None:
-        self.normalization = errors.known("normalization", normalization, self.normalizations)
 
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        return moment_sums(features, weights)
+        return self.statistics(features, weights, {})
 
     def summary(self, sums: Statistics) -> Statistics:
         return moments(sums)
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
-        return moment_sums(features, weights)
+        return {
+            "sums": tf.reduce_sum(weights * features, axis=(0, 1, 2)),
+            "products": weighted_products(features, weights),
+            "positions": position_count(features, weights),
+        }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
         found = moments(statistics)
@@ -58,15 +57,6 @@ class Moments(Loss):
         scale = _energy(tf.cast(wanted, tf.float32)) + _LEAST_SHARE * energy
         ratio = tf.math.divide_no_nan
         return ratio(_energy(shift), _energy(target["mean"])) + ratio(_energy(spread), scale)
-
-
-def moment_sums(features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-    """Returns the sums over positions that `moments` are made of."""
-    return {
-        "sums": tf.reduce_sum(weights * features, axis=(0, 1, 2)),
-        "products": weighted_products(features, weights),
-        "positions": position_count(features, weights),
-    }
 
 
 def moments(sums: Statistics) -> Statistics:

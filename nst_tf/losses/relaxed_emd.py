@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import errors
-from nst_tf.losses.loss import Loss, Statistics
+from nst_tf.losses.loss import Loss, Statistics, position_weights
 
 _TINY = 1e-12
 _FAR = 1e3  # Beyond any cosine.
@@ -41,15 +40,11 @@ class RelaxedEMD(Loss):
     """
 
     model = "style"
-    normalizations = ("relative",)
     additive = False
     most_positions = 2048
 
-    def __init__(self, normalization: str = "relative") -> None:
-        self.normalization = errors.known("normalization", normalization, self.normalizations)
-
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        masses = flat_weights(features, weights)
+        masses = position_weights(features, weights)
         return {
             "columns": unit_columns(features),
             "masses": tf.math.divide_no_nan(masses, tf.reduce_sum(masses)),
@@ -63,7 +58,7 @@ class RelaxedEMD(Loss):
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         columns, wanted = unit_columns(features), target["columns"]
-        masses, wanted_masses = flat_weights(features, weights), target["masses"]
+        masses, wanted_masses = position_weights(features, weights), target["masses"]
         cosines = tf.matmul(tf.stop_gradient(columns), wanted, transpose_b=True)
         nearest = tf.argmax(cosines - _FAR * _empty(wanted_masses), axis=1)
         nearest_back = tf.argmax(cosines - _FAR * _empty(masses)[:, tf.newaxis], axis=0)
@@ -83,12 +78,6 @@ def unit_columns(features: tf.Tensor) -> tf.Tensor:
     """Returns the columns of a grid with length 1, `(positions, channels)`."""
     flat = tf.reshape(features, (-1, features.shape[-1]))
     return flat * tf.math.rsqrt(tf.reduce_sum(tf.square(flat), axis=1, keepdims=True) + _TINY)
-
-
-def flat_weights(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Returns the weight of each position, `(positions,)`."""
-    shape = tf.concat([tf.shape(features)[:3], [1]], axis=0)
-    return tf.reshape(tf.broadcast_to(tf.cast(weights, features.dtype), shape), (-1,))
 
 
 def _empty(masses: tf.Tensor) -> tf.Tensor:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf import errors
-from nst_tf.losses.loss import Loss, Statistics
-from nst_tf.losses.relaxed_emd import flat_weights, unit_columns
+from nst_tf.losses.loss import Loss, Statistics, position_weights
+from nst_tf.losses.relaxed_emd import unit_columns
 
 _LEAST_DISTANCE = 1e-5  # Beyond what rounding makes of none.
 
@@ -43,14 +42,11 @@ class SelfSimilarity(Loss):
     additive = False
     most_positions = 1024
 
-    def __init__(self, normalization: str = "relative") -> None:
-        self.normalization = errors.known("normalization", normalization, self.normalizations)
-
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        return {"pattern": _pattern(features, flat_weights(features, weights))}
+        return {"pattern": _pattern(features, position_weights(features, weights))}
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
-        each = flat_weights(features, weights)
+        each = position_weights(features, weights)
         error = tf.abs(_pattern(features, each) - target["pattern"])
         return {
             "error": tf.reduce_sum(each * each[:, tf.newaxis] * error),

@@ -7,8 +7,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import errors
-from nst_tf.losses.loss import Loss, Statistics, position_count
+from nst_tf.losses.loss import Loss, Statistics, position_weights
 
 _BINS = 1024
 _FINE, _LARGEST = 0.01, 1e5  # Bins are alike up to the one, and grow in proportion up to the other.
@@ -48,9 +47,6 @@ class SlicedWasserstein(Loss):
     model = "style"
     normalizations = ("relative", "mean")
 
-    def __init__(self, normalization: str = "relative") -> None:
-        self.normalization = errors.known("normalization", normalization, self.normalizations)
-
     def directions(self, channels: int) -> np.ndarray | None:
         """Returns unit vectors, `(channels, directions)`, or None for the channels themselves."""
         return _rotation(channels)
@@ -69,14 +65,13 @@ class SlicedWasserstein(Loss):
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
         channels = features.shape[-1]
-        shape = tf.concat([tf.shape(features)[:3], [1]], axis=0)
-        each = tf.reshape(tf.broadcast_to(tf.cast(weights, features.dtype), shape), (-1, 1))
+        each = position_weights(features, weights)
         values, directions = tf.reshape(features, (-1, channels)), self.directions(channels)
         if directions is not None:
             values = values @ tf.constant(directions, features.dtype)
         return {
-            "masses": binned(values, each),
-            "positions": position_count(features, weights),
+            "masses": binned(values, each[:, tf.newaxis]),
+            "positions": tf.reduce_sum(each),
         }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:

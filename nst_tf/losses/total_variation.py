@@ -50,7 +50,7 @@ class TotalVariation(Loss):
 
     def __init__(self, form: str = "squared", normalization: str = "mean") -> None:
         self.form = errors.known("form of total variation", form, self.degrees)
-        self.normalization = errors.known("normalization", normalization, self.normalizations)
+        super().__init__(normalization)
         self.degree = self.degrees[form]
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
