@@ -204,15 +204,13 @@ class TiledObjective:
             maps.append(parts)
         return TiledTargets(self._objective.summary(sums), tiles, maps)
 
-    def value_and_gradient(
-        self, image: tf.Tensor | tf.Variable, targets: TiledTargets
-    ) -> optimizers.Evaluation:
+    def value_and_gradient(self, image: Any, targets: TiledTargets) -> optimizers.Evaluation:
         """Returns the loss of a picture, its gradient, and its terms.
 
         What grows with the picture is kept on the host: the gradient is a NumPy array.
 
         Args:
-            image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
+            image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1]: an array or a tensor.
             targets: of the objective's terms.
         """
         shared, pixels = targets.shared, tf.constant(image.shape[1] * image.shape[2])
@@ -410,34 +408,34 @@ def compile_tiled_step(
 ) -> Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]:
     """Returns one optimiser step on a picture in tiles, in the manner of `compile_step`.
 
-    An optimiser that treats every pixel by itself is shown one band of the picture after the
-    other, so that what it computes with takes no more memory than a band.
+    The optimiser is shown one band of the picture after the other, so that what it computes with
+    takes no more memory than a band.
 
     Args:
         optimizer: how to move.
         run_eagerly: leave out the graphs, to debug.
     """
 
-    def point(image: tf.Variable, state: dict[str, tf.Variable]) -> tf.Tensor:
-        return optimizer.point(tf.identity(image), _read(state))
-
-    def update(
-        image: tf.Variable,
-        state: dict[str, tf.Variable],
-        at: tf.Tensor,
-        evaluation: optimizers.Evaluation,
-    ) -> None:
-        _write(image, state, *optimizer.update(tf.identity(image), _read(state), at, evaluation))
-
-    def update_band(
+    def sums_of(
         image: tf.Tensor, state: optimizers.State, evaluation: optimizers.Evaluation
-    ) -> tuple[tf.Tensor, optimizers.State]:
-        return optimizer.update(image, state, image, evaluation)
+    ) -> optimizers.Sums:
+        return optimizer.sums(image, state, optimizer.point(image, state), evaluation)
 
+    def moved(
+        image: tf.Tensor,
+        state: optimizers.State,
+        evaluation: optimizers.Evaluation,
+        sums: optimizers.Sums,
+    ) -> tuple[tf.Tensor, optimizers.State]:
+        point = optimizer.point(image, state)
+        return optimizer.update(image, state, point, evaluation, sums)
+
+    point: Callable[..., Any] = optimizer.point
     if not run_eagerly:
-        point = tf.function(_named(point), autograph=False)
-        update = tf.function(_named(update), autograph=False)
-        update_band = _for_any_size(tf.function(_named(update_band), autograph=False))
+        point, sums_of, moved = (
+            _for_any_size(tf.function(_named(function), autograph=False))
+            for function in (point, sums_of, moved)
+        )
 
     def step(
         objective: TiledObjective,
@@ -445,57 +443,90 @@ def compile_tiled_step(
         state: dict[str, tf.Variable],
         targets: TiledTargets,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        at = image if optimizer.pixelwise else point(image, state)
-        evaluation = objective.value_and_gradient(at, targets)
+        bands = _Bands(image, state)
+        evaluation = objective.value_and_gradient(_Point(point, bands), targets)
         if not np.isfinite(np.sum(evaluation.gradient)):  # Without a copy, as `_checked` makes.
             evaluation = evaluation._replace(loss=tf.constant(float("nan")))
-        if optimizer.pixelwise:
-            _update_in_bands(update_band, image, state, evaluation)
-        else:
-            update(image, state, at, evaluation)
+        sums: Any = None
+        for rows in bands.all_rows():
+            sums = _added(sums, sums_of(*bands.read(rows), _band(evaluation, rows)))
+        after: optimizers.State = {}
+        for rows in bands.all_rows():
+            part, after = moved(*bands.read(rows), _band(evaluation, rows), sums)
+            bands.write(rows, part, after)
+        bands.finish(after)
         return evaluation.loss, evaluation.terms
 
     return step
 
 
-def _update_in_bands(
-    update: Callable[..., tuple[tf.Tensor, optimizers.State]],
-    image: tf.Variable,
-    state: dict[str, tf.Variable],
-    evaluation: optimizers.Evaluation,
-) -> None:
-    """Updates picture and state in place, band by band."""
-    maps = {name for name, variable in state.items() if variable.shape == image.shape}
-    rest = {name: tf.identity(state[name]) for name in state if name not in maps}
-    height = image.shape[1]
-    for top in range(0, height, _BAND):
-        bottom = min(top + _BAND, height)
-        before = {**rest, **{name: _rows(state[name], top, bottom) for name in maps}}
-        part = evaluation._replace(gradient=evaluation.gradient[:, top:bottom])
-        moved, after = update(_rows(image, top, bottom), before, part)
-        image.scatter_nd_update(_places(top, bottom), moved[0])
-        for name in maps:
-            state[name].scatter_nd_update(_places(top, bottom), after[name][0])
-    for name in rest:
-        state[name].assign(after[name])
+class _Bands:
+    """Picture and state of an optimiser, of which bands of rows are read and written.
+
+    Args:
+        image: the picture.
+        state: of the optimiser; what has the size of the picture is read and written in bands.
+    """
+
+    def __init__(self, image: tf.Variable, state: dict[str, tf.Variable]) -> None:
+        self.image, self._state = image, state
+        self._maps = [name for name, each in state.items() if each.shape == image.shape]
+
+    def all_rows(self) -> list[slice]:
+        """Returns the rows of every band."""
+        height = self.image.shape[1]
+        return [slice(top, min(top + _BAND, height)) for top in range(0, height, _BAND)]
+
+    def read(self, rows: slice) -> tuple[tf.Tensor, optimizers.State]:
+        """Returns some rows of the picture, and the state that belongs to them."""
+        parts = {name: _rows(self._state[name], rows) for name in self._maps}
+        rest = {name: tf.identity(each) for name, each in self._state.items() if name not in parts}
+        return _rows(self.image, rows), {**parts, **rest}
+
+    def write(self, rows: slice, image: tf.Tensor, state: optimizers.State) -> None:
+        """Writes some rows of the picture and of the state, in place."""
+        self.image.scatter_nd_update(_places(rows), image[0])
+        for name in self._maps:
+            self._state[name].scatter_nd_update(_places(rows), state[name][0])
+
+    def finish(self, state: optimizers.State) -> None:
+        """Writes what of the state belongs to all rows."""
+        for name in self._state.keys() - set(self._maps):
+            self._state[name].assign(state[name])
 
 
-def _rows(variable: tf.Variable, top: int, bottom: int) -> tf.Tensor:
+class _Point:
+    """The picture that an optimiser asks about, which is computed where it is looked at."""
+
+    def __init__(self, point: Callable[..., tf.Tensor], bands: _Bands) -> None:
+        self._point, self._bands = point, bands
+        self.shape, self.dtype = bands.image.shape, bands.image.dtype
+
+    def rows(self, rows: slice) -> tf.Tensor:
+        return self._point(*self._bands.read(rows))
+
+
+def _band(evaluation: optimizers.Evaluation, rows: slice) -> optimizers.Evaluation:
+    return evaluation._replace(gradient=evaluation.gradient[:, rows])
+
+
+def _rows(variable: tf.Variable, rows: slice) -> tf.Tensor:
     """Returns some rows of a picture; to slice the variable would first read all of it."""
-    return variable.gather_nd(_places(top, bottom))[tf.newaxis]
+    return variable.gather_nd(_places(rows))[tf.newaxis]
 
 
-def _places(top: int, bottom: int) -> tf.Tensor:
+def _places(rows: slice) -> tf.Tensor:
     """Returns the indices of rows in a batch of one picture, `(rows, 2)`."""
-    return tf.stack([tf.zeros(bottom - top, tf.int32), tf.range(top, bottom)], axis=1)
+    numbers = tf.range(rows.start, rows.stop)
+    return tf.stack([tf.zeros_like(numbers), numbers], axis=1)
 
 
 def _shown(image: Any, tile: tile_plans.Tile) -> tf.Tensor:
-    """Returns what a tile shows of a picture or a layer: an array, a tensor or a variable."""
-    rows, columns = tile.rows, tile.columns
-    if isinstance(image, tf.Variable):
-        return _rows(image, rows.start, rows.stop)[:, :, columns.start : columns.stop]
-    return tf.convert_to_tensor(image[:, rows.start : rows.stop, columns.start : columns.stop])
+    """Returns what a tile shows of a picture or a layer: an array, a tensor or a point."""
+    rows, columns = (slice(span.start, span.stop) for span in (tile.rows, tile.columns))
+    if isinstance(image, _Point):
+        return image.rows(rows)[:, :, columns]
+    return tf.convert_to_tensor(image[:, rows, columns])
 
 
 def _owned(tile: tile_plans.Tile) -> tf.Tensor:

@@ -108,13 +108,16 @@ def expected(
         kept = (below or 12) + max(below, section.linked)
         most = max(most, shown * rows * columns + kept * pixels)
         below = section.linked
-    return round(_PROGRAM_BYTES + most + _state_bytes(config, plan) * pixels)
+    return round(_PROGRAM_BYTES + most + _state_bytes(config, level, plan) * pixels)
 
 
-def _state_bytes(config: configs.StyleTransferConfig, plan: tile_plans.Plan) -> int:
+def _state_bytes(
+    config: configs.StyleTransferConfig, level: pyramid.Level, plan: tile_plans.Plan
+) -> int:
     """Returns the bytes a pixel of the photo, the picture and what the optimiser keeps."""
     if "lbfgs" in config.optimizer:
-        return 12 * (10 + 2 * config.lbfgs_history)
+        pairs = max(1, min(config.lbfgs_history, level.steps - 1))  # As `optimizers` counts them.
+        return 12 * ((6 if plan.tiled else 10) + 2 * pairs)
     return 60 if plan.tiled else 108
 
 

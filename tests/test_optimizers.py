@@ -122,11 +122,17 @@ def test_the_two_loop_recursion_is_the_product_with_the_dense_bfgs_matrix(stored
         full = np.concatenate([np.full((places - stored, size), 7.0), pairs])
         return tf.constant(full.reshape(places, *SHAPE), tf.float32)
 
-    curvatures = np.append(np.zeros(places - stored), np.sum(moves * changes, axis=1))
+    products = np.zeros((2 * places, 2 * places))
+    there = np.r_[places - stored : places, 2 * places - stored : 2 * places]
+    pairs = np.concatenate([moves, changes])
+    products[np.ix_(there, there)] = pairs @ pairs.T
     history = curvature_pairs.History(
-        tf.unstack(padded(moves)), tf.unstack(padded(changes)), tf.constant(curvatures, tf.float32)
+        tf.unstack(padded(moves)), tf.unstack(padded(changes)), tf.constant(products, tf.float32)
     )
-    found = history.inverse_hessian_product(tf.constant(vector.reshape(SHAPE), tf.float32))
+    own = np.append(np.full(2 * places, 7.0), vector @ vector)
+    own[there] = pairs @ vector
+    factors = history.inverse_hessian_factors(history.gram(tf.constant(own, tf.float32)))
+    found = history.combined(factors, tf.constant(vector.reshape(SHAPE), tf.float32))
     np.testing.assert_allclose(found.numpy().ravel(), inverse @ vector, rtol=1e-3, atol=1e-4)
 
 
@@ -136,7 +142,7 @@ def bumpy(point):
 
 
 def remembered_moves(state):
-    return [state[f"moves/{i}"] for i in range(len(state["curvatures"]))]
+    return [state[f"moves/{i}"] for i in range(len(state["products"]) // 2)]
 
 
 def test_lbfgs_never_accepts_a_higher_loss():
@@ -161,7 +167,7 @@ def test_lbfgs_forgets_pairs_without_positive_curvature():
     path = minimise(optimizers.LBFGS(4, bounds=None), lambda x: -tf.reduce_sum(x**2), start, 6)
     assert np.abs(path[-1][0] - start).max() > 0.01
     assert not np.any(remembered_moves(path[-1][1]))
-    assert not path[-1][1]["curvatures"].any()
+    assert not path[-1][1]["products"].any()
 
 
 def test_lbfgs_remembers_the_newest_pairs_last():

@@ -9,7 +9,7 @@ from nst_tf.optimizers.fixed_step_lbfgs import FixedStepLBFGS
 from nst_tf.optimizers.gradient_descent import GradientDescent
 from nst_tf.optimizers.guarded import Guarded
 from nst_tf.optimizers.lbfgs import LBFGS
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 from nst_tf.optimizers.steepest_descent import SteepestDescent
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Optimizer",
     "State",
     "SteepestDescent",
+    "Sums",
     "get",
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, scheduled_rate
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums, scheduled_rate
 
 
 class Adam(Optimizer):
@@ -34,8 +34,6 @@ class Adam(Optimizer):
         average: decay of the average of iterates; 0 shows the last iterate.
         bounds: lowest and highest value, or None.
     """
-
-    pixelwise = True
 
     def __init__(
         self,
@@ -97,9 +95,9 @@ class Adam(Optimizer):
         }
 
     def update(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
-        del point
+        del point, sums
         gradient = evaluation.gradient
         first = self.beta_1 * state["first_moment"] + (1 - self.beta_1) * gradient
         second = self.beta_2 * state["second_moment"] + (1 - self.beta_2) * tf.square(gradient)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.curvature import History
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+from nst_tf.optimizers.curvature import History, useful_pairs
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 
 _LEAST_CURVATURE = 1e-10  # As in PyTorch, of a pair whose pixels count in `pixel_range`.
 
@@ -53,27 +53,41 @@ class FixedStepLBFGS(Optimizer):
         )
 
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
-        del steps
+        return self._begun(image, useful_pairs(self.history, steps))
+
+    def _begun(self, image: tf.Tensor, pairs: int) -> State:
         return {
             "gradient": tf.zeros_like(image),
             "move": tf.zeros_like(image),
-            **History.empty(image, self.history).to_state(),
+            **History.empty(image, pairs).to_state(),
             "step": tf.constant(0.0),
             "backoff": tf.constant(1.0),
         }
 
-    def update(
+    def sums(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> Sums:
+        del image, point
+        gradient = evaluation.gradient
+        change = gradient - state["gradient"]
+        return {
+            "products": History.of(state).measured(state["move"], change, -gradient),
+            "magnitude": tf.reduce_sum(tf.abs(gradient)),
+        }
+
+    def update(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
         del point
         gradient = evaluation.gradient
-        first = state["step"] < 1
         change = gradient - state["gradient"]
-        curvature = tf.reduce_sum(state["move"] * change)
-        remembered = ~first & (curvature > _LEAST_CURVATURE)
-        history = History.of(state).pushed(state["move"], change, curvature, remembered)
-        direction = history.inverse_hessian_product(-gradient)
-        direction = tf.where(history.known, direction, -self._first_scale(gradient) * gradient)
+        curvature = sums["products"][0, -2]
+        remembered = (state["step"] >= 1) & (curvature > _LEAST_CURVATURE)
+        history, own = History.of(state).pushed(state["move"], change, sums["products"], remembered)
+        newton = history.inverse_hessian_factors(history.gram(own))
+        direction = history.combined(newton, -gradient)
+        first = -self._first_scale(sums["magnitude"]) * gradient
+        direction = tf.where(history.known, direction, first)
         moved = image + self.learning_rate * state["backoff"] * direction
         if self.bounds is not None:
             moved = tf.clip_by_value(moved, *self.bounds)
@@ -87,9 +101,10 @@ class FixedStepLBFGS(Optimizer):
         return moved, after
 
     def restarted_state(self, state: State, image: tf.Tensor) -> State:
-        return {**super().restarted_state(state, image), "step": tf.constant(0.0)}
+        begun = self._begun(image, History.of(state).count)
+        return {**begun, "backoff": 0.5 * state["backoff"]}
 
-    def _first_scale(self, gradient: tf.Tensor) -> tf.Tensor:
+    def _first_scale(self, magnitude: tf.Tensor) -> tf.Tensor:
         """Returns min(1, 1 / sum(|gradient|)), both the gradient and the move in `pixel_range`."""
-        total = tf.reduce_sum(tf.abs(gradient)) / self.pixel_range
-        return tf.minimum(1.0, tf.math.divide_no_nan(1.0, total)) / self.pixel_range**2
+        scale = tf.math.divide_no_nan(1.0, magnitude / self.pixel_range)
+        return tf.minimum(1.0, scale) / self.pixel_range**2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, scheduled_rate
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums, scheduled_rate
 
 
 class GradientDescent(Optimizer):
@@ -24,8 +24,6 @@ class GradientDescent(Optimizer):
         rate_decay: factor of the rate from step to step.
         bounds: lowest and highest value, or None.
     """
-
-    pixelwise = True
 
     def __init__(
         self,
@@ -59,9 +57,9 @@ class GradientDescent(Optimizer):
         }
 
     def update(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
-        del point
+        del point, sums
         schedule = scheduled_rate(state["step"], state["steps"], self.final_rate, self.rate_decay)
         rate = self.learning_rate * schedule * state["backoff"]
         moved = image - rate * evaluation.gradient

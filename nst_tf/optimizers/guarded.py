@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 
 _EXPLOSION = 100.0  # Times the first loss of a level.
 
@@ -32,7 +32,6 @@ class Guarded(Optimizer):
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.pixelwise = optimizer.pixelwise
         self.turns_back = optimizer.turns_back
 
     @classmethod
@@ -61,8 +60,13 @@ class Guarded(Optimizer):
     def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
         return self.optimizer.point(image, state)
 
-    def update(
+    def sums(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> Sums:
+        return self.optimizer.sums(image, state, point, evaluation)
+
+    def update(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
         loss, first = evaluation.loss, state["first_loss"]
         sound = tf.math.is_finite(loss)
@@ -77,7 +81,7 @@ class Guarded(Optimizer):
         }
 
         def go_on() -> tuple[tf.Tensor, State]:
-            moved, after = self.optimizer.update(image, state, point, evaluation)
+            moved, after = self.optimizer.update(image, state, point, evaluation, sums)
             good = {} if self.turns_back else {"good": tf.cast(image, tf.float16)}
             return moved, {**after, **mine, **good}
 

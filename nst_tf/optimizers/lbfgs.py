@@ -5,8 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.curvature import History, dot
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+from nst_tf.optimizers.curvature import History, dot, useful_pairs
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 
 _SUFFICIENT_DECREASE = 1e-4  # c1 of the Armijo condition, Nocedal and Wright, equation 3.4.
 _LEAST_CURVATURE = 1e-10  # Of a pair that is remembered: s·y relative to y·y.
@@ -58,38 +58,53 @@ class LBFGS(Optimizer):
         )
 
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
-        del steps
         return {
             "loss": tf.constant(float("inf")),
             "gradient": tf.zeros_like(image),
             "direction": tf.zeros_like(image),
             "backtracks": tf.constant(0.0),
-            **History.empty(image, self.history).to_state(),
+            **History.empty(image, useful_pairs(self.history, steps)).to_state(),
         }
 
     def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
         moved = image + tf.pow(0.5, state["backtracks"]) * state["direction"]
         return moved if self.bounds is None else tf.clip_by_value(moved, *self.bounds)
 
-    def update(
+    def sums(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
-    ) -> tuple[tf.Tensor, State]:
+    ) -> Sums:
         move, change = point - image, evaluation.gradient - state["gradient"]
-        expected = _SUFFICIENT_DECREASE * dot(state["gradient"], move)
-        accepted = evaluation.loss <= state["loss"] + expected
-        accepted &= tf.math.is_finite(dot(evaluation.gradient, evaluation.gradient))
+        downhill = self._downhill(point, evaluation.gradient)
+        stayed = self._downhill(image, state["gradient"])
+        return {
+            "products": History.of(state).measured(move, change, downhill),
+            "expected": dot(state["gradient"], move),
+            "gradient": dot(evaluation.gradient, evaluation.gradient),
+            "stayed": dot(stayed, stayed),
+            "values": tf.cast(tf.size(image), tf.float32),
+        }
+
+    def update(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
+    ) -> tuple[tf.Tensor, State]:
+        accepted = evaluation.loss <= state["loss"] + _SUFFICIENT_DECREASE * sums["expected"]
+        accepted &= tf.math.is_finite(sums["gradient"])
         # Without a history there is nothing to forget, and the halving goes on.
         stuck = ~accepted & (state["backtracks"] >= self.largest_backtracks)
         history = History.of(state)
         stuck &= history.known
-        curvature = dot(move, change)
-        curved = curvature > _LEAST_CURVATURE * dot(change, change)
+        curvature, squares = tf.unstack(sums["products"][:2, -2])  # With the change.
+        curved = curvature > _LEAST_CURVATURE * squares
         remembered = accepted & curved & tf.math.is_finite(state["loss"])
 
-        history = history.pushed(move, change, curvature, remembered).forgotten(stuck)
+        move, change = point - image, evaluation.gradient - state["gradient"]
+        history, own = history.pushed(move, change, sums["products"], remembered)
+        history = history.forgotten(stuck)
+        own = tf.where(accepted, own, sums["stayed"] * _last_of(own))
         image = tf.where(accepted, point, image)
         gradient = tf.where(accepted, evaluation.gradient, state["gradient"])
-        turned = self._direction(image, gradient, history)
+        downhill, factors = self._downhill(image, gradient), self._factors(history, own, sums)
+        turned = self._free(image, gradient) * history.combined(factors, downhill)
         after = {
             "loss": tf.where(accepted, evaluation.loss, state["loss"]),
             "gradient": gradient,
@@ -99,19 +114,33 @@ class LBFGS(Optimizer):
         }
         return image, after
 
-    def _direction(self, image: tf.Tensor, gradient: tf.Tensor, history: History) -> tf.Tensor:
-        """Returns a descent direction whose root mean square is at most `largest_step`."""
-        free = tf.ones_like(image)
-        if self.bounds is not None:
-            low, high = self.bounds
-            stopped = ((image <= low) & (gradient > 0)) | ((image >= high) & (gradient < 0))
-            free = tf.where(stopped, 0.0, free)
-        downhill = -free * gradient
-        newton = free * history.inverse_hessian_product(downhill)
-        steepest = downhill * tf.math.divide_no_nan(self.first_step, _rms(downhill))
-        direction = tf.where(dot(newton, downhill) > 0, newton, steepest)
-        return direction / tf.maximum(_rms(direction) / self.largest_step, 1)
+    def _free(self, image: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        """Returns 0 for values on a bound that the gradient holds there, and 1 elsewhere."""
+        if self.bounds is None:
+            return tf.ones_like(image)
+        low, high = self.bounds
+        stopped = ((image <= low) & (gradient > 0)) | ((image >= high) & (gradient < 0))
+        return tf.where(stopped, 0.0, tf.ones_like(image))
+
+    def _downhill(self, image: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        return -self._free(image, gradient) * gradient
+
+    def _factors(self, history: History, own: tf.Tensor, sums: Sums) -> tf.Tensor:
+        """Returns a direction that leads down, its root mean square at most `largest_step`.
+
+        It is made of the history and of the downhill gradient, whose products are `own`. The root
+        mean square is that before values on a bound are left out, and so an upper limit.
+        """
+        gram, values = history.gram(own), tf.cast(sums["values"], tf.float64)
+        newton = history.inverse_hessian_factors(gram)
+        steepest = tf.math.divide_no_nan(self.first_step, tf.sqrt(gram[-1, -1] / values))
+        leads_down = tf.tensordot(newton, gram[-1], 1) > 0
+        factors = tf.where(leads_down, newton, steepest * _last_of(newton))
+        squares = tf.tensordot(factors, tf.linalg.matvec(gram, factors), 1)
+        size = tf.sqrt(tf.maximum(squares, 0) / values)
+        return factors / tf.maximum(size / self.largest_step, 1)
 
 
-def _rms(values: tf.Tensor) -> tf.Tensor:
-    return tf.sqrt(tf.reduce_mean(tf.square(values)))
+def _last_of(vector: tf.Tensor) -> tf.Tensor:
+    """Returns a vector like this with a 1 in its last place and else zeros."""
+    return tf.one_hot(vector.shape[0] - 1, vector.shape[0], dtype=vector.dtype)

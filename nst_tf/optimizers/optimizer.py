@@ -14,6 +14,9 @@ from nst_tf import config as configs
 State = dict[str, tf.Tensor]
 """What an optimiser remembers from step to step, as named tensors of fixed shapes."""
 
+Sums = dict[str, tf.Tensor]
+"""What an optimiser has to know of a whole picture: sums over its values, by name."""
+
 
 class Evaluation(NamedTuple):
     """The objective at one picture.
@@ -35,13 +38,14 @@ class Optimizer(abc.ABC):
     Pictures are float32 tensors `(1, height, width, 3)`. Nothing is kept on the object, so
     one optimiser may serve any number of pictures at once.
 
+    What becomes of a pixel depends on that pixel and on sums over all of them. So every method
+    but `initial_state` and `carried_state` may be given a part of a picture, with that part of
+    whatever in the state has the picture's size, and the `sums` of all parts, added up.
+
     Attributes:
-        pixelwise: whether `update` treats every pixel by itself, so that it may be given a
-            part of a picture, with that part of whatever in the state has the picture's size.
         turns_back: whether it leaves a point by itself whose loss is too high.
     """
 
-    pixelwise: bool = False
     turns_back: bool = False
 
     @classmethod
@@ -63,9 +67,23 @@ class Optimizer(abc.ABC):
         del state
         return image
 
+    def sums(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> Sums:
+        """Returns the sums over pixels that `update` goes by: none unless overridden.
+
+        Args:
+            image: the current picture.
+            state: the current state.
+            point: what `point` returned for these.
+            evaluation: of the objective at `point`.
+        """
+        del image, state, point, evaluation
+        return {}
+
     @abc.abstractmethod
     def update(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
         """Returns the next picture and the next state.
 
@@ -74,12 +92,13 @@ class Optimizer(abc.ABC):
             state: the current state.
             point: what `point` returned for these.
             evaluation: of the objective at `point`.
+            sums: what `sums` returned for all of these, added up over the picture.
         """
 
     def step(
         self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
     ) -> tuple[tf.Tensor, State, Evaluation]:
-        """Takes one step: `point`, one evaluation there, and `update`.
+        """Takes one step: `point`, one evaluation there, `sums` and `update`.
 
         Args:
             image: the current picture.
@@ -91,7 +110,8 @@ class Optimizer(abc.ABC):
         """
         point = self.point(image, state)
         evaluation = evaluate(point)
-        return *self.update(image, state, point, evaluation), evaluation
+        sums = self.sums(image, state, point, evaluation)
+        return *self.update(image, state, point, evaluation, sums), evaluation
 
     def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
         """Returns the state to begin a finer level with.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 
 _FASTER, _SLOWER = 1.2, 0.5
 
@@ -55,16 +55,24 @@ class SteepestDescent(Optimizer):
         moved = image - state["rate"] * state["gradient"]
         return moved if self.bounds is None else tf.clip_by_value(moved, *self.bounds)
 
-    def update(
+    def sums(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> Sums:
+        del state, point
+        return {
+            "squares": tf.reduce_sum(tf.square(evaluation.gradient)),
+            "values": tf.cast(tf.size(image), tf.float32),
+        }
+
+    def update(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
         accepted = evaluation.loss <= state["loss"]
-        gradient = tf.where(accepted, evaluation.gradient, state["gradient"])
         rate = state["rate"] * tf.where(accepted, _FASTER, _SLOWER)
-        size = tf.sqrt(tf.reduce_mean(tf.square(gradient)))
+        size = tf.where(accepted, tf.sqrt(sums["squares"] / sums["values"]), 0.0)
         after = {
             "loss": tf.where(accepted, evaluation.loss, state["loss"]),
-            "gradient": gradient,
+            "gradient": tf.where(accepted, evaluation.gradient, state["gradient"]),
             "rate": tf.where(state["rate"] > 0, rate, tf.math.divide_no_nan(self.first_step, size)),
         }
         return tf.where(accepted, point, image), after
