@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -444,12 +444,15 @@ def compile_tiled_step(
         targets: TiledTargets,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         bands = _Bands(image, state)
-        evaluation = objective.value_and_gradient(_Point(point, bands), targets)
+        at = _Point(point, bands, optimizer.point_state)
+        evaluation = objective.value_and_gradient(at, targets)
         if not np.isfinite(np.sum(evaluation.gradient)):  # Without a copy, as `_checked` makes.
             evaluation = evaluation._replace(loss=tf.constant(float("nan")))
         sums: Any = None
         for rows in bands.all_rows():
             sums = _added(sums, sums_of(*bands.read(rows), _band(evaluation, rows)))
+            if not sums:
+                break
         after: optimizers.State = {}
         for rows in bands.all_rows():
             part, after = moved(*bands.read(rows), _band(evaluation, rows), sums)
@@ -477,11 +480,17 @@ class _Bands:
         height = self.image.shape[1]
         return [slice(top, min(top + _BAND, height)) for top in range(0, height, _BAND)]
 
-    def read(self, rows: slice) -> tuple[tf.Tensor, optimizers.State]:
-        """Returns some rows of the picture, and the state that belongs to them."""
-        parts = {name: _rows(self._state[name], rows) for name in self._maps}
-        rest = {name: tf.identity(each) for name, each in self._state.items() if name not in parts}
-        return _rows(self.image, rows), {**parts, **rest}
+    def read(
+        self, rows: slice, names: Iterable[str] | None = None
+    ) -> tuple[tf.Tensor, optimizers.State]:
+        """Returns some rows of the picture, and the state that belongs to them, or some of it."""
+        state = {
+            name: _rows(self._state[name], rows)
+            if name in self._maps
+            else tf.identity(self._state[name])
+            for name in (self._state if names is None else names)
+        }
+        return _rows(self.image, rows), state
 
     def write(self, rows: slice, image: tf.Tensor, state: optimizers.State) -> None:
         """Writes some rows of the picture and of the state, in place."""
@@ -498,12 +507,14 @@ class _Bands:
 class _Point:
     """The picture that an optimiser asks about, which is computed where it is looked at."""
 
-    def __init__(self, point: Callable[..., tf.Tensor], bands: _Bands) -> None:
-        self._point, self._bands = point, bands
+    def __init__(
+        self, point: Callable[..., tf.Tensor], bands: _Bands, names: Sequence[str]
+    ) -> None:
+        self._point, self._bands, self._names = point, bands, names
         self.shape, self.dtype = bands.image.shape, bands.image.dtype
 
     def rows(self, rows: slice) -> tf.Tensor:
-        return self._point(*self._bands.read(rows))
+        return self._point(*self._bands.read(rows, self._names))
 
 
 def _band(evaluation: optimizers.Evaluation, rows: slice) -> optimizers.Evaluation:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from nst_tf import backbones, errors, layers, pyramid
+from nst_tf import backbones, errors, layers, optimizers, pyramid
 from nst_tf import config as configs
 from nst_tf import tiles as tile_plans
 
@@ -116,7 +116,7 @@ def _state_bytes(
 ) -> int:
     """Returns the bytes a pixel of the photo, the picture and what the optimiser keeps."""
     if "lbfgs" in config.optimizer:
-        pairs = max(1, min(config.lbfgs_history, level.steps - 1))  # As `optimizers` counts them.
+        pairs = optimizers.useful_pairs(config.lbfgs_history, level.steps)
         return 12 * ((6 if plan.tiled else 10) + 2 * pairs)
     return 60 if plan.tiled else 108
 

@@ -231,7 +231,8 @@ def test_an_optimizer_may_be_shown_one_half_after_the_other(optimizer, fault):
             for name, value in state.items()
         }
         part = evaluation._replace(gradient=evaluation.gradient[:, rows])
-        return image[:, rows], parts, optimizer.point(image[:, rows], parts), part
+        needed = {name: parts[name] for name in optimizer.point_state}
+        return image[:, rows], parts, optimizer.point(image[:, rows], needed), part
 
     halves = [shown(slice(0, 2)), shown(slice(2, 6))]
     sums = tf.nest.map_structure(tf.add, *(optimizer.sums(*half) for half in halves))

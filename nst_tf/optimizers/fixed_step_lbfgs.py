@@ -53,13 +53,10 @@ class FixedStepLBFGS(Optimizer):
         )
 
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
-        return self._begun(image, useful_pairs(self.history, steps))
-
-    def _begun(self, image: tf.Tensor, pairs: int) -> State:
         return {
             "gradient": tf.zeros_like(image),
             "move": tf.zeros_like(image),
-            **History.empty(image, pairs).to_state(),
+            **History.empty(image, useful_pairs(self.history, steps)).to_state(),
             "step": tf.constant(0.0),
             "backoff": tf.constant(1.0),
         }
@@ -101,8 +98,11 @@ class FixedStepLBFGS(Optimizer):
         return moved, after
 
     def restarted_state(self, state: State, image: tf.Tensor) -> State:
-        begun = self._begun(image, History.of(state).count)
-        return {**begun, "backoff": 0.5 * state["backoff"]}
+        return {
+            **super().restarted_state(state, image),
+            **History.empty(image, History.of(state).count).to_state(),
+            "step": tf.constant(0.0),
+        }
 
     def _first_scale(self, magnitude: tf.Tensor) -> tf.Tensor:
         """Returns min(1, 1 / sum(|gradient|)), both the gradient and the move in `pixel_range`."""

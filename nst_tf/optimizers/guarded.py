@@ -33,6 +33,7 @@ class Guarded(Optimizer):
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self.turns_back = optimizer.turns_back
+        self.point_state = optimizer.point_state
 
     @classmethod
     def from_config(cls, config: configs.StyleTransferConfig) -> Guarded:

@@ -33,6 +33,7 @@ class LBFGS(Optimizer):
     """
 
     turns_back = True
+    point_state = ("direction", "backtracks")
 
     def __init__(
         self,

@@ -44,9 +44,12 @@ class Optimizer(abc.ABC):
 
     Attributes:
         turns_back: whether it leaves a point by itself whose loss is too high.
+        point_state: names of the entries of the state that `point` goes by; it need not be given
+            the others.
     """
 
     turns_back: bool = False
+    point_state: tuple[str, ...] = ()
 
     @classmethod
     @abc.abstractmethod

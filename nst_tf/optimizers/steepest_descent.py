@@ -29,6 +29,7 @@ class SteepestDescent(Optimizer):
     """
 
     turns_back = True
+    point_state = ("gradient", "rate")
 
     def __init__(
         self, first_step: float = 0.01, *, bounds: tuple[float, float] | None = (0.0, 1.0)
