@@ -14,7 +14,7 @@ from nst_tf import backbones, optimizers, shelf
 from nst_tf import objective as objectives
 from nst_tf import tiles as tile_plans
 
-_BAND = 256  # Rows of a picture that an optimiser is shown at a time.
+_BAND = 1 << 18  # Pixels of a picture, in whole rows, that an optimiser is shown at a time.
 
 Step = Callable[
     [tf.Variable, dict[str, tf.Variable], objectives.Targets],
@@ -477,8 +477,9 @@ class _Bands:
 
     def all_rows(self) -> list[slice]:
         """Returns the rows of every band."""
-        height = self.image.shape[1]
-        return [slice(top, min(top + _BAND, height)) for top in range(0, height, _BAND)]
+        height, width = self.image.shape[1:3]
+        band = max(1, _BAND // width)
+        return [slice(top, min(top + band, height)) for top in range(0, height, band)]
 
     def read(
         self, rows: slice, names: Iterable[str] | None = None

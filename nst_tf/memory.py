@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import psutil
+import tensorflow as tf
 
 from nst_tf import backbones, errors, layers, optimizers, pyramid
 from nst_tf import config as configs
@@ -19,12 +21,13 @@ Costs = Sequence[backbones.LayerCost]
 """What the layers of a network take, as `Backbone.costs` returns it."""
 
 _PROGRAM_BYTES = 1_000_000_000  # TensorFlow, the package, the weights, the graphs of ten levels.
+_ONEDNN_BYTES = 150_000_000  # Of oneDNN beside: kernels that it has compiled, and scratch space.
 _SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
 _SIDES = (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 128)
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its bytes.
 _ON_THE_WAY_BACK = 2  # Times the largest layer: its gradient, and what that is computed with.
-_REORDERED = 1.6  # Times the largest layer: copies in the layout that oneDNN's kernels want.
+_REORDERED = 2.6  # Times the largest layer: copies in the layout that oneDNN's kernels want.
 _PADDED = 1.5  # Times the activations, which are kept with what is around them and without.
 _STYLE_LOSSES = {"swd": 6, "histogram": 6, "remd": 5}  # Times the largest layer, of their own.
 _COMPARED = 4  # Times the photo's activations: read, as a tensor, the difference, its gradient.
@@ -40,6 +43,7 @@ class _Section:
         halo: around a tile, that its activations depend on.
         bytes: of its activations, a pixel.
         widest: bytes of the largest of them, a pixel.
+        held: bytes of all down to the largest, which are there while that is gone back through.
         products: multiplications of a forward pass, a pixel.
         linked: bytes of what it hands on to the next section, a pixel.
     """
@@ -49,6 +53,7 @@ class _Section:
     halo: int
     bytes: float
     widest: float
+    held: float
     products: float
     linked: float
 
@@ -64,13 +69,16 @@ def _sections(costs: Costs, cut: str) -> list[_Section]:
     begin = below = 0
     for end in ends:
         part = costs[begin:end]  # Empty where only the picture itself is looked at.
+        widest = max((cost.bytes for cost in part), default=0.0)
+        last = max((i for i, cost in enumerate(part) if cost.bytes == widest), default=0)
         found.append(
             _Section(
                 part,
                 max((cost.stride for cost in part), default=1),
                 max((cost.halo for cost in part), default=1) - below,
                 sum(cost.bytes for cost in part),
-                max((cost.bytes for cost in part), default=0.0),
+                widest,
+                sum(cost.bytes for cost in part[: last + 1]),
                 sum(cost.products for cost in part),
                 part[-1].bytes if end < len(names) else 0.0,
             )
@@ -93,7 +101,6 @@ def expected(
         level: of the pyramid.
         plan: how the level is looked at.
     """
-    on_the_way_back = _ON_THE_WAY_BACK + (_REORDERED if backbones.reorders() else 0)
     pixels, most, below = level.height * level.width, 0.0, 0.0
     for section, side in zip(_sections(costs, plan.cut), plan.sides, strict=True):
         rows, columns = (
@@ -101,14 +108,18 @@ def expected(
             for length in (level.height, level.width)
         )
         padded = 1.0 if config.padding == "zeros" else _PADDED
-        shown = padded * section.bytes + on_the_way_back * section.widest
+        shown = padded * section.bytes
+        if backbones.reorders():
+            shown = max(shown, padded * section.held + _REORDERED * section.widest)
+        shown += _ON_THE_WAY_BACK * section.widest
         shown += _COMPARED * _content_bytes(config, section)
         shown += max(_STYLE_LOSSES.get(name, 0) for name in config.style_losses) * section.widest
         # The gradient of what the section begins with, and either what that is or what it ends in.
         kept = (below or 12) + max(below, section.linked)
         most = max(most, shown * rows * columns + kept * pixels)
         below = section.linked
-    return round(_PROGRAM_BYTES + most + _state_bytes(config, level, plan) * pixels)
+    program = _PROGRAM_BYTES + (_ONEDNN_BYTES if backbones.reorders() else 0)
+    return round(program + most + _state_bytes(config, level, plan) * pixels)
 
 
 def _state_bytes(
@@ -116,9 +127,15 @@ def _state_bytes(
 ) -> int:
     """Returns the bytes a pixel of the photo, the picture and what the optimiser keeps."""
     if "lbfgs" in config.optimizer:
-        pairs = optimizers.useful_pairs(config.lbfgs_history, level.steps)
-        return 12 * ((6 if plan.tiled else 10) + 2 * pairs)
+        return 12 * (_state_maps(config, level.steps) + (2 if plan.tiled else 8))
     return 60 if plan.tiled else 108
+
+
+@functools.cache
+def _state_maps(config: configs.StyleTransferConfig, steps: int) -> int:
+    """Returns how many tensors of the picture's size an optimiser keeps for a level."""
+    state = optimizers.get(config.optimizer, config).initial_state(tf.zeros((1, 1, 1, 3)), steps)
+    return sum(value.shape.rank == 4 for value in state.values())
 
 
 def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:

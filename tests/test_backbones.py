@@ -14,6 +14,11 @@ from nst_tf.backbones import convolution
 DATA = Path(__file__).with_name("data")
 BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
 REFERENCE = np.load(DATA / "vgg16_reference.npz")
+LINEAR_KERNELS = [
+    convolution._as_convolution,
+    convolution._as_gradient,
+    convolution._by_channels,
+]
 
 
 def relative_error(found, expected):
@@ -210,12 +215,13 @@ def test_the_memory_of_the_activations_is_that_of_their_arrays():
     assert 64 * 48 * sum(cost.bytes for cost in backbone.costs()) == expected
 
 
-@pytest.mark.parametrize("linear", [convolution._as_convolution, convolution._as_gradient])
+@pytest.mark.parametrize("linear", LINEAR_KERNELS)
 @pytest.mark.parametrize(("kernel", "filters"), [(3, 5), (1, 4), (5, 2)])
 def test_a_frozen_convolution_is_an_ordinary_one_by_either_kernel(
     kernel, filters, linear, monkeypatch
 ):
     monkeypatch.setattr(convolution, "_linear_kernel", lambda: linear)
+    monkeypatch.setattr(convolution, "_DEEP", 4)  # Between the channels of the two sides.
     settings = {"padding": "same", "activation": "relu", "bias_initializer": "random_normal"}
     frozen = convolution.FrozenConv2D(filters, kernel, **settings)
     ordinary = keras.layers.Conv2D(filters, kernel, **settings)
@@ -255,12 +261,13 @@ def test_two_sections_in_a_row_are_the_network(cut):
 # What is around a picture.
 
 
-@pytest.mark.parametrize("linear", [convolution._as_convolution, convolution._as_gradient, None])
+@pytest.mark.parametrize("linear", [*LINEAR_KERNELS, None])
 @pytest.mark.parametrize(
     ("mode", "numpy_mode"), [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")]
 )
 def test_padding_is_that_of_numpy(mode, numpy_mode, linear, monkeypatch):
     monkeypatch.setattr(convolution, "_linear_kernel", lambda: linear)
+    monkeypatch.setattr(convolution, "_DEEP", 4)
     layer = convolution.FrozenConv2D(5, 3, padding="same", activation="relu")
     layer.padding_mode = mode
     picture = tf.random.stateless_normal((1, 7, 9, 3), (1, 2))

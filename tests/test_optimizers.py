@@ -172,7 +172,7 @@ def test_lbfgs_forgets_pairs_without_positive_curvature():
 
 def test_lbfgs_remembers_the_newest_pairs_last():
     in_tensorflow, _ = quadratic(0)
-    path = minimise(optimizers.LBFGS(3, bounds=None), in_tensorflow, np.full(SHAPE, 0.5), 8)
+    path = minimise(optimizers.LBFGS(3, bounds=None), in_tensorflow, np.full(SHAPE, 0.5), 9)
     points = [point for point, _ in path]
     walked = [b - a for a, b in itertools.pairwise(points) if (a != b).any()]
     np.testing.assert_allclose(remembered_moves(path[-1][1]), walked[-3:], atol=1e-6)

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from nst_tf import backend
 
+_DEEP = 256  # Input channels from which on oneDNN with AVX-512 takes gradients faster.
+
 
 class FrozenConv2D(keras.layers.Conv2D):
     """Convolution, bias and ReLU of a network that is not trained.
@@ -28,7 +30,9 @@ class FrozenConv2D(keras.layers.Conv2D):
       activations in memory, at half the speed of the convolution. Both are convolutions.
     - oneDNN without AVX-512 takes gradients two to five times as fast as convolutions of 64 to 256
       channels. Both are gradients.
-    - Otherwise, and on GPUs, nothing is changed.
+    - oneDNN with AVX-512 takes gradients 1.2 to 1.6 times as fast as convolutions where there are
+      256 channels and more, and about as fast below. Deep layers are gradients both ways.
+    - On GPUs nothing is changed.
 
     Attributes:
         padding_mode: what is around the input: `zeros`, or an entry of `PADDINGS`.
@@ -100,12 +104,12 @@ def _linear_kernel() -> _Linear | None:
         return None
     if not test_util.IsMklEnabled():
         return _as_convolution
-    return _as_gradient if backend.has_avx2_at_most() else None
+    return _as_gradient if backend.has_avx2_at_most() else _by_channels
 
 
 def reorders() -> bool:
     """Returns whether convolutions copy what they take and give into a layout of their own."""
-    return _linear_kernel() is _as_gradient
+    return _linear_kernel() in (_as_gradient, _by_channels)
 
 
 def _as_convolution(inputs: tf.Tensor, kernel: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
@@ -120,3 +124,8 @@ def _as_gradient(inputs: tf.Tensor, kernel: tf.Tensor, turned: tf.Tensor) -> tf.
     )
     outputs.set_shape([*inputs.shape[:3], kernel.shape[-1]])
     return outputs
+
+
+def _by_channels(inputs: tf.Tensor, kernel: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
+    deep = kernel.shape[2] >= _DEEP
+    return (_as_gradient if deep else _as_convolution)(inputs, kernel, turned)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from nst_tf import config as configs
 from nst_tf import errors
 from nst_tf.optimizers.adam import Adam
-from nst_tf.optimizers.curvature import useful_pairs
 from nst_tf.optimizers.fixed_step_lbfgs import FixedStepLBFGS
 from nst_tf.optimizers.gradient_descent import GradientDescent
 from nst_tf.optimizers.guarded import Guarded
@@ -25,7 +24,6 @@ __all__ = [
     "SteepestDescent",
     "Sums",
     "get",
-    "useful_pairs",
 ]
 
 _OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -160,11 +160,6 @@ class History:
         return total
 
 
-def useful_pairs(history: int, steps: int) -> int:
-    """Returns how many pairs there is use for: the last of some steps goes by those before it."""
-    return max(1, min(history, steps - 1))
-
-
 def dot(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     """Returns the sum of the products of two tensors' values."""
     return tf.reduce_sum(left * right)

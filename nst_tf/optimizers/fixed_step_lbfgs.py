@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.curvature import History, useful_pairs
+from nst_tf.optimizers.curvature import History
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 
 _LEAST_CURVATURE = 1e-10  # As in PyTorch, of a pair whose pixels count in `pixel_range`.
@@ -53,10 +53,11 @@ class FixedStepLBFGS(Optimizer):
         )
 
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
+        pairs = max(1, min(self.history, steps - 1))  # Those that the last step can go by.
         return {
             "gradient": tf.zeros_like(image),
             "move": tf.zeros_like(image),
-            **History.empty(image, useful_pairs(self.history, steps)).to_state(),
+            **History.empty(image, pairs).to_state(),
             "step": tf.constant(0.0),
             "backoff": tf.constant(1.0),
         }

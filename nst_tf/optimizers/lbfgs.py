@@ -5,11 +5,12 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.curvature import History, dot, useful_pairs
+from nst_tf.optimizers.curvature import History, dot
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 
 _SUFFICIENT_DECREASE = 1e-4  # c1 of the Armijo condition, Nocedal and Wright, equation 3.4.
 _LEAST_CURVATURE = 1e-10  # Of a pair that is remembered: s·y relative to y·y.
+_STEPS_A_PAIR = 3  # Of a level; more pairs than that do not lower its last loss.
 
 
 class LBFGS(Optimizer):
@@ -25,7 +26,8 @@ class LBFGS(Optimizer):
     differences is remembered only if its curvature is positive.
 
     Args:
-        history: pairs of past differences to remember.
+        history: pairs of past differences to remember, at most: a level of few steps remembers a
+            third as many as it has steps.
         first_step: root mean square change of a move when no curvature is known.
         largest_step: root mean square change that no move exceeds.
         largest_backtracks: halvings after which the history is forgotten.
@@ -59,12 +61,13 @@ class LBFGS(Optimizer):
         )
 
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
+        pairs = max(1, min(self.history, steps // _STEPS_A_PAIR))
         return {
             "loss": tf.constant(float("inf")),
             "gradient": tf.zeros_like(image),
             "direction": tf.zeros_like(image),
             "backtracks": tf.constant(0.0),
-            **History.empty(image, useful_pairs(self.history, steps)).to_state(),
+            **History.empty(image, pairs).to_state(),
         }
 
     def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
