@@ -97,10 +97,9 @@ def prepared(config: Any, network: Any, photo: np.ndarray, painting: np.ndarray)
     whole = objective.Objective.from_config(config, network)
     photo, painting = map(tf.constant, (photo, painting))
     everywhere = tf.ones((1, 1, 1, 1))
-    measure = gradients.compile_targets(whole)
     targets = {
-        **measure(photo, everywhere, model="content"),
-        **measure(painting, everywhere, model="style"),
+        **gradients.compile_targets(whole, "content")(photo, everywhere),
+        **gradients.compile_targets(whole, "style")(painting, everywhere),
     }
     return Setting(config, whole, photo, targets)
 

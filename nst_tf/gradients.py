@@ -102,17 +102,14 @@ def _checked(evaluation: optimizers.Evaluation) -> optimizers.Evaluation:
 
 
 def compile_targets(
-    objective: objectives.Objective, *, run_eagerly: bool = False
-) -> Callable[..., objectives.Targets]:
-    """Returns `objective.targets` as a graph that serves pictures of every size."""
+    objective: objectives.Objective, model: str, *, run_eagerly: bool = False
+) -> Callable[[tf.Tensor, tf.Tensor], objectives.Targets]:
+    """Returns `objective.targets` of a model as a graph that serves pictures of every size."""
+    targets = _named(objective.targets, model=model)
     if run_eagerly:
-        return objective.targets
+        return targets
     signature = [tf.TensorSpec((1, None, None, 3)), tf.TensorSpec((1, None, None, None))]
-    compiled = {
-        model: tf.function(_named(objective.targets, model=model), signature, autograph=False)
-        for model in ("content", "style")
-    }
-    return lambda image, weights, model: compiled[model](image, weights)
+    return tf.function(targets, signature, autograph=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -107,9 +107,13 @@ class StyleTransfer:
         backend.require_tensorflow()
         self._device = find_device(self.config.device)
         self.backbone = backbone or build_backbone(self.config)
+        self._backbones = {"content": self.backbone, "style": self.backbone}
+        if not backbone and self.config.padding == "circular":
+            # The picture has no border, but paintings have one, and do not go on across it.
+            self._backbones["style"] = build_backbone(self.config.replace(padding="reflect"))
         self._optimizer = optimizers.Guarded.from_config(self.config)
         self._compiled: dict[tuple[float, ...], _Compiled] = {
-            (): _Compiled(self.config, self.backbone, self._optimizer, ())
+            (): _Compiled(self.config, self._backbones, self._optimizer, ())
         }
         self._tiled_step = gradients.compile_tiled_step(
             self._optimizer, run_eagerly=self.config.run_eagerly
@@ -194,7 +198,7 @@ class StyleTransfer:
         key = shown.matched.shares
         compiled = self._compiled.get(key)
         if compiled is None:
-            compiled = _Compiled(self.config, self.backbone, self._optimizer, key)
+            compiled = _Compiled(self.config, self._backbones, self._optimizer, key)
             self._compiled = {(): self._compiled[()], key: compiled}  # Of masks, the latest.
         if start is None:
             first = shown.paintings[0]
@@ -396,7 +400,8 @@ class _Compiled:
 
     Args:
         config: the settings.
-        backbone: the network.
+        looked_through: the networks that photo and paintings are looked at through: `content`,
+            which is that of the steps, and `style`.
         optimizer: how a step moves.
         shares: of the photo's regions.
 
@@ -409,11 +414,11 @@ class _Compiled:
     def __init__(
         self,
         config: configs.StyleTransferConfig,
-        backbone: backbones.Backbone,
+        looked_through: Mapping[str, backbones.Backbone],
         optimizer: optimizers.Optimizer,
         shares: Sequence[float],
     ) -> None:
-        self.objective = objectives.Objective.from_config(config, backbone, shares)
+        self.objective = objectives.Objective.from_config(config, looked_through["content"], shares)
         self.step = gradients.compile_step(
             self.objective,
             optimizer,
@@ -422,7 +427,14 @@ class _Compiled:
         )
         self.style_targets: dict[tuple[Any, ...], objectives.Targets] = {}
         self._run_eagerly = config.run_eagerly
-        self._targets = gradients.compile_targets(self.objective, run_eagerly=config.run_eagerly)
+        self._targets = {
+            model: gradients.compile_targets(
+                objectives.Objective(backbone, self.objective.terms),
+                model,
+                run_eagerly=config.run_eagerly,
+            )
+            for model, backbone in looked_through.items()
+        }
         self._tiled: dict[str, gradients.TiledObjective] = {}
 
     def in_tiles(self, cut: str) -> gradients.TiledObjective:
@@ -438,7 +450,7 @@ class _Compiled:
     ) -> objectives.Targets | gradients.TiledTargets:
         """Returns what a picture asks for."""
         if not plan.tiled:
-            return self._targets(pixels, weights, model=model)
+            return self._targets[model](pixels, weights)
         in_tiles = self.in_tiles(plan.cut)
         cut = in_tiles.cut(pixels.shape[1], pixels.shape[2], plan.sides)
         return in_tiles.targets(pixels, tf.constant(weights), cut, model)

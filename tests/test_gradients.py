@@ -168,9 +168,9 @@ def test_a_mask_leaves_out_the_positions_it_covers(objective):
 
 
 def test_targets_are_the_same_in_a_graph(objective):
-    compiled = gradients.compile_targets(objective)
+    compiled = gradients.compile_targets(objective, "style")
     for height, width in ((32, 40), (48, 33)):
-        found = compiled(picture(0, height, width), EVERYWHERE, model="style")
+        found = compiled(picture(0, height, width), EVERYWHERE)
         expected = objective.targets(picture(0, height, width), EVERYWHERE, "style")
         flat = zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True)
         for one, other in flat:

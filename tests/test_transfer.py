@@ -283,6 +283,19 @@ def test_a_circular_picture_tiles_the_plane():
     assert seam(plain) > 1.5 * seam(circular)
 
 
+def test_a_painting_does_not_go_on_across_its_border_where_the_picture_does():
+    painting = np.zeros((64, 96, 3), np.float32)
+    painting[:, 48:] = 1  # Wrapped, it has an edge more.
+    targets = {}
+    for padding in ("circular", "reflect"):
+        transfer = nst_tf.StyleTransfer(SETTINGS.replace(padding=padding, steps=1))
+        transfer.stylize(PHOTO, painting)
+        (targets[padding],) = transfer._compiled[()].style_targets.values()
+    flat = map(tf.nest.flatten, (targets["circular"], targets["reflect"]))
+    for found, expected in zip(*flat, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def traces(transfer):
     """Returns how often each compiled function of a transfer was traced."""
     counts = {
