@@ -266,7 +266,11 @@ class StyleTransferConfig:
     clip_pixels: bool = knob(
         True, "Optimiser", "keep pixels between black and white in every step, not only at the end"
     )
-    lbfgs_history: int = knob(10, "Optimiser", "past steps from which L-BFGS learns curvature")
+    lbfgs_history: int = knob(
+        10,
+        "Optimiser",
+        "past steps from which L-BFGS learns curvature; lbfgs keeps a third of a level's at most",
+    )
     adam_beta_1: float = knob(0.9, "Optimiser", "decay of Adam's first moment")
     adam_beta_2: float = knob(0.99, "Optimiser", "decay of Adam's second moment")
     adam_epsilon: float = knob(1e-14, "Optimiser", "epsilon of Adam as in PyTorch")
