@@ -30,6 +30,8 @@ _ON_THE_WAY_BACK = 2  # Times the largest layer: its gradient, and what that is 
 _REORDERED = 2.6  # Times the largest layer: copies in the layout that oneDNN's kernels want.
 _PADDED = 1.5  # Times the activations, which are kept with what is around them and without.
 _STYLE_LOSSES = {"swd": 6, "histogram": 6, "remd": 5}  # Times the largest layer, of their own.
+_PICTURES = 30  # Bytes a pixel: the picture, the photo at its size, photo and painting in 8 bits.
+_STEP = 96  # The same, and what a step on the whole picture computes with beside the network.
 _COMPARED = 4  # Times the photo's activations: read, as a tensor, the difference, its gradient.
 
 
@@ -125,17 +127,16 @@ def expected(
 def _state_bytes(
     config: configs.StyleTransferConfig, level: pyramid.Level, plan: tile_plans.Plan
 ) -> int:
-    """Returns the bytes a pixel of the photo, the picture and what the optimiser keeps."""
-    if "lbfgs" in config.optimizer:
-        return 12 * (_state_maps(config, level.steps) + (2 if plan.tiled else 8))
-    return 60 if plan.tiled else 108
+    """Returns the bytes a pixel of the pictures and of what the optimiser keeps."""
+    return _optimizer_bytes(config, level.steps) + (_PICTURES if plan.tiled else _STEP)
 
 
 @functools.cache
-def _state_maps(config: configs.StyleTransferConfig, steps: int) -> int:
-    """Returns how many tensors of the picture's size an optimiser keeps for a level."""
-    state = optimizers.get(config.optimizer, config).initial_state(tf.zeros((1, 1, 1, 3)), steps)
-    return sum(value.shape.rank == 4 for value in state.values())
+def _optimizer_bytes(config: configs.StyleTransferConfig, steps: int) -> int:
+    """Returns the bytes a pixel of what an optimiser keeps for a level."""
+    optimizer = optimizers.Guarded.from_config(config)
+    state = optimizer.initial_state(tf.zeros((1, 1, 1, 3)), steps)
+    return sum(3 * value.dtype.size for value in state.values() if value.shape.rank == 4)
 
 
 def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:
