@@ -35,16 +35,16 @@ def prefer_onednn() -> None:
     float32; oneDNN has no bfloat16 there. An environment variable that is set stays. Once
     TensorFlow is imported it is too late, and nothing is done.
     """
-    if "tensorflow" not in sys.modules and has_avx2_at_most():
+    if "tensorflow" not in sys.modules and vector_instructions() == "avx2":
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 @functools.cache
-def has_avx2_at_most() -> bool:
-    """Returns whether the processor is known to have AVX2 and no AVX-512."""
+def vector_instructions() -> str:
+    """Returns `avx512f` or `avx2`, the widest that the processor is known to have, or nothing."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:  # Not Linux.
-        return False
+        return ""
     flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
-    return "avx2" in flags and "avx512f" not in flags
+    return next((name for name in ("avx512f", "avx2") if name in flags), "")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import backbones, errors, layers
+from nst_tf import backbones, backend, errors, layers
 from nst_tf.backbones import convolution
 
 DATA = Path(__file__).with_name("data")
@@ -239,6 +239,22 @@ def test_a_frozen_convolution_is_an_ordinary_one_by_either_kernel(
     for found, expected in zip(taken(frozen), taken(ordinary), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
         assert np.abs(found).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("vectors", "onednn", "expected"),
+    [
+        ("avx2", True, convolution._as_gradient),
+        ("avx512f", True, convolution._by_channels),
+        ("", True, None),
+        ("avx512f", False, convolution._as_convolution),
+    ],
+)
+def test_kernels_go_by_the_processor_and_by_onednn(vectors, onednn, expected, monkeypatch):
+    monkeypatch.setattr(backend, "vector_instructions", lambda: vectors)
+    monkeypatch.setattr(convolution, "reorders", lambda: onednn)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    assert convolution._linear_kernel.__wrapped__() is expected
 
 
 @pytest.mark.parametrize("cut", ["block1_pool", "block3_pool"])

@@ -32,7 +32,7 @@ class FrozenConv2D(keras.layers.Conv2D):
       channels. Both are gradients.
     - oneDNN with AVX-512 takes gradients 1.2 to 1.6 times as fast as convolutions where there are
       256 channels and more, and about as fast below. Deep layers are gradients both ways.
-    - On GPUs nothing is changed.
+    - On other processors, and on GPUs, nothing is changed.
 
     Attributes:
         padding_mode: what is around the input: `zeros`, or an entry of `PADDINGS`.
@@ -98,18 +98,21 @@ _Linear = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 @functools.cache
 def _linear_kernel() -> _Linear | None:
     """Returns what convolves fastest on this machine, both ways, or None for the usual."""
-    from tensorflow.python.framework import test_util  # The only place that tells of oneDNN.
-
     if tf.config.list_physical_devices("GPU"):
         return None
-    if not test_util.IsMklEnabled():
+    if not reorders():
         return _as_convolution
-    return _as_gradient if backend.has_avx2_at_most() else _by_channels
+    return {"avx2": _as_gradient, "avx512f": _by_channels}.get(backend.vector_instructions())
 
 
 def reorders() -> bool:
-    """Returns whether convolutions copy what they take and give into a layout of their own."""
-    return _linear_kernel() in (_as_gradient, _by_channels)
+    """Returns whether convolutions copy what they take and give into a layout of their own.
+
+    It is oneDNN that does so, on CPUs.
+    """
+    from tensorflow.python.framework import test_util  # The only place that tells of oneDNN.
+
+    return bool(test_util.IsMklEnabled()) and not tf.config.list_physical_devices("GPU")
 
 
 def _as_convolution(inputs: tf.Tensor, kernel: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
