@@ -56,6 +56,10 @@ class _TwoSteps(nst_tf.callbacks.History):
 
 def _measure_one(size: int, limit: str) -> None:
     """Prints what a run that ends after two steps was expected to take, and what it took."""
+    from nst_tf import backend
+
+    if limit != "none":
+        backend.keep_no_pool()  # As the commands do.
     from nst_tf import memory, report
 
     limits = {"tile_size": "0"} if limit == "none" else {"memory_limit": limit}

@@ -39,6 +39,17 @@ def prefer_onednn() -> None:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
+def keep_no_pool() -> None:
+    """Has TensorFlow hand freed tensors back where it runs on a CPU with oneDNN.
+
+    It would keep them in a pool of its own that never shrinks, which makes a step of 512 pixels
+    some percent faster and the peak of a large picture higher by as many. An environment variable
+    that is set stays. Once TensorFlow is imported it is too late, and nothing is done.
+    """
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+
+
 @functools.cache
 def vector_instructions() -> str:
     """Returns `avx512f` or `avx2`, the widest that the processor is known to have, or nothing."""

@@ -65,7 +65,7 @@ class Picture:
     def rgb(self) -> np.ndarray:
         """The pixels, float32 `(height, width, 3)`, sRGB in [0, 1]."""
         if self.pixels.dtype == np.uint8:
-            return self.pixels.astype(np.float32) / 255
+            return np.divide(self.pixels, 255, dtype=np.float32)  # At once, without a copy.
         return self.pixels
 
     @property

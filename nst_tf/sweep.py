@@ -171,7 +171,7 @@ def _existing(paths: Sequence[Path], how: str) -> errors.OutputError:
 
 def _prepare(plan: grid.Plan, hashes: Mapping[str, Mapping[str, Any]]) -> list[Job]:
     """Returns the jobs in the order of the cells, with one network for all that can share it."""
-    console.load_tensorflow(cell.config for cell in plan.cells)
+    console.load_tensorflow([cell.config for cell in plan.cells])
     largest = sorted(plan.cells, key=lambda cell: -math.prod(cell.size))
     models: dict[tuple[Any, ...], backbones.Backbone] = {}
     for cell in largest:  # The first of each network is the one that takes most memory.

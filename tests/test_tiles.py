@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -365,3 +369,23 @@ def test_amounts_are_read_as_people_write_them(text, expected):
 def test_other_amounts_are_refused_in_words(name, value):
     with pytest.raises(errors.ConfigError, match=f"{name} is '{value}'; expected auto"):
         config.StyleTransferConfig(**{name: value})
+
+
+ALLOCATES = """
+from nst_tf import backend
+backend.keep_no_pool()
+import psutil, tensorflow as tf
+size = psutil.Process().memory_info
+tensor = tf.random.uniform((50_000_000,))
+held = size().rss
+del tensor
+print(held - size().rss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere oneDNN is off")
+def test_without_a_pool_freed_tensors_go_back_to_the_system():
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"}
+    command = [sys.executable, "-c", ALLOCATES]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert int(done.stdout) > 150_000_000
