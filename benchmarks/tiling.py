@@ -24,6 +24,7 @@ import numpy as np
 from absl import app, flags
 
 import nst_tf
+from nst_tf import backend
 
 _SIZES = flags.DEFINE_list("sizes", ["1024", "2048", "4096"], "sides of the pictures, in pixels")
 _WHOLE = flags.DEFINE_integer("whole", 2048, "largest side of a run without tiles")
@@ -56,8 +57,6 @@ class _TwoSteps(nst_tf.callbacks.History):
 
 def _measure_one(size: int, limit: str) -> None:
     """Prints what a run that ends after two steps was expected to take, and what it took."""
-    from nst_tf import backend
-
     if limit != "none":
         backend.keep_no_pool()  # As the commands do.
     from nst_tf import memory, report
