@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from nst_tf import backbones, backend, errors, layers
-from nst_tf.backbones import convolution
+from nst_tf.backbones import convolution, pooling, preprocessing
 
 DATA = Path(__file__).with_name("data")
 BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
@@ -122,9 +122,9 @@ def test_average_pooling_takes_the_mean_of_every_square():
 
 def test_average_pooling_leaves_no_maximum_behind():
     backbone = bundled("block5_conv1", pooling="avg")
-    kinds = [type(layer) for layer in backbone.layers]
-    assert keras.layers.MaxPooling2D not in kinds
-    assert kinds.count(keras.layers.AveragePooling2D) == 4
+    layers = backbone.layers
+    assert not any(isinstance(layer, keras.layers.MaxPooling2D) for layer in layers)
+    assert sum(isinstance(layer, keras.layers.AveragePooling2D) for layer in layers) == 4
 
 
 def test_bfloat16_gives_float32_that_is_close():
@@ -255,6 +255,64 @@ def test_kernels_go_by_the_processor_and_by_onednn(vectors, onednn, expected, mo
     monkeypatch.setattr(convolution, "reorders", lambda: onednn)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     assert convolution._linear_kernel.__wrapped__() is expected
+
+
+# The way back without the way forth.
+
+
+def pulled_back(layer, inputs, upstream):
+    """Returns the gradient by the layer's switches alone, and by TensorFlow."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs)
+    switches = layer.switches(inputs, outputs)
+    assert all(each.dtype == tf.bool for each in switches)
+    found = layer.pull_back(upstream, switches, tf.shape(inputs)[1:3])
+    return found, tape.gradient(outputs, inputs, upstream)
+
+
+@pytest.mark.parametrize("linear", [*LINEAR_KERNELS, None])
+@pytest.mark.parametrize("mode", ["zeros", *convolution.PADDINGS])
+def test_a_convolution_is_gone_back_through_by_its_switches(mode, linear, monkeypatch):
+    monkeypatch.setattr(convolution, "_linear_kernel", lambda: linear)
+    monkeypatch.setattr(convolution, "_DEEP", 4)
+    layer = convolution.FrozenConv2D(
+        5, 3, padding="same", activation="relu", bias_initializer="random_normal"
+    )
+    layer.padding_mode = mode
+    inputs = tf.random.stateless_normal((1, 7, 9, 3), (1, 2))
+    found, expected = pulled_back(layer, inputs, tf.random.stateless_normal((1, 7, 9, 5), (3, 4)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(found).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("frozen", "ordinary"),
+    [
+        (pooling.FrozenAveragePooling2D, keras.layers.AveragePooling2D),
+        (pooling.FrozenMaxPooling2D, keras.layers.MaxPooling2D),
+    ],
+)
+@pytest.mark.parametrize("size", [(8, 6), (7, 9), (2, 2)])
+def test_a_pooling_is_gone_back_through_by_its_switches(frozen, ordinary, size):
+    """Whole numbers, so that some windows have several maxima, and odd sizes have a rest."""
+    inputs = tf.constant(np.random.default_rng(1).integers(0, 3, (1, *size, 4)), tf.float32)
+    upstream = tf.random.stateless_normal((1, size[0] // 2, size[1] // 2, 4), (3, 4))
+    found, _ = pulled_back(frozen(2), inputs, upstream)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = ordinary(2)(inputs)
+    np.testing.assert_array_equal(found, tape.gradient(outputs, inputs, upstream))
+
+
+def test_preprocessing_is_that_of_keras_and_is_gone_back_through():
+    architecture = backbones.get("vgg16")
+    layer = preprocessing.Preprocessing(architecture.mean)
+    image = picture(0, 5, 4)
+    expected = keras.applications.vgg16.preprocess_input(255 * np.array(image))
+    np.testing.assert_allclose(layer(image), expected, atol=1e-4)
+    found, expected = pulled_back(layer, image, tf.random.stateless_normal((1, 5, 4, 3), (3, 4)))
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("cut", ["block1_pool", "block3_pool"])

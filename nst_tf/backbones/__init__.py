@@ -7,13 +7,14 @@ from nst_tf.backbones import vgg16, vgg19, weights
 from nst_tf.backbones.architecture import Architecture
 from nst_tf.backbones.backbone import IMAGE, Backbone, LayerCost
 from nst_tf.backbones.convolution import reorders
-from nst_tf.backbones.section import LINK, Section, split
+from nst_tf.backbones.section import LINK, Layer, Section, split
 
 __all__ = [
     "IMAGE",
     "LINK",
     "Architecture",
     "Backbone",
+    "Layer",
     "LayerCost",
     "Section",
     "build",

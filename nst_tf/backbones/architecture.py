@@ -9,6 +9,7 @@ from collections.abc import Callable
 import keras
 
 from nst_tf.backbones.convolution import FrozenConv2D
+from nst_tf.backbones.pooling import FrozenAveragePooling2D, FrozenMaxPooling2D
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Architecture:
     def layers(self, pooling: str = "max") -> list[keras.layers.Layer]:
         """Returns the layers of a new network, unconnected, from the picture to the depth.
 
-        Weights are random, and the convolutions are `FrozenConv2D`.
+        Weights are random, and the layers are those of `convolution` and `pooling`.
 
         Args:
             pooling: `max` or `avg`.
         """
-        pool = keras.layers.AveragePooling2D if pooling == "avg" else keras.layers.MaxPooling2D
+        pool = FrozenAveragePooling2D if pooling == "avg" else FrozenMaxPooling2D
         kinds = {keras.layers.Conv2D: FrozenConv2D, keras.layers.MaxPooling2D: pool}
         state = random.getstate()  # Keras draws the seeds of its initialisers there.
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import keras
 
@@ -13,6 +13,8 @@ from nst_tf import layers as layer_names
 from nst_tf.backbones import weights as weight_files
 from nst_tf.backbones.architecture import Architecture
 from nst_tf.backbones.convolution import FrozenConv2D
+from nst_tf.backbones.preprocessing import Preprocessing
+from nst_tf.backbones.section import exposing
 
 IMAGE = "image"
 """Name under which a backbone exposes its own input."""
@@ -81,10 +83,10 @@ class Backbone(keras.Model):
         policy = keras.DTypePolicy("float32" if precision == "float32" else f"mixed_{precision}")
         image = keras.Input((None, None, 3), batch_size=1, name=IMAGE, dtype="float32")
         # Keras lets no output of a model within a model be its input.
-        outputs = {IMAGE: keras.layers.Identity(dtype="float32", name=f"{IMAGE}_output")(image)}
+        outputs = {IMAGE: keras.layers.Identity(dtype="float32", name=exposing(IMAGE))(image)}
         mean = weights.mean if weights else architecture.mean
         exposed = _exposed(activation_scale, weights.origin if weights else "caffe")
-        activation = _preprocess(image, mean)
+        activation = Preprocessing(mean, dtype="float32", name="preprocessing")(image)
         for layer in architecture.layers(pooling):
             if outputs.keys() >= set(wanted):
                 break
@@ -93,8 +95,7 @@ class Backbone(keras.Model):
                 layer.padding_mode = padding
             activation = layer(activation)
             if layer.name in wanted:
-                name = f"{layer.name}_output"
-                outputs[layer.name] = exposed(name=name)(activation)
+                outputs[layer.name] = exposed(name=exposing(layer.name))(activation)
         super().__init__(image, outputs, name=architecture.name)
         self.trainable = False  # Keras would not tell the layers if it were an argument.
         self.architecture = architecture
@@ -158,9 +159,3 @@ def _exposed(activation_scale: str, origin: str) -> Callable[..., keras.layers.L
         return functools.partial(keras.layers.Identity, dtype="float32")
     factor = ranges[activation_scale] / ranges[origin]
     return functools.partial(keras.layers.Rescaling, factor, dtype="float32")
-
-
-def _preprocess(image: keras.KerasTensor, mean: Sequence[float]) -> keras.KerasTensor:
-    """Returns blue, green and red in 0 to 255, less the mean of the training pictures."""
-    offset = [-value for value in mean]
-    return keras.layers.Rescaling(255.0, offset, dtype="float32")(image[..., ::-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -52,8 +52,7 @@ class FrozenConv2D(keras.layers.Conv2D):
         linear = _linear_kernel()
         if linear is None:
             return super().call(inputs)
-        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
-        turned = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))  # A slice is slow.
+        (kernel, turned), bias = self._kernels(), tf.convert_to_tensor(self.bias)
 
         @tf.custom_gradient
         def convolve(inputs: tf.Tensor) -> tuple[tf.Tensor, object]:
@@ -67,6 +66,32 @@ class FrozenConv2D(keras.layers.Conv2D):
             return outputs, gradient
 
         return convolve(inputs)
+
+    def _kernels(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the kernel, and the turned one, in the precision of the layer."""
+        kernel = tf.cast(tf.convert_to_tensor(self.kernel), self.compute_dtype)
+        return kernel, tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))  # A slice is slow.
+
+    def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
+        """Returns where the ReLU is open; see `Layer` in `section.py`."""
+        del inputs
+        return [outputs > 0]
+
+    def pull_back(
+        self, upstream: tf.Tensor, switches: Sequence[tf.Tensor], size: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the gradient with respect to the inputs, given where the ReLU is open."""
+        passed = upstream * tf.cast(switches[0], upstream.dtype)
+        linear, (kernel, turned) = _linear_kernel() or _as_convolution, self._kernels()
+        around = self.kernel_size[0] // 2
+        if self.padding_mode == "zeros" or not around:
+            return linear(passed, turned, kernel)
+        whole = tf.pad(passed, ((0, 0), (around, around), (around, around), (0, 0)))
+        inputs = tf.zeros(tf.concat([[1], size, kernel.shape[2:3]], axis=0), upstream.dtype)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            padded = PADDINGS[self.padding_mode](inputs, around)
+        return tape.gradient(padded, inputs, linear(whole, turned, kernel))
 
 
 def _padded(mode: str) -> Callable[[tf.Tensor, int], tf.Tensor]:

@@ -1,14 +1,43 @@
-"""A backbone in two sections, of which the second begins where the first ends."""
+"""A backbone in sections, each of which begins where the one before ends."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import keras
+import tensorflow as tf
 
 LINK = "link"
 """Name under which a section exposes the activations that the next one begins with."""
+
+
+class Layer(Protocol):
+    """A layer whose gradient can be had without its inputs and outputs.
+
+    As weights are fixed, all that a gradient depends on is which values it passes through: the
+    layer's switches.
+    """
+
+    name: str
+
+    def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the activations."""
+
+    def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
+        """Returns which values the gradient goes through, bool, or nothing if it is all."""
+
+    def pull_back(
+        self, upstream: tf.Tensor, switches: Sequence[tf.Tensor], size: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the gradient with respect to the inputs.
+
+        Args:
+            upstream: the gradient with respect to the outputs.
+            switches: what `switches` returned.
+            size: int32, height and width of the inputs.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +47,13 @@ class Section:
     Attributes:
         model: from the picture, or from the activations that the section begins with, to
             those of the exposed layers.
+        layers: that are gone through one after the other.
         reaches: of the exposed layers, as `Backbone.reach` counts them, but in positions of
             the section's input.
     """
 
     model: keras.Model
+    layers: Sequence[Layer]
     reaches: dict[str, tuple[int, int]]
 
     @property
@@ -38,31 +69,53 @@ class Section:
         """Returns stride and halo of an exposed layer; see `Backbone.reach`."""
         return self.reaches[name]
 
+    def exposed(self, name: str, activations: tf.Tensor) -> tf.Tensor:
+        """Returns what the backbone makes of a layer's activations to expose them."""
+        layers = {layer.name: layer for layer in self.model.layers}
+        expose = layers.get(exposing(name))
+        return expose(activations) if expose else activations
 
-def split(backbone: Any, cut: str) -> tuple[Section, Section]:
+
+def exposing(name: str) -> str:
+    """Returns the name of the layer, if there is one, that exposes the layer of a name."""
+    return f"{name}_output"
+
+
+def split(backbone: Any, cut: str) -> list[Section]:
     """Returns what is below a layer, that layer included, and what is above it.
 
     Args:
-        backbone: a functional model with a dict of outputs, and `reach`.
-        cut: name of a layer. The lower section exposes it as `LINK`.
+        backbone: a functional model with a dict of outputs, and `reach`. All layers that have a
+            say in the outputs are a `Layer`, but for those that expose.
+        cut: name of a layer. The lower section exposes it as `LINK`. An empty text leaves the
+            network in one section.
     """
+    reaches = {name: backbone.reach(name) for name in backbone.output}
+    if not cut:
+        return [Section(backbone, _layers(backbone.layers), reaches)]
     order = [layer.name for layer in backbone.layers]
     place, link = order.index(cut), backbone.get_layer(cut).output
     upper = {name for name in backbone.output if name in order[place + 1 :]}
     below = {name: tensor for name, tensor in backbone.output.items() if name not in upper}
     above = {name: backbone.output[name] for name in backbone.output if name in upper}
     stride, halo = backbone.reach(cut)
-    reaches = {name: backbone.reach(name) for name in backbone.output}
-    return (
+    return [
         Section(
             keras.Model(backbone.input, {**below, LINK: link}),
+            _layers(backbone.layers[: place + 1]),
             {**{name: reaches[name] for name in below}, LINK: (stride, halo)},
         ),
         Section(
             keras.Model(link, above),
+            _layers(backbone.layers[place + 1 :]),
             {
                 name: (reaches[name][0] // stride, (reaches[name][1] - halo) // stride)
                 for name in above
             },
         ),
-    )
+    ]
+
+
+def _layers(layers: Sequence[keras.layers.Layer]) -> list[Layer]:
+    """Returns those that are gone through, without those that only expose."""
+    return [layer for layer in layers if hasattr(layer, "pull_back")]
