@@ -9,6 +9,8 @@ from pathlib import Path
 
 from nst_tf import errors
 
+_SYSTEM_ALLOCATOR = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
+
 
 def require_tensorflow() -> None:
     """Refuses every Keras backend but TensorFlow, if possible before Keras is imported.
@@ -47,7 +49,12 @@ def keep_no_pool() -> None:
     that is set stays. Once TensorFlow is imported it is too late, and nothing is done.
     """
     if "tensorflow" not in sys.modules:
-        os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+        os.environ.setdefault(_SYSTEM_ALLOCATOR, "1")
+
+
+def keeps_pool() -> bool:
+    """Returns whether TensorFlow, where it runs on a CPU with oneDNN, pools freed tensors."""
+    return os.environ.get(_SYSTEM_ALLOCATOR, "").lower() not in ("1", "true")
 
 
 @functools.cache

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import backbones, optimizers, shelf
 from nst_tf import objective as objectives
+from nst_tf import optimizers, passes, shelf
 from nst_tf import tiles as tile_plans
 
 _BAND = 1 << 18  # Pixels of a picture, in whole rows, that an optimiser is shown at a time.
@@ -131,34 +131,44 @@ class TiledTargets:
 class TiledObjective:
     """Loss and gradient of a picture of any size, in the memory that one tile takes.
 
-    The first pass adds up the statistics of all tiles. The loss is a function of the sums, and
-    so are its derivatives with respect to them. The second pass takes these back through each
-    tile and adds up the gradients of the pixels, those around the tile's own included. As every
+    On the way forth the statistics of all tiles are added up. The loss is a function of the sums,
+    and so are its derivatives with respect to them, which the way back takes through each
+    tile, adding up the gradients of the pixels, those around the tile's own included. As every
     position of every layer belongs to one tile, which shows all that it depends on, the
     result is that of the whole picture, to rounding.
 
-    With a cut, the network is gone through in two sections. The first pass of the lower one
-    keeps the activations at the cut, from which the upper one goes on, in tiles of its own.
-    A last section of one tile needs no first pass.
+    A tile is gone through layer by layer. What its way back needs is little: the activations that
+    the losses look at, and one bit for every other, as the weights are fixed. It is put aside in
+    a file; where there is none, the tile is gone through once more.
+
+    With a cut, the network is gone through in two sections, each in tiles of its own. The lower
+    one hands on the activations at the cut.
 
     Args:
         objective: what is minimised; its losses are functions of sums over positions.
         cut: name of the layer that parts the network, or an empty text.
+        keeps: put aside what the way back needs; else it is computed a second time.
         run_eagerly: leave out the graphs, to debug.
     """
 
     def __init__(
-        self, objective: objectives.Objective, cut: str = "", *, run_eagerly: bool = False
+        self,
+        objective: objectives.Objective,
+        cut: str = "",
+        *,
+        keeps: bool = True,
+        run_eagerly: bool = False,
     ) -> None:
         def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             if run_eagerly:
-                return function
+                return _of_tensors(function)
             return _for_any_size(tf.function(_named(function), autograph=False))
 
         self._objective = objective
-        self._sections = [_Section(part, compiled) for part in objective.sections(cut)]
+        self._sections = [passes.Section(part, compiled) for part in objective.sections(cut)]
+        self._shelf = shelf.Shelf()
+        self._put = passes.on_disk(self._shelf) if keeps else None
         self._value = compiled(self._value_and_slopes)
-        self._last = compiled(self._last_section)
 
     def cut(self, height: int, width: int, sides: Sequence[int]) -> list[list[tile_plans.Tile]]:
         """Returns the tiles of a picture for each section of the network.
@@ -211,28 +221,24 @@ class TiledObjective:
             targets: of the objective's terms.
         """
         shared, pixels = targets.shared, tf.constant(image.shape[1] * image.shape[2])
-        passes = list(zip(self._sections, targets.tiles, targets.maps, strict=True))
-        at_once = len(targets.tiles[-1]) == 1
-        inputs: list[Any] = [image]
+        sections = list(zip(self._sections, targets.tiles, targets.maps, strict=True))
+        inputs, kept = [image], []
+        self._shelf.clear()
         sums: objectives.Targets = {}
-        for section, tiles, maps in passes[:-1] if at_once else passes:
-            found, link = section.statistics_of_all(inputs[-1], shared, tiles, maps)
+        for section, tiles, maps in sections:
+            at_once = section is self._sections[-1] and len(tiles) == 1
+            put = self._put or (passes.in_memory if at_once else None)
+            found, link, parts = section.forth_all(inputs[-1], shared, tiles, maps, put)
             sums.update(found)
             inputs.append(link)
-        if at_once:
-            wanted = _merged(shared, targets.maps[-1][0])
-            features = tf.convert_to_tensor(inputs.pop())
-            loss, terms, slopes, gradient = self._last(features, sums, wanted, pixels)
-            passes.pop()
-        else:
-            inputs.pop()
-            loss, terms, slopes = self._value(sums, shared, pixels)
-            gradient = None
-        for section, tiles, maps in reversed(passes):
-            gradient = section.gradient_of_all(
-                inputs.pop(), _Second(shared, slopes, gradient), tiles, maps
-            )
-        return optimizers.Evaluation(loss, gradient, terms)
+            kept.append(parts)
+        inputs.pop()
+        loss, terms, slopes = self._value(sums, shared, pixels)
+        gradient: Any = None
+        for section, tiles, maps in reversed(sections):
+            second = passes.Second(shared, slopes, gradient)
+            gradient = section.back_all(inputs.pop(), second, tiles, maps, kept.pop())
+        return optimizers.Evaluation(loss, gradient.mapped(), terms)
 
     def _value_and_slopes(
         self, sums: Any, shared: objectives.Targets, pixels: tf.Tensor
@@ -242,162 +248,6 @@ class TiledObjective:
             tape.watch(sums)
             loss, terms = self._objective.value(sums, shared, pixels)
         return loss, terms, tape.gradient(loss, sums, unconnected_gradients="zero")
-
-    def _last_section(
-        self, features: tf.Tensor, sums: Any, targets: objectives.Targets, pixels: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], Any, tf.Tensor]:
-        """Goes forth and back through the last section, looked at as a whole.
-
-        Returns:
-            The loss, its terms, and its derivatives with respect to the sums of the sections
-            below and to the activations that the section begins with.
-        """
-        with tf.GradientTape() as tape:
-            tape.watch((features, sums))
-            found = self._sections[-1].objective.statistics(features, targets)
-            loss, terms = self._objective.value({**sums, **found}, targets, pixels)
-        slopes, gradient = tape.gradient(loss, (sums, features), unconnected_gradients="zero")
-        return loss, terms, slopes, gradient
-
-
-@dataclasses.dataclass(frozen=True)
-class _Second:
-    """What the second pass through a section takes back.
-
-    Attributes:
-        shared: what the whole picture is held against.
-        slopes: derivatives of the loss with respect to the sums of all statistics.
-        upstream: its gradient with respect to what the section hands on, if it does.
-    """
-
-    shared: objectives.Targets
-    slopes: objectives.Targets
-    upstream: tf.Tensor | None
-
-
-class _Section:
-    """A section of the network with its terms, tile by tile."""
-
-    def __init__(
-        self,
-        objective: objectives.Objective,
-        compiled: Callable[[Callable[..., Any]], Callable[..., Any]],
-    ) -> None:
-        self.objective = objective
-        self._measure = {
-            model: compiled(functools.partial(objective.measure, model=model))
-            for model in ("content", "style")
-        }
-        self._forward = compiled(objective.forward)
-        self._backward = compiled(self._tile_gradient)
-
-    @property
-    def link_stride(self) -> int:
-        """Positions of the input to one of what is handed on."""
-        backbone = self.objective.backbone
-        linked = backbones.LINK in backbone.output
-        return backbone.reach(backbones.LINK)[0] if linked else 1
-
-    def reach(self) -> tuple[int, int]:
-        """Returns the largest stride and halo of the layers that are looked at."""
-        backbone = self.objective.backbone
-        strides, halos = zip(*(backbone.reach(name) for name in backbone.output), strict=True)
-        around = [self.objective.halo(term) for term in self.objective.terms]
-        return max(strides), max([*halos, *around])
-
-    def measure_all(
-        self, image: tf.Tensor, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], model: str
-    ) -> tuple[objectives.Targets, Sequence[objectives.Targets], Any]:
-        """Returns what all tiles measure: their sum, a map for each, and what they hand on."""
-        sums: Any = None
-        maps, link = shelf.Shelf(), _Link(image, self.link_stride)
-        for tile in tiles:
-            everywhere = weights if weights.shape[1] == 1 else _shown(weights, tile)
-            found, part, handed = self._measure[model](
-                _shown(image, tile), everywhere, _owned(tile)
-            )
-            sums = _added(sums, found)
-            maps.append(part)
-            link.place(handed, tile)
-        return sums, maps, link.whole()
-
-    def statistics_of_all(
-        self,
-        image: tf.Tensor,
-        shared: objectives.Targets,
-        tiles: Sequence[tile_plans.Tile],
-        maps: Sequence[objectives.Targets],
-    ) -> tuple[objectives.Targets, tf.Tensor]:
-        """Returns the statistics of all tiles, added up, and what they hand on."""
-        sums: Any = None
-        link = _Link(image, self.link_stride)
-        for tile, part in zip(tiles, maps, strict=True):
-            wanted = _merged(shared, part)
-            found, handed = self._forward(_shown(image, tile), wanted, _owned(tile))
-            sums = _added(sums, found)
-            link.place(handed, tile)
-        return sums, link.whole()
-
-    def gradient_of_all(
-        self,
-        image: tf.Tensor,
-        second: _Second,
-        tiles: Sequence[tile_plans.Tile],
-        maps: Sequence[objectives.Targets],
-    ) -> tf.Tensor:
-        """Returns the gradient with respect to the input of the section."""
-        gradient = np.zeros(image.shape, tf.as_dtype(image.dtype).as_numpy_dtype)
-        slopes = {term.name: second.slopes[term.name] for term in self.objective.terms}
-        for tile, part in zip(tiles, maps, strict=True):
-            upstream = []
-            if second.upstream is not None:
-                part_of_link = _owned_part(second.upstream, tile, self.link_stride)
-                upstream = [tf.convert_to_tensor(part_of_link)]
-            wanted = _merged(second.shared, part)
-            found = self._backward(_shown(image, tile), wanted, _owned(tile), slopes, upstream)
-            rows, columns = tile.rows, tile.columns
-            gradient[:, rows.start : rows.stop, columns.start : columns.stop] += found
-        return gradient
-
-    def _tile_gradient(
-        self,
-        image: tf.Tensor,
-        targets: objectives.Targets,
-        owned: tf.Tensor,
-        slopes: objectives.Targets,
-        upstream: Sequence[tf.Tensor],
-    ) -> tf.Tensor:
-        """Returns the gradient of what is shown, given those of the statistics and the link."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(image)
-            results = self.objective.forward(image, targets, owned)
-        return tape.gradient(
-            tf.nest.flatten(results),
-            image,
-            tf.nest.flatten((slopes, upstream)),
-            unconnected_gradients="zero",
-        )
-
-
-class _Link:
-    """Puts together what the tiles of a section hand on to the next one, on the host."""
-
-    def __init__(self, image: Any, stride: int) -> None:
-        self._size = [length // stride for length in image.shape[1:3]]
-        self._stride = stride
-        self._whole: np.ndarray | None = None
-
-    def place(self, handed: Sequence[tf.Tensor], tile: tile_plans.Tile) -> None:
-        """Puts a tile's part in its place, if it handed anything on."""
-        for part in handed:
-            if self._whole is None:
-                shape = (1, *self._size, part.shape[-1])
-                self._whole = np.empty(shape, part.dtype.as_numpy_dtype)
-            _owned_part(self._whole, tile, self._stride)[...] = part
-
-    def whole(self) -> Any:
-        """Returns all of it, or None where nothing was handed on."""
-        return self._whole
 
 
 def compile_tiled_step(
@@ -447,7 +297,7 @@ def compile_tiled_step(
             evaluation = evaluation._replace(loss=tf.constant(float("nan")))
         sums: Any = None
         for rows in bands.all_rows():
-            sums = _added(sums, sums_of(*bands.read(rows), _band(evaluation, rows)))
+            sums = passes.added(sums, sums_of(*bands.read(rows), _band(evaluation, rows)))
             if not sums:
                 break
         after: optimizers.State = {}
@@ -511,8 +361,8 @@ class _Point:
         self._point, self._bands, self._names = point, bands, names
         self.shape, self.dtype = bands.image.shape, bands.image.dtype
 
-    def rows(self, rows: slice) -> tf.Tensor:
-        return self._point(*self._bands.read(rows, self._names))
+    def part(self, rows: slice, columns: slice) -> tf.Tensor:
+        return self._point(*self._bands.read(rows, self._names))[:, :, columns]
 
 
 def _band(evaluation: optimizers.Evaluation, rows: slice) -> optimizers.Evaluation:
@@ -530,33 +380,6 @@ def _places(rows: slice) -> tf.Tensor:
     return tf.stack([tf.zeros_like(numbers), numbers], axis=1)
 
 
-def _shown(image: Any, tile: tile_plans.Tile) -> tf.Tensor:
-    """Returns what a tile shows of a picture or a layer: an array, a tensor or a point."""
-    rows, columns = (slice(span.start, span.stop) for span in (tile.rows, tile.columns))
-    if isinstance(image, _Point):
-        return image.rows(rows)[:, :, columns]
-    return tf.convert_to_tensor(image[:, rows, columns])
-
-
-def _owned(tile: tile_plans.Tile) -> tf.Tensor:
-    return tf.constant(tile.owned, tf.int32)
-
-
-def _owned_part(link: Any, tile: tile_plans.Tile, stride: int) -> Any:
-    """Returns the part of a layer that a tile owns, of a layer that is kept as a whole."""
-    rows, columns = tile.rows, tile.columns
-    top, bottom = rows.first // stride, rows.last // stride
-    return link[:, top:bottom, columns.first // stride : columns.last // stride]
-
-
-def _added(sums: Any, more: Any) -> Any:
-    return more if sums is None else tf.nest.map_structure(tf.add, sums, more)
-
-
-def _merged(shared: objectives.Targets, part: objectives.Targets) -> objectives.Targets:
-    return {name: {**target, **part.get(name, {})} for name, target in shared.items()}
-
-
 def _for_any_size(function: Any) -> Callable[..., Any]:
     """Returns a `tf.function` that is traced once for pictures of all sizes."""
 
@@ -565,10 +388,18 @@ def _for_any_size(function: Any) -> Callable[..., Any]:
         shape = (1, None, None, value.shape[-1]) if a_picture else value.shape
         return tf.TensorSpec(shape, value.dtype)
 
-    def call(*arguments: Any) -> Any:
-        tensors = tf.nest.map_structure(tf.convert_to_tensor, arguments)
+    def call(*tensors: Any) -> Any:
         traced = function.get_concrete_function(*tf.nest.map_structure(spec, tensors))
         return traced(*tensors)
+
+    return _of_tensors(call)
+
+
+def _of_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function that may be given arrays for tensors."""
+
+    def call(*arguments: Any) -> Any:
+        return function(*tf.nest.map_structure(passes.to_tensor, arguments))
 
     return call
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import tensorflow as tf
 
-from nst_tf import backbones, errors, layers, optimizers, pyramid
+from nst_tf import backbones, backend, errors, layers, optimizers, pyramid, shelf
 from nst_tf import config as configs
 from nst_tf import tiles as tile_plans
 
@@ -28,10 +28,14 @@ _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its bytes.
 _ON_THE_WAY_BACK = 2  # Times the largest layer: its gradient, and what that is computed with.
 _REORDERED = 2.6  # Times the largest layer: copies in the layout that oneDNN's kernels want.
+_LAYER = 3.5  # Times the largest layer: its input, its output, and what is computed with.
+_LAYER_POOLED = 6.5  # The same, and what TensorFlow's pool holds beside.
+_KEPT = 0.7  # Times the activations: a byte for each switch, and the layers that are looked at.
 _PADDED = 1.5  # Times the activations, which are kept with what is around them and without.
 _STYLE_LOSSES = {"swd": 6, "histogram": 6, "remd": 5}  # Times the largest layer, of their own.
-_PICTURES = 30  # Bytes a pixel: the picture, the photo at its size, photo and painting in 8 bits.
+_PICTURES = 42  # Bytes a pixel: picture, gradient, the photo at its size, two pictures in 8 bits.
 _STEP = 96  # The same, and what a step on the whole picture computes with beside the network.
+_FILED = 600  # Bytes a pixel of the largest picture, in files.
 _COMPARED = 4  # Times the photo's activations: read, as a tensor, the difference, its gradient.
 
 
@@ -47,7 +51,6 @@ class _Section:
         widest: bytes of the largest of them, a pixel.
         held: bytes of all down to the largest, which are there while that is gone back through.
         products: multiplications of a forward pass, a pixel.
-        linked: bytes of what it hands on to the next section, a pixel.
     """
 
     costs: Costs
@@ -57,7 +60,6 @@ class _Section:
     widest: float
     held: float
     products: float
-    linked: float
 
     def spans(self, length: int, side: int) -> list[tile_plans.Span]:
         """Returns the spans of one side of a picture."""
@@ -82,7 +84,6 @@ def _sections(costs: Costs, cut: str) -> list[_Section]:
                 widest,
                 sum(cost.bytes for cost in part[: last + 1]),
                 sum(cost.products for cost in part),
-                part[-1].bytes if end < len(names) else 0.0,
             )
         )
         begin, below = end, found[-1].halo + below
@@ -103,25 +104,35 @@ def expected(
         level: of the pyramid.
         plan: how the level is looked at.
     """
-    pixels, most, below = level.height * level.width, 0.0, 0.0
+    most = 0.0
     for section, side in zip(_sections(costs, plan.cut), plan.sides, strict=True):
         rows, columns = (
             max(span.length for span in section.spans(length, side))
             for length in (level.height, level.width)
         )
         padded = 1.0 if config.padding == "zeros" else _PADDED
-        shown = padded * section.bytes
-        if backbones.reorders():
-            shown = max(shown, padded * section.held + _REORDERED * section.widest)
-        shown += _ON_THE_WAY_BACK * section.widest
+        shown = _in_layers(section, padded, plan) if plan.tiled else _at_once(section, padded)
         shown += _COMPARED * _content_bytes(config, section)
         shown += max(_STYLE_LOSSES.get(name, 0) for name in config.style_losses) * section.widest
-        # The gradient of what the section begins with, and either what that is or what it ends in.
-        kept = (below or 12) + max(below, section.linked)
-        most = max(most, shown * rows * columns + kept * pixels)
-        below = section.linked
+        most = max(most, shown * rows * columns)
     program = _PROGRAM_BYTES + (_ONEDNN_BYTES if backbones.reorders() else 0)
+    pixels = level.height * level.width
     return round(program + most + _state_bytes(config, level, plan) * pixels)
+
+
+def _at_once(section: _Section, padded: float) -> float:
+    """Returns the bytes a pixel of what is shown, where all activations are kept in memory."""
+    shown = padded * section.bytes
+    if backbones.reorders():
+        shown = max(shown, padded * section.held + _REORDERED * section.widest)
+    return shown + _ON_THE_WAY_BACK * section.widest
+
+
+def _in_layers(section: _Section, padded: float, plan: tile_plans.Plan) -> float:
+    """Returns the bytes a pixel of what is shown, gone through layer by layer."""
+    pooled = backbones.reorders() and backend.keeps_pool()
+    shown = padded * (_LAYER_POOLED if pooled else _LAYER) * section.widest
+    return shown if plan.keeps else shown + _KEPT * section.bytes
 
 
 def _state_bytes(
@@ -148,12 +159,12 @@ def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> fl
 
 def _work(costs: Costs, level: pyramid.Level, plan: tile_plans.Plan) -> float:
     """Returns the multiplications of one step, which tell how long it takes."""
-    total, passes = 0.0, 3
+    total = 0.0
     sections = _sections(costs, plan.cut)
     for section, side in zip(sections, plan.sides, strict=True):
         rows, columns = (section.spans(length, side) for length in (level.height, level.width))
-        if section is sections[-1] and len(rows) * len(columns) == 1:
-            passes = 2  # A last section of one tile needs no first pass.
+        at_once = section is sections[-1] and len(rows) * len(columns) == 1
+        passes = 2 if plan.keeps or at_once else 3
         shown = sum(span.length for span in rows) * sum(span.length for span in columns)
         total += passes * section.products * shown
     return total
@@ -179,8 +190,9 @@ def plans(
     if config.tile_size == "0":
         return [tile_plans.WHOLE for _ in levels]
     limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else available())
+    keeps = not on_gpu and shelf.room() > _FILED * max(each.height * each.width for each in levels)
     # The finest first: if anything is too large, it is.
-    return [_best(config, costs, level, limit) for level in reversed(levels)][::-1]
+    return [_best(config, costs, level, limit, keeps) for level in reversed(levels)][::-1]
 
 
 def _best(
@@ -188,9 +200,10 @@ def _best(
     costs: Costs,
     level: pyramid.Level,
     limit: int,
+    keeps: bool,
 ) -> tile_plans.Plan:
     """Returns the plan of least work within a limit, 0 being none."""
-    candidates = list(_candidates(config, costs, level))
+    candidates = [plan._replace(keeps=keeps) for plan in _candidates(config, costs, level)]
     within = [
         plan for plan in candidates if not limit or expected(config, costs, level, plan) <= limit
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,19 +74,20 @@ class Objective:
         return cls(backbone, terms(config, backbone.architecture.name, shares))
 
     def sections(self, cut: str) -> list[Objective]:
-        """Returns the objectives of what is below a layer and above it, or this one alone.
+        """Returns the objectives of the sections of the network, the lowest first.
 
         Args:
             cut: name of the layer, whose activations the lower objective hands on to the upper
-                one; an empty text leaves the network whole.
+                one; an empty text leaves the network in one section.
         """
-        if not cut:
-            return [self]
-        below, above = backbones.split(self.backbone, cut)
         return [
             Objective(section, [term for term in self.terms if term.layer in section.output])
-            for section in (below, above)
+            for section in backbones.split(self.backbone, cut)
         ]
+
+    def at(self, layer: str) -> Objective:
+        """Returns the objective of the terms that look at one layer."""
+        return Objective(self.backbone, [term for term in self.terms if term.layer == layer])
 
     def targets(self, image: tf.Tensor, weights: tf.Tensor, model: str) -> Targets:
         """Returns the targets of all terms that take `image` for their model.
@@ -156,36 +157,43 @@ class Objective:
                     maps[term.name] = {"features": _part(term.loss.response(found), positions)}
             elif model == "content" and term.region:
                 maps[term.name] = {"weights": _part(at, positions)}
-        return sums, maps, self._handed_on(features, owned)
+        handed = []
+        if backbones.LINK in features:
+            stride, _ = self.backbone.reach(backbones.LINK)
+            handed = [_part(features[backbones.LINK], owned // stride)]
+        return sums, maps, handed
 
     def summary(self, sums: Targets) -> Targets:
         """Returns the targets of what `measure` returned, added up over all tiles."""
         losses_ = {term.name: term.loss for term in self.terms}
         return {name: losses_[name].summary(each) for name, each in sums.items()}
 
-    def statistics(
-        self, image: tf.Tensor, targets: Targets, owned: tf.Tensor | None = None
-    ) -> Targets:
+    def statistics(self, image: tf.Tensor, targets: Targets) -> Targets:
         """Returns the statistics of every term for a picture, by the term's name.
 
         Args:
-            image: the picture, or what is shown of it.
-            targets: of all terms, activations at the size of what is shown.
-            owned: int32, top, bottom, left and right of the part that counts; all of it where
-                it is None.
+            image: the picture.
+            targets: of all terms.
         """
-        return self.forward(image, targets, owned)[0]
+        return self.statistics_of(self.backbone(image), targets)
 
-    def forward(
-        self, image: tf.Tensor, targets: Targets, owned: tf.Tensor | None = None
-    ) -> tuple[Targets, Sequence[tf.Tensor]]:
-        """Returns what `statistics` does, and what is handed on to the next section."""
-        features = self.backbone(image)
+    def statistics_of(
+        self, features: Mapping[str, tf.Tensor], targets: Targets, owned: tf.Tensor | None = None
+    ) -> Targets:
+        """Returns what `statistics` does, given the activations.
+
+        Args:
+            features: of all layers that the terms look at, of a picture or a tile.
+            targets: of all terms, activations at the size of what a tile owns.
+            owned: int32, top, bottom, left and right of the part of a tile that counts, in
+                positions of the section's input; all of it where it is None.
+        """
         uses = collections.Counter(layer for term in self.terms for layer in term.layers)
         copies = {layer: iter(_fan_out(features[layer], count)) for layer, count in uses.items()}
         found = {}
         for term in self.terms:
-            layer = _stacked(term, [next(copies[name]) for name in term.layers], image)
+            seen = [next(copies[name]) for name in term.layers]
+            layer = _stacked(term, seen, features.get(backbones.IMAGE))
             target = dict(targets.get(term.name, {}))
             weights: Any = 1.0
             if owned is not None:
@@ -196,16 +204,7 @@ class Objective:
             if term.region:
                 weights *= target.pop("weights")
             found[term.name] = term.loss.statistics(layer, weights, target)
-        return found, self._handed_on(features, owned)
-
-    def _handed_on(
-        self, features: dict[str, tf.Tensor], owned: tf.Tensor | None
-    ) -> Sequence[tf.Tensor]:
-        """Returns the owned activations that the next section begins with, if there is one."""
-        if owned is None or backbones.LINK not in features:
-            return []
-        stride, _ = self.backbone.reach(backbones.LINK)
-        return [_part(features[backbones.LINK], owned // stride)]
+        return found
 
     def _weights_at(self, term: Term, image: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Returns the weights of pixels for a term, at the resolution of its layer."""
@@ -239,7 +238,7 @@ class Objective:
         return tf.reduce_sum(tf.stack(list(values.values()))), values
 
 
-def _stacked(term: Term, maps: Sequence[tf.Tensor], image: tf.Tensor) -> tf.Tensor:
+def _stacked(term: Term, maps: Sequence[tf.Tensor], image: tf.Tensor | None) -> tf.Tensor:
     """Returns what a term looks at: a layer, or the hypercolumns of several."""
     if not term.loss.most_positions:
         return maps[0]

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+_ALIGNMENT = 64  # Bytes.
+_CACHED = 1 << 18  # Bytes; a multiple of 8.
+
 Arrays = dict[str, dict[str, np.ndarray]]
+
+
+def _folder() -> str:
+    """Returns where the files lie: where they take no memory, unless `TMPDIR` says otherwise."""
+    large = "/var/tmp"  # /tmp is for small files, and may well be in memory.
+    fits = "TMPDIR" not in os.environ and os.access(large, os.W_OK)
+    return large if fits else tempfile.gettempdir()
+
+
+def room() -> int:
+    """Returns the bytes that are free where the files lie."""
+    return shutil.disk_usage(_folder()).free
 
 
 class Shelf(Sequence[Arrays]):
@@ -21,8 +39,9 @@ class Shelf(Sequence[Arrays]):
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="nst_tf-")  # noqa: SIM115 (it stays open)
-        self._places: list[dict[str, dict[str, int | np.ndarray]]] = []
+        self._file = tempfile.TemporaryFile(dir=_folder())  # noqa: SIM115 (it stays open)
+        self._end = 0
+        self._places: list[dict[str, dict[str, Callable[[], np.ndarray]]]] = []
 
     def append(self, arrays: Mapping[str, Mapping[str, Any]]) -> None:
         """Puts arrays, or tensors, at the end.
@@ -32,34 +51,107 @@ class Shelf(Sequence[Arrays]):
         """
         self._places.append(
             {
-                name: {entry: self._put(np.asarray(array)) for entry, array in part.items()}
+                name: {entry: self._put_anywhere(array) for entry, array in part.items()}
                 for name, part in arrays.items()
             }
         )
 
-    def _put(self, array: np.ndarray) -> int | np.ndarray:
-        """Returns where in the file an array is, or the array itself."""
-        place = self._file.seek(0, os.SEEK_END)
+    def clear(self) -> None:
+        """Forgets what was put aside. The file stays, to be written over, which is faster."""
+        self._end = 0
+        self._places.clear()
+
+    def put(self, array: Any) -> Callable[[], np.ndarray]:
+        """Puts an array, or a tensor, aside, and returns what gets it back.
+
+        Booleans take a bit each.
+
+        Raises:
+            OSError: the disk has no room.
+        """
+        array = np.asarray(array)
+        place = self._end
+        flat = np.ascontiguousarray(array).reshape(-1)
+        data = np.packbits(flat) if array.dtype.kind == "b" else flat.view(np.uint8)
+        self._file.seek(place)
         try:
-            np.lib.format.write_array(self._file, array, allow_pickle=False)
+            self._file.write(data.data)
             self._file.flush()
-            return place
         except OSError:
             with contextlib.suppress(OSError):
                 self._file.truncate(place)
-            return array
+            raise
+        self._end = self._file.tell()
+        return functools.partial(self._get, place, array.shape, array.dtype)
+
+    def _put_anywhere(self, array: Any) -> Callable[[], np.ndarray]:
+        try:
+            return self.put(array)
+        except OSError:
+            return lambda: np.asarray(array)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: Any) -> Any:
         return {
-            name: {entry: self._get(place) for entry, place in part.items()}
+            name: {entry: get() for entry, get in part.items()}
             for name, part in self._places[index].items()
         }
 
-    def _get(self, place: int | np.ndarray) -> np.ndarray:
-        if isinstance(place, np.ndarray):
-            return place
+    def _get(self, place: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        count = math.prod(shape)
+        data = _aligned(count * dtype.itemsize)
         self._file.seek(place)
-        return np.lib.format.read_array(self._file, allow_pickle=False)
+        if dtype.kind == "b":
+            self._unpack(data)
+        else:
+            self._file.readinto(data.data)
+        return data.view(dtype).reshape(shape)
+
+    def _unpack(self, data: np.ndarray) -> None:
+        """Reads a bit for each byte, in parts that stay in the processor's cache."""
+        for first in range(0, data.size, _CACHED):
+            part = data[first : first + _CACHED]
+            packed = np.frombuffer(self._file.read(-(-part.size // 8)), np.uint8)
+            part[...] = np.unpackbits(packed, count=part.size)
+
+
+def _aligned(length: int) -> np.ndarray:
+    """Returns that many bytes, as TensorFlow wants them if it is to use them where they are."""
+    memory = np.empty(length + _ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % _ALIGNMENT
+    return memory[first : first + length]
+
+
+def is_aligned(array: np.ndarray) -> bool:
+    """Returns whether TensorFlow can use an array where it is."""
+    return array.flags.c_contiguous and array.ctypes.data % _ALIGNMENT == 0
+
+
+class Plane:
+    """An array of zeros in a temporary file, of which parts are read and written.
+
+    Args:
+        shape: of the array.
+        dtype: of the array.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._memory: np.ndarray | None = None
+        self._file = tempfile.TemporaryFile(dir=_folder())  # noqa: SIM115 (it stays open)
+        try:  # A mapped file whose disk is full would be the end of the process.
+            os.posix_fallocate(self._file.fileno(), 0, math.prod(shape) * self.dtype.itemsize)
+        except (AttributeError, OSError):
+            self._memory = np.zeros(shape, dtype)
+
+    def mapped(self) -> np.ndarray:
+        """Returns the array, of which only what is looked at takes memory, until it is let go."""
+        if self._memory is not None:
+            return self._memory
+        return np.memmap(self._file, self.dtype, "r+", shape=self.shape)
+
+    def part(self, rows: slice, columns: slice) -> np.ndarray:
+        """Returns a part of an array `(1, height, width, channels)`."""
+        return self.mapped()[:, rows, columns]

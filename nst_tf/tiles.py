@@ -14,15 +14,18 @@ class Plan(NamedTuple):
         cut: name of the layer at which the network is gone through in two sections, or an
             empty text.
         sides: of the tiles of each section, in pixels of the picture; 0 for a single tile.
+        keeps: whether what the way back through tiles needs is put aside in a file, and not
+            computed a second time.
     """
 
     cut: str = ""
     sides: tuple[int, ...] = (0,)
+    keeps: bool = True
 
     @property
     def tiled(self) -> bool:
         """Whether the level is looked at in other ways than as a whole."""
-        return self != WHOLE
+        return self.sides != WHOLE.sides
 
 
 WHOLE = Plan()

@@ -253,7 +253,7 @@ class StyleTransfer:
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         image, state, compiled = walk.image, walk.state, walk.compiled
         if isinstance(targets, gradients.TiledTargets):
-            return self._tiled_step(compiled.in_tiles(plan.cut), image, state, targets)
+            return self._tiled_step(compiled.in_tiles(plan), image, state, targets)
         return compiled.step(image, state, targets)
 
     def _check(self, walk: _Walk, index: int, number: int) -> None:
@@ -435,15 +435,16 @@ class _Compiled:
             )
             for model, backbone in looked_through.items()
         }
-        self._tiled: dict[str, gradients.TiledObjective] = {}
+        self._tiled: dict[tuple[str, bool], gradients.TiledObjective] = {}
 
-    def in_tiles(self, cut: str) -> gradients.TiledObjective:
-        """Returns the objective with the network cut at a layer."""
-        if cut not in self._tiled:
-            self._tiled[cut] = gradients.TiledObjective(
-                self.objective, cut, run_eagerly=self._run_eagerly
+    def in_tiles(self, plan: tiles.Plan) -> gradients.TiledObjective:
+        """Returns the objective with the network cut as a plan says."""
+        key = plan.cut, plan.keeps
+        if key not in self._tiled:
+            self._tiled[key] = gradients.TiledObjective(
+                self.objective, plan.cut, keeps=plan.keeps, run_eagerly=self._run_eagerly
             )
-        return self._tiled[cut]
+        return self._tiled[key]
 
     def measured(
         self, pixels: tf.Tensor, weights: np.ndarray, model: str, plan: tiles.Plan
@@ -451,7 +452,7 @@ class _Compiled:
         """Returns what a picture asks for."""
         if not plan.tiled:
             return self._targets[model](pixels, weights)
-        in_tiles = self.in_tiles(plan.cut)
+        in_tiles = self.in_tiles(plan)
         cut = in_tiles.cut(pixels.shape[1], pixels.shape[2], plan.sides)
         return in_tiles.targets(pixels, tf.constant(weights), cut, model)
 
@@ -538,7 +539,7 @@ def _smaller(level: pyramid.Level, plan: tiles.Plan, error: Exception) -> tiles.
     if smaller < _LEAST_SIDE:
         raise _too_large(level, ", even in small tiles") from error
     logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)
-    return tiles.Plan(sides=(smaller,))
+    return tiles.Plan(sides=(smaller,), keeps=plan.keeps)
 
 
 def _too_large(level: pyramid.Level, how: str) -> errors.StyleTransferError:
