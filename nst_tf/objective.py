@@ -154,13 +154,13 @@ class Objective:
                 found = features[term.layer]
                 sums[term.name] = term.loss.measure(found, _ownership(found, positions) * at)
                 if term.loss.positional:
-                    maps[term.name] = {"features": _part(term.loss.response(found), positions)}
+                    maps[term.name] = {"features": part(term.loss.response(found), positions)}
             elif model == "content" and term.region:
-                maps[term.name] = {"weights": _part(at, positions)}
+                maps[term.name] = {"weights": part(at, positions)}
         handed = []
         if backbones.LINK in features:
             stride, _ = self.backbone.reach(backbones.LINK)
-            handed = [_part(features[backbones.LINK], owned // stride)]
+            handed = [part(features[backbones.LINK], owned // stride)]
         return sums, maps, handed
 
     def summary(self, sums: Targets) -> Targets:
@@ -200,7 +200,7 @@ class Objective:
                 positions = owned // self.backbone.reach(term.layer)[0]
                 weights = _ownership(layer, positions)
                 for name in target.keys() & {"features", "weights"}:
-                    target[name] = _placed(target[name], layer, positions)
+                    target[name] = placed(target[name], tf.shape(layer)[1:3], positions)
             if term.region:
                 weights *= target.pop("weights")
             found[term.name] = term.loss.statistics(layer, weights, target)
@@ -273,15 +273,26 @@ def _ownership(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
     return tf.cast(inside, features.dtype)[tf.newaxis, :, :, tf.newaxis]
 
 
-def _placed(part: tf.Tensor, features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
-    """Returns the owned part of a layer with zeros around it, where `features` reach further."""
+def placed(owned_part: tf.Tensor, size: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
+    """Returns the owned part of a layer with zeros around it.
+
+    Args:
+        owned_part: of a layer, or of a gradient.
+        size: int32, height and width of what a tile shows of the layer.
+        owned: int32, top, bottom, left and right of the part in that.
+    """
     top, bottom, left, right = tf.unstack(owned)
-    height, width = tf.unstack(tf.shape(features)[1:3])
-    return tf.pad(part, ((0, 0), (top, height - bottom), (left, width - right), (0, 0)))
+    height, width = tf.unstack(size)
+    return tf.pad(owned_part, ((0, 0), (top, height - bottom), (left, width - right), (0, 0)))
 
 
-def _part(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
-    """Returns the positions of a layer that a tile owns."""
+def part(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
+    """Returns the positions of a layer that a tile owns.
+
+    Args:
+        features: what the tile shows of the layer.
+        owned: int32, top, bottom, left and right of the part in that.
+    """
     top, bottom, left, right = tf.unstack(owned)
     return features[:, top:bottom, left:right]
 

@@ -129,7 +129,8 @@ class Section:
             sums = added(sums, found)
             kept.append(aside)
             if self._linked:
-                link.place(_part(features, tile, self.link_stride), tile)
+                owned = _owned(tile) // self.link_stride
+                link.place(objectives.part(features, owned), tile)
         return sums, link.whole(), kept
 
     def back_all(
@@ -151,21 +152,33 @@ class Section:
         return gradient
 
     def _forth_tile(
-        self, image: Any, tile: tile_plans.Tile, targets: objectives.Targets, put: Put | None
+        self,
+        image: Any,
+        tile: tile_plans.Tile,
+        targets: objectives.Targets | None,
+        put: Put | None,
     ) -> tuple[objectives.Targets, tf.Tensor, list[Kept] | None]:
-        """Returns a tile's statistics, its activations at the last layer, and what is kept."""
-        features, owned, kept = _shown(image, tile), _owned(tile), []
-        look = self._looks.get(backbones.IMAGE)
-        sums = look.statistics(features, targets, owned) if look else {}
+        """Returns a tile's statistics, its activations at the last layer, and what is kept.
+
+        Without targets there are no statistics.
+        """
+
+        def counted(name: str, features: tf.Tensor) -> objectives.Targets:
+            look = self._looks.get(name)
+            if look is None or targets is None:
+                return {}
+            return look.statistics(features, targets, _owned(tile))
+
+        features, kept = _shown(image, tile), []
+        sums = counted(backbones.IMAGE, features)
         for name, forth in zip(self._names, self._forth, strict=True):
             size = tf.shape(features)[1:3]
             features, switches = forth(features)
-            look = self._looks.get(name)
-            if look:
-                sums.update(look.statistics(features, targets, owned))
+            sums.update(counted(name, features))
             if put:
-                wanted = put(features) if look and name not in self._first else None
-                kept.append(Kept(size, [put(each) for each in switches], wanted))
+                wanted = name in self._looks and name not in self._first
+                aside = put(features) if wanted else None
+                kept.append(Kept(size, [put(each) for each in switches], aside))
         return sums, features, kept if put else None
 
     def _back_tile(
@@ -178,7 +191,7 @@ class Section:
     ) -> tf.Tensor | None:
         """Returns the gradient with respect to what a tile shows; None if no term looks."""
         if kept is None:
-            kept = self._forth_tile(image, tile, targets, in_memory)[2] or []
+            kept = self._forth_tile(image, tile, None, in_memory)[2] or []
 
         def joined(name: str, gradient: Any, features: Callable[[], Any]) -> Any:
             """Adds what the terms that look at a layer, if there are any, have to say."""
@@ -187,13 +200,22 @@ class Section:
             found = self._looks[name].slope(features(), targets, _owned(tile), second.slopes)
             return found if gradient is None else gradient + found
 
-        gradient = _placed(second.upstream, tile, self.link_stride)
+        gradient = self._upstream(second, tile)
         for name, back, each in reversed(list(zip(self._names, self._back, kept, strict=True))):
             again = functools.partial(self._again, name, image, tile)
             gradient = joined(name, gradient, each.features or again)
             if gradient is not None:
                 gradient = back(gradient, [bits() for bits in each.switches], each.size)
         return joined(backbones.IMAGE, gradient, lambda: _shown(image, tile))
+
+    def _upstream(self, second: Second, tile: tile_plans.Tile) -> tf.Tensor | None:
+        """Returns the gradient with respect to a tile's last layer, if it is handed on."""
+        if second.upstream is None:
+            return None
+        stride = self.link_stride
+        size = [span.length // stride for span in (tile.rows, tile.columns)]
+        part = _owned_part(second.upstream.mapped(), tile, stride)
+        return objectives.placed(part, tf.constant(size), _owned(tile) // stride)
 
     @property
     def _first(self) -> list[str]:
@@ -265,7 +287,6 @@ class _Look:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(features)
             found = self._count(features, targets, owned)
-        slopes = {name: {entry: slopes[name][entry] for entry in found[name]} for name in found}
         return tape.gradient(
             tf.nest.flatten(found),
             features,
@@ -340,23 +361,8 @@ def _owned_part(link: Any, tile: tile_plans.Tile, stride: int) -> Any:
     return link[:, top:bottom, columns.first // stride : columns.last // stride]
 
 
-def _part(features: tf.Tensor, tile: tile_plans.Tile, stride: int) -> np.ndarray:
-    """Returns the part of a layer that a tile owns, of what the tile shows of it."""
-    top, bottom, left, right = (pixel // stride for pixel in tile.owned)
-    return np.asarray(features)[:, top:bottom, left:right]  # Which makes no copy of it all.
-
-
-def _placed(upstream: shelf.Plane | None, tile: tile_plans.Tile, stride: int) -> tf.Tensor | None:
-    """Returns what a tile owns of a layer's gradient, with zeros around it."""
-    if upstream is None:
-        return None
-    rows, columns = (span.length // stride for span in (tile.rows, tile.columns))
-    top, bottom, left, right = (pixel // stride for pixel in tile.owned)
-    around = ((0, 0), (top, rows - bottom), (left, columns - right), (0, 0))
-    return tf.convert_to_tensor(np.pad(_owned_part(upstream.mapped(), tile, stride), around))
-
-
 def added(sums: Any, more: Any) -> Any:
+    """Returns the sums of nested tensors and more of their kind, or these where there are none."""
     return more if sums is None else tf.nest.map_structure(tf.add, sums, more)
 
 

@@ -7,7 +7,8 @@ from nst_tf.backbones import vgg16, vgg19, weights
 from nst_tf.backbones.architecture import Architecture
 from nst_tf.backbones.backbone import IMAGE, Backbone, LayerCost
 from nst_tf.backbones.convolution import reorders
-from nst_tf.backbones.section import LINK, Layer, Section, split
+from nst_tf.backbones.layer import Layer
+from nst_tf.backbones.section import LINK, Section, split
 
 __all__ = [
     "IMAGE",

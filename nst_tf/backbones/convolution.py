@@ -9,11 +9,12 @@ import keras
 import tensorflow as tf
 
 from nst_tf import backend
+from nst_tf.backbones.layer import Layer
 
 _DEEP = 256  # Input channels from which on oneDNN with AVX-512 takes gradients faster.
 
 
-class FrozenConv2D(keras.layers.Conv2D):
+class FrozenConv2D(Layer, keras.layers.Conv2D):
     """Convolution, bias and ReLU of a network that is not trained.
 
     ```
@@ -73,7 +74,7 @@ class FrozenConv2D(keras.layers.Conv2D):
         return kernel, tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))  # A slice is slow.
 
     def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
-        """Returns where the ReLU is open; see `Layer` in `section.py`."""
+        """Returns where the ReLU is open."""
         del inputs
         return [outputs > 0]
 

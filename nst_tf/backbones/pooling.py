@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from nst_tf.backbones.layer import Layer
 
-class FrozenAveragePooling2D(keras.layers.AveragePooling2D):
-    """An ordinary average pooling, and its way back; see `Layer` in `section.py`."""
 
-    def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
-        del inputs, outputs
-        return []
+class FrozenAveragePooling2D(Layer, keras.layers.AveragePooling2D):
+    """An ordinary average pooling, and its way back."""
 
     def pull_back(
         self, upstream: tf.Tensor, switches: Sequence[tf.Tensor], size: tf.Tensor
@@ -26,8 +24,8 @@ class FrozenAveragePooling2D(keras.layers.AveragePooling2D):
         )
 
 
-class FrozenMaxPooling2D(keras.layers.MaxPooling2D):
-    """An ordinary max pooling, and its way back; see `Layer` in `section.py`."""
+class FrozenMaxPooling2D(Layer, keras.layers.MaxPooling2D):
+    """An ordinary max pooling, and its way back."""
 
     def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
         largest = tf.raw_ops.MaxPoolGrad(

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from nst_tf.backbones.layer import Layer
+
 _RANGE = 255.0
 
 
-class Preprocessing(keras.layers.Layer):
+class Preprocessing(Layer, keras.layers.Layer):
     """Turns sRGB in [0, 1] into blue, green and red in 0 to 255, less a mean.
 
     Args:
@@ -23,10 +25,6 @@ class Preprocessing(keras.layers.Layer):
 
     def call(self, image: tf.Tensor) -> tf.Tensor:
         return image[..., ::-1] * _RANGE - tf.constant(self.mean, image.dtype)
-
-    def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
-        del inputs, outputs
-        return []
 
     def pull_back(
         self, upstream: tf.Tensor, switches: Sequence[tf.Tensor], size: tf.Tensor

@@ -4,40 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from nst_tf.backbones.layer import Layer
+
 LINK = "link"
 """Name under which a section exposes the activations that the next one begins with."""
-
-
-class Layer(Protocol):
-    """A layer whose gradient can be had without its inputs and outputs.
-
-    As weights are fixed, all that a gradient depends on is which values it passes through: the
-    layer's switches.
-    """
-
-    name: str
-
-    def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns the activations."""
-
-    def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
-        """Returns which values the gradient goes through, bool, or nothing if it is all."""
-
-    def pull_back(
-        self, upstream: tf.Tensor, switches: Sequence[tf.Tensor], size: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns the gradient with respect to the inputs.
-
-        Args:
-            upstream: the gradient with respect to the outputs.
-            switches: what `switches` returned.
-            size: int32, height and width of the inputs.
-        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,4 +93,4 @@ def split(backbone: Any, cut: str) -> list[Section]:
 
 def _layers(layers: Sequence[keras.layers.Layer]) -> list[Layer]:
     """Returns those that are gone through, without those that only expose."""
-    return [layer for layer in layers if hasattr(layer, "pull_back")]
+    return [layer for layer in layers if isinstance(layer, Layer)]
