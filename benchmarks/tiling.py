@@ -57,8 +57,7 @@ class _TwoSteps(nst_tf.callbacks.History):
 
 def _measure_one(size: int, limit: str) -> None:
     """Prints what a run that ends after two steps was expected to take, and what it took."""
-    if limit != "none":
-        backend.keep_no_pool()  # As the commands do.
+    backend.prefer_onednn()  # As the commands do.
     from nst_tf import memory, report
 
     limits = {"tile_size": "0"} if limit == "none" else {"memory_limit": limit}
@@ -70,12 +69,16 @@ def _measure_one(size: int, limit: str) -> None:
     (plan,) = memory.plans(config, costs, levels, False)
     first, second = (entry["seconds"] for entry in history.entries)
     found = {
-        "plan": f"{plan.cut or 'no cut'} {plan.sides}",
+        "plan": _told(plan),
         "expected": memory.expected(config, costs, levels[0], plan) / 1e9,
         "peak": report.peak_memory_bytes("CPU") / 1e9,
         "seconds": second - first,
     }
     print(json.dumps(found))
+
+
+def _told(plan: nst_tf.tiles.Plan) -> str:
+    return f"{' and '.join(plan.cuts) or 'no cut'} {plan.sides}"
 
 
 def _run(size: int, limit: str) -> None:
@@ -114,11 +117,11 @@ def _compare(size: int, sides: list[int]) -> None:
     for side in sides:
         limits = (_LIMIT.value, "1TB")
         settings = [config.replace(tile_size=side, memory_limit=limit) for limit in limits]
-        plans.append(Plan("", (side,)))
+        plans.append(Plan((), (side,)))
         plans += [memory.plans(each, backbone.costs(), [level], False)[0] for each in settings]
     runs = {}
     for plan in dict.fromkeys(plans):
-        tiled = gradients.TiledObjective(whole, plan.cut)
+        tiled = gradients.TiledObjective(whole, plan.cuts)
         cut = tiled.cut(size, size, plan.sides)
         found = tiled.targets(photo, everywhere, cut, "content")
         targets = gradients.TiledTargets({**found.shared, **style}, cut, found.maps)
@@ -138,7 +141,7 @@ def _compare(size: int, sides: list[int]) -> None:
         seconds = statistics.median(each)
         counted = memory._work(backbone.costs(), level, plan) / ideal
         print(
-            f"{size}x{size} {plan.cut or 'no cut'} {plan.sides}: {seconds:.2f} s an evaluation, "
+            f"{size}x{size} {_told(plan)}: {seconds:.2f} s an evaluation, "
             f"{seconds / base:.2f} of the whole (by multiplications {counted:.2f})",
             flush=True,
         )

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from nst_tf import errors
 
-_SYSTEM_ALLOCATOR = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
-
 
 def require_tensorflow() -> None:
     """Refuses every Keras backend but TensorFlow, if possible before Keras is imported.
@@ -39,22 +37,6 @@ def prefer_onednn() -> None:
     """
     if "tensorflow" not in sys.modules and vector_instructions() == "avx2":
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-
-def keep_no_pool() -> None:
-    """Has TensorFlow hand freed tensors back where it runs on a CPU with oneDNN.
-
-    It would keep them in a pool of its own that never shrinks, which makes a step of 512 pixels
-    some percent faster and the peak of a large picture higher by as many. An environment variable
-    that is set stays. Once TensorFlow is imported it is too late, and nothing is done.
-    """
-    if "tensorflow" not in sys.modules:
-        os.environ.setdefault(_SYSTEM_ALLOCATOR, "1")
-
-
-def keeps_pool() -> bool:
-    """Returns whether TensorFlow, where it runs on a CPU with oneDNN, pools freed tensors."""
-    return os.environ.get(_SYSTEM_ALLOCATOR, "").lower() not in ("1", "true")
 
 
 @functools.cache

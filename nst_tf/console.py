@@ -175,7 +175,7 @@ def load_tensorflow(settings: Sequence[configs.StyleTransferConfig]) -> None:
     """Imports TensorFlow and what needs it, in silence.
 
     Args:
-        settings: of the runs to come, which tell the kernels and the allocator that suit them.
+        settings: of the runs to come, which tell the kernels that suit them.
 
     Raises:
         ConfigError: Keras is set to another backend.
@@ -184,8 +184,6 @@ def load_tensorflow(settings: Sequence[configs.StyleTransferConfig]) -> None:
         backend.require_tensorflow()
         if all(config.precision == "float32" for config in settings):
             backend.prefer_onednn()
-        if any(config.memory_limit != "auto" for config in settings):
-            backend.keep_no_pool()
         from nst_tf import transfer
 
         _let_gpu_memory_grow()

@@ -141,12 +141,12 @@ class TiledObjective:
     the losses look at, and one bit for every other, as the weights are fixed. It is put aside in
     a file; where there is none, the tile is gone through once more.
 
-    With a cut, the network is gone through in two sections, each in tiles of its own. The lower
-    one hands on the activations at the cut.
+    With cuts, the network is gone through in sections, each in tiles of its own. Each hands on the
+    activations at its end to the next.
 
     Args:
         objective: what is minimised; its losses are functions of sums over positions.
-        cut: name of the layer that parts the network, or an empty text.
+        cuts: names of the layers, the lowest first, that each end a section.
         keeps: put aside what the way back needs; else it is computed a second time.
         run_eagerly: leave out the graphs, to debug.
     """
@@ -154,7 +154,7 @@ class TiledObjective:
     def __init__(
         self,
         objective: objectives.Objective,
-        cut: str = "",
+        cuts: Sequence[str] = (),
         *,
         keeps: bool = True,
         run_eagerly: bool = False,
@@ -165,7 +165,7 @@ class TiledObjective:
             return _for_any_size(tf.function(_named(function), autograph=False))
 
         self._objective = objective
-        self._sections = [passes.Section(part, compiled) for part in objective.sections(cut)]
+        self._sections = [passes.Section(part, compiled) for part in objective.sections(cuts)]
         self._shelf = shelf.Shelf()
         self._put = passes.on_disk(self._shelf) if keeps else None
         self._value = compiled(self._value_and_slopes)
@@ -188,7 +188,7 @@ class TiledObjective:
 
     def targets(
         self,
-        image: tf.Tensor,
+        image: Any,
         weights: tf.Tensor,
         tiles: Sequence[Sequence[tile_plans.Tile]],
         model: str,
@@ -196,7 +196,7 @@ class TiledObjective:
         """Returns the targets of all terms that take `image` for their model.
 
         Args:
-            image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
+            image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1]: an array or a tensor.
             weights: of its pixels, `(1, height, width, regions)`, or `(1, 1, 1, 1)` for all alike.
             tiles: what `cut` returned for the picture.
             model: `content` or `style`, the role of the picture.
@@ -308,6 +308,25 @@ def compile_tiled_step(
         return evaluation.loss, evaluation.terms
 
     return step
+
+
+def result(
+    optimizer: optimizers.Optimizer, image: tf.Variable, state: dict[str, tf.Variable]
+) -> tf.Tensor:
+    """Returns the picture to show, in [0, 1], in the memory of the host.
+
+    Args:
+        optimizer: that the steps were taken with.
+        image: that they walk on.
+        state: of the optimiser; empty before the first step.
+    """
+    bands = _Bands(image, state)
+    found = shelf.empty(image.shape, image.dtype.as_numpy_dtype)
+    for rows in bands.all_rows():
+        part, part_state = bands.read(rows)
+        shown = optimizer.result(part, part_state) if state else part
+        found[:, rows] = tf.clip_by_value(shown, 0.0, 1.0)
+    return passes.to_tensor(found)
 
 
 class _Bands:

@@ -7,13 +7,13 @@ import ctypes
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import psutil
 import tensorflow as tf
 
-from nst_tf import backbones, backend, errors, layers, optimizers, pyramid, shelf
+from nst_tf import backbones, errors, layers, optimizers, pyramid, shelf
 from nst_tf import config as configs
 from nst_tf import tiles as tile_plans
 
@@ -21,19 +21,22 @@ Costs = Sequence[backbones.LayerCost]
 """What the layers of a network take, as `Backbone.costs` returns it."""
 
 _PROGRAM_BYTES = 1_000_000_000  # TensorFlow, the package, the weights, the graphs of ten levels.
-_ONEDNN_BYTES = 150_000_000  # Of oneDNN beside: kernels that it has compiled, and scratch space.
+_ONEDNN_BYTES = 250_000_000  # Of oneDNN beside: compiled kernels, scratch space, gaps in the pool.
 _SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
-_SIDES = (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 128)
+_SIDES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128)
+_MOST_CUTS = 2  # A third would save nothing at 4096 pixels.
+_LINKED = 800  # Multiplications in the time in which a byte at a cut is put aside and got back.
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its bytes.
 _ON_THE_WAY_BACK = 2  # Times the largest layer: its gradient, and what that is computed with.
 _REORDERED = 2.6  # Times the largest layer: copies in the layout that oneDNN's kernels want.
 _LAYER = 3.5  # Times the largest layer: its input, its output, and what is computed with.
-_LAYER_POOLED = 6.5  # The same, and what TensorFlow's pool holds beside.
+_LAYER_POOLED = 6.5  # The same, and the gaps in the pool that TensorFlow with oneDNN has.
 _KEPT = 0.7  # Times the activations: a byte for each switch, and the layers that are looked at.
 _PADDED = 1.5  # Times the activations, which are kept with what is around them and without.
 _STYLE_LOSSES = {"swd": 6, "histogram": 6, "remd": 5}  # Times the largest layer, of their own.
-_PICTURES = 42  # Bytes a pixel: picture, gradient, the photo at its size, two pictures in 8 bits.
+_PICTURES = 30  # Bytes a pixel: picture, gradient, two pictures in 8 bits.
+_HOSTED = 40  # Bytes a pixel of these that are arrays of NumPy and parts of files, at most.
 _STEP = 96  # The same, and what a step on the whole picture computes with beside the network.
 _FILED = 600  # Bytes a pixel of the largest picture, in files.
 _COMPARED = 4  # Times the photo's activations: read, as a tensor, the difference, its gradient.
@@ -66,12 +69,11 @@ class _Section:
         return tile_plans.spans(length, side, self.halo, self.stride)
 
 
-def _sections(costs: Costs, cut: str) -> list[_Section]:
+def _sections(costs: Costs, cuts: Sequence[str]) -> list[_Section]:
     names = [cost.name for cost in costs]
-    ends = [names.index(cut) + 1, len(names)] if cut else [len(names)]
     found: list[_Section] = []
     begin = below = 0
-    for end in ends:
+    for end in [*(names.index(cut) + 1 for cut in cuts), len(names)]:
         part = costs[begin:end]  # Empty where only the picture itself is looked at.
         widest = max((cost.bytes for cost in part), default=0.0)
         last = max((i for i, cost in enumerate(part) if cost.bytes == widest), default=0)
@@ -105,14 +107,17 @@ def expected(
         plan: how the level is looked at.
     """
     most = 0.0
-    for section, side in zip(_sections(costs, plan.cut), plan.sides, strict=True):
+    for section, side in zip(_sections(costs, plan.cuts), plan.sides, strict=True):
         rows, columns = (
             max(span.length for span in section.spans(length, side))
             for length in (level.height, level.width)
         )
         padded = 1.0 if config.padding == "zeros" else _PADDED
-        shown = _in_layers(section, padded, plan) if plan.tiled else _at_once(section, padded)
-        shown += _COMPARED * _content_bytes(config, section)
+        compared = _COMPARED * _content_bytes(config, section)
+        if plan.tiled:
+            shown = _in_layers(section, padded, compared, plan)
+        else:
+            shown = _at_once(section, padded) + compared
         shown += max(_STYLE_LOSSES.get(name, 0) for name in config.style_losses) * section.widest
         most = max(most, shown * rows * columns)
     program = _PROGRAM_BYTES + (_ONEDNN_BYTES if backbones.reorders() else 0)
@@ -128,10 +133,13 @@ def _at_once(section: _Section, padded: float) -> float:
     return shown + _ON_THE_WAY_BACK * section.widest
 
 
-def _in_layers(section: _Section, padded: float, plan: tile_plans.Plan) -> float:
-    """Returns the bytes a pixel of what is shown, gone through layer by layer."""
-    pooled = backbones.reorders() and backend.keeps_pool()
-    shown = padded * (_LAYER_POOLED if pooled else _LAYER) * section.widest
+def _in_layers(section: _Section, padded: float, compared: float, plan: tile_plans.Plan) -> float:
+    """Returns the bytes a pixel of what is shown, gone through layer by layer.
+
+    A layer is compared when no other one is computed with.
+    """
+    most = padded * (_LAYER_POOLED if backbones.reorders() else _LAYER) * section.widest
+    shown = max(most, compared + _ON_THE_WAY_BACK * section.widest)
     return shown if plan.keeps else shown + _KEPT * section.bytes
 
 
@@ -158,9 +166,10 @@ def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> fl
 
 
 def _work(costs: Costs, level: pyramid.Level, plan: tile_plans.Plan) -> float:
-    """Returns the multiplications of one step, which tell how long it takes."""
-    total = 0.0
-    sections = _sections(costs, plan.cut)
+    """Returns the multiplications of one step, or what takes as long, to tell plans apart by."""
+    linked = sum(cost.bytes for cost in costs if cost.name in plan.cuts)
+    total = _LINKED * linked * level.height * level.width
+    sections = _sections(costs, plan.cuts)
     for section, side in zip(sections, plan.sides, strict=True):
         rows, columns = (section.spans(length, side) for length in (level.height, level.width))
         at_once = section is sections[-1] and len(rows) * len(columns) == 1
@@ -180,7 +189,7 @@ def plans(
 
     Args:
         config: the settings.
-        backbone: the network.
+        costs: of the layers of the network.
         levels: of the pyramid.
         on_gpu: whether the steps run on a GPU, whose free memory is not known beforehand.
 
@@ -190,9 +199,16 @@ def plans(
     if config.tile_size == "0":
         return [tile_plans.WHOLE for _ in levels]
     limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else available())
-    keeps = not on_gpu and shelf.room() > _FILED * max(each.height * each.width for each in levels)
+    pixels = [level.height * level.width for level in levels]
+    keeps = not on_gpu and shelf.room() > _FILED * max(pixels)
+    # What a level has TensorFlow's pool take stays taken, beside the arrays of the largest.
+    limits = [limit and limit - _HOSTED * (max(pixels) - each) for each in pixels]
     # The finest first: if anything is too large, it is.
-    return [_best(config, costs, level, limit, keeps) for level in reversed(levels)][::-1]
+    found = [
+        _best(config, costs, level, most, keeps)
+        for level, most in zip(levels[::-1], limits[::-1], strict=True)
+    ]
+    return found[::-1]
 
 
 def _best(
@@ -203,44 +219,72 @@ def _best(
     keeps: bool,
 ) -> tile_plans.Plan:
     """Returns the plan of least work within a limit, 0 being none."""
-    candidates = [plan._replace(keeps=keeps) for plan in _candidates(config, costs, level)]
-    within = [
-        plan for plan in candidates if not limit or expected(config, costs, level, plan) <= limit
+
+    def needed(plan: tile_plans.Plan) -> int:
+        return expected(config, costs, level, plan)
+
+    def fits(plan: tile_plans.Plan) -> bool:
+        return not limit or needed(plan) <= limit
+
+    def work(plan: tile_plans.Plan) -> float:
+        return _work(costs, level, plan)
+
+    candidates = [
+        _widened(cuts, sides, keeps, fits, work)
+        for cuts, sides in _candidates(config, costs, level)
     ]
+    within = list(filter(fits, candidates))
     if within:
-        return min(within, key=lambda plan: _work(costs, level, plan))
-    least = min(candidates, key=lambda plan: expected(config, costs, level, plan))
+        return min(within, key=work)
+    least = min(candidates, key=needed)
     if config.memory_limit == "auto":
         return least
-    needed = expected(config, costs, level, least)
     how = " even in tiles"
     if config.whole:
         how = f", and {config.whole} keeps them from being cut into tiles"
     raise errors.ConfigError(
         f"memory_limit={config.memory_limit} is too little for {level.width}x{level.height} "
-        f"pixels: they take about {needed / 1e9:.1f} GB{how}. Raise it, lower image_size, "
+        f"pixels: they take about {needed(least) / 1e9:.1f} GB{how}. Raise it, lower image_size, "
         "or take an optimiser that keeps less: a smaller lbfgs_history, or adam."
     )
 
 
 def _candidates(
     config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level
-) -> Iterable[tile_plans.Plan]:
-    """Returns the ways in which a level can be looked at."""
-    if config.whole:
-        yield tile_plans.WHOLE
-        return
+) -> Iterable[tuple[tuple[str, ...], list[list[int]]]]:
+    """Returns cuts, the fewest first, with the sides that each section may have, largest first."""
     longest = max(level.height, level.width)
-    smaller = [side for side in _SIDES if side < longest]
-    first = [0, *smaller]
+    sides = [0, *(side for side in _SIDES if side < longest)]
+    first = sides
     if config.tile_size != "auto":
         side = int(config.tile_size)
         first = [side if side < longest else 0]
-    names = [cost.name for cost in costs[:-1] if cost.products == 0]
-    yield from (tile_plans.Plan("", (side,)) for side in first)
-    if config.tile_size == "auto" or first[0]:
-        for cut, *sides in itertools.product(names, first, [0, *smaller]):
-            yield tile_plans.Plan(cut, tuple(sides))
+    if config.whole or first == [0]:
+        yield (), [[0]]
+        return
+    pools = [cost.name for cost in costs[:-1] if cost.products == 0]
+    for count in range(_MOST_CUTS + 1):
+        for cuts in itertools.combinations(pools, count):
+            yield cuts, [first, *[sides] * count]
+
+
+def _widened(
+    cuts: tuple[str, ...],
+    sides: Sequence[Sequence[int]],
+    keeps: bool,
+    fits: Callable[[tile_plans.Plan], bool],
+    work: Callable[[tile_plans.Plan], float],
+) -> tile_plans.Plan:
+    """Returns the plan of least work with these cuts that fits, or the smallest tiles.
+
+    Sections are gone through one after the other, so what one takes says nothing of the others.
+    """
+    plan = tile_plans.Plan(cuts, tuple(each[-1] for each in sides), keeps)
+    for index, choices in enumerate(sides):
+        before, after = plan.sides[:index], plan.sides[index + 1 :]
+        wider = [plan._replace(sides=(*before, side, *after)) for side in choices]
+        plan = min(filter(fits, wider), key=work, default=plan)
+    return plan
 
 
 def available() -> int:
@@ -250,6 +294,20 @@ def available() -> int:
     with contextlib.suppress(OSError, ValueError):  # Where there is no such limit.
         free = min(free, int(_CONTAINER_LIMIT.read_text()) - used)
     return round(_SAFE_SHARE * (used + free))
+
+
+def reserve(limit: int) -> None:
+    """Has TensorFlow begin its pool of freed tensors, if it has one, with a single large region.
+
+    With oneDNN on a CPU it pools them. The pool grows by regions, each of which has its own gaps,
+    so that a few tensors of one large tile can take twice their memory. What is reserved here takes
+    memory only where it is written to.
+
+    Args:
+        limit: bytes that the pool will not need to go beyond.
+    """
+    with contextlib.suppress(tf.errors.ResourceExhaustedError), tf.device("CPU:0"):
+        tf.raw_ops.Empty(shape=[limit >> 10, 1 << 10], dtype=tf.uint8, init=False)
 
 
 def hand_back_freed() -> None:

@@ -73,16 +73,16 @@ class Objective:
         """
         return cls(backbone, terms(config, backbone.architecture.name, shares))
 
-    def sections(self, cut: str) -> list[Objective]:
+    def sections(self, cuts: Sequence[str]) -> list[Objective]:
         """Returns the objectives of the sections of the network, the lowest first.
 
         Args:
-            cut: name of the layer, whose activations the lower objective hands on to the upper
-                one; an empty text leaves the network in one section.
+            cuts: names of layers, the lowest first. Each ends a section, whose objective hands its
+                activations on to the next one.
         """
         return [
             Objective(section, [term for term in self.terms if term.layer in section.output])
-            for section in backbones.split(self.backbone, cut)
+            for section in backbones.split(self.backbone, cuts)
         ]
 
     def at(self, layer: str) -> Objective:

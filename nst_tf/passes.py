@@ -92,7 +92,7 @@ class Section:
         return max(strides), max([*halos, *around])
 
     def measure_all(
-        self, image: tf.Tensor, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], model: str
+        self, image: Any, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], model: str
     ) -> tuple[objectives.Targets, Sequence[objectives.Targets], Any]:
         """Returns what all tiles measure: their sum, a map for each, and what they hand on."""
         sums: Any = None

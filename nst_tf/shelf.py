@@ -100,14 +100,14 @@ class Shelf(Sequence[Arrays]):
         }
 
     def _get(self, place: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        count = math.prod(shape)
-        data = _aligned(count * dtype.itemsize)
+        found = empty(shape, dtype)
+        data = found.reshape(-1).view(np.uint8)
         self._file.seek(place)
         if dtype.kind == "b":
             self._unpack(data)
         else:
             self._file.readinto(data.data)
-        return data.view(dtype).reshape(shape)
+        return found
 
     def _unpack(self, data: np.ndarray) -> None:
         """Reads a bit for each byte, in parts that stay in the processor's cache."""
@@ -117,11 +117,12 @@ class Shelf(Sequence[Arrays]):
             part[...] = np.unpackbits(packed, count=part.size)
 
 
-def _aligned(length: int) -> np.ndarray:
-    """Returns that many bytes, as TensorFlow wants them if it is to use them where they are."""
+def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """Returns an array to be filled, which TensorFlow can use where it is."""
+    length = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(length + _ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % _ALIGNMENT
-    return memory[first : first + length]
+    return memory[first : first + length].view(dtype).reshape(shape)
 
 
 def is_aligned(array: np.ndarray) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nst_tf")
 
 PREFIX = "checkpoint-"
-_FORMAT = 3  # Of the files; a number that is not known is refused.
+_FORMAT = 4  # Of the files; a number that is not known is refused.
 _RUN, _TENSORS, _SUMS = "run.json", "tensors", "SHA256SUMS"
 
 
@@ -133,7 +133,7 @@ def read(path: Path) -> Snapshot:
         CheckpointError: it is of another version.
     """
     about = read_about(path)
-    plans = [tiles.Plan(cut, tuple(sides), keeps) for cut, sides, keeps in about["plans"]]
+    plans = [tiles.Plan(tuple(cuts), tuple(sides), keeps) for cuts, sides, keeps in about["plans"]]
     names = ("level", "step", "history", "made_with")
     tensors = _OnDisk(path / _TENSORS, about["tensors"])
     return Snapshot(tensors=tensors, plans=plans, **{name: about[name] for name in names})

@@ -11,14 +11,14 @@ class Plan(NamedTuple):
     """How a level is looked at.
 
     Attributes:
-        cut: name of the layer at which the network is gone through in two sections, or an
-            empty text.
+        cuts: names of the layers, the lowest first, that each end one section of the network,
+            where it is gone through in several.
         sides: of the tiles of each section, in pixels of the picture; 0 for a single tile.
         keeps: whether what the way back through tiles needs is put aside in a file, and not
             computed a second time.
     """
 
-    cut: str = ""
+    cuts: tuple[str, ...] = ()
     sides: tuple[int, ...] = (0,)
     keeps: bool = True
 

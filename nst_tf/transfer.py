@@ -163,6 +163,7 @@ class StyleTransfer:
         walk = self._begin(shown, levels, start, made_with)
         if self.config.memory_limit != "auto" or any(plan.tiled for plan in walk.plans):
             memory.hand_back_freed()
+            memory.reserve(configs.read_bytes(self.config.memory_limit) or memory.available())
         run, told = walk.run, [walk.history, *callbacks_]
         for callback in told:
             callback.on_begin(run)
@@ -348,7 +349,7 @@ class StyleTransfer:
             self._style_target(walk, index, level, plan) for index in range(len(shown.paintings))
         ]
         style = compiled.objective.blend(styles, shown.matched.blends)
-        content = _tensor(images.resize(shown.photo.rgb, *size))
+        content = images.resize(shown.photo.rgb, *size)
         found = compiled.measured(content, shown.content_weights(*size), "content", plan)
         if isinstance(found, gradients.TiledTargets):
             return dataclasses.replace(found, shared={**found.shared, **style})
@@ -365,7 +366,7 @@ class StyleTransfer:
             if len(cache) >= _CACHED_STYLES:
                 cache.pop(next(iter(cache)), None)
             weights = walk.shown.style_weights(index, *size)
-            pixels = _tensor(images.resize(painting.rgb, *size))
+            pixels = images.resize(painting.rgb, *size)
             found = walk.compiled.measured(pixels, weights, "style", plan)
             cache[key] = found.shared if isinstance(found, gradients.TiledTargets) else found
         return cache[key]
@@ -382,8 +383,7 @@ class StyleTransfer:
 
     def _result(self, walk: _Walk) -> tf.Tensor:
         """Returns what the steps have come to, `(1, height, width, 3)`."""
-        image, state = walk.image, walk.state
-        return _clip(self._optimizer.result(image, state) if state else image)
+        return gradients.result(self._optimizer, walk.image, walk.state)
 
     def _shown(self, walk: _Walk, height: int = 0, width: int = 0) -> tf.Tensor:
         """Returns the picture to show, `(height, width, 3)`, or of the size of the level."""
@@ -435,26 +435,27 @@ class _Compiled:
             )
             for model, backbone in looked_through.items()
         }
-        self._tiled: dict[tuple[str, bool], gradients.TiledObjective] = {}
+        self._tiled: dict[tuple[tuple[str, ...], bool], gradients.TiledObjective] = {}
 
     def in_tiles(self, plan: tiles.Plan) -> gradients.TiledObjective:
         """Returns the objective with the network cut as a plan says."""
-        key = plan.cut, plan.keeps
+        key = plan.cuts, plan.keeps
         if key not in self._tiled:
             self._tiled[key] = gradients.TiledObjective(
-                self.objective, plan.cut, keeps=plan.keeps, run_eagerly=self._run_eagerly
+                self.objective, plan.cuts, keeps=plan.keeps, run_eagerly=self._run_eagerly
             )
         return self._tiled[key]
 
     def measured(
-        self, pixels: tf.Tensor, weights: np.ndarray, model: str, plan: tiles.Plan
+        self, pixels: np.ndarray, weights: np.ndarray, model: str, plan: tiles.Plan
     ) -> objectives.Targets | gradients.TiledTargets:
         """Returns what a picture asks for."""
         if not plan.tiled:
-            return self._targets[model](pixels, weights)
+            return self._targets[model](_tensor(pixels), weights)
         in_tiles = self.in_tiles(plan)
-        cut = in_tiles.cut(pixels.shape[1], pixels.shape[2], plan.sides)
-        return in_tiles.targets(pixels, tf.constant(weights), cut, model)
+        height, width = pixels.shape[:2]
+        cut = in_tiles.cut(height, width, plan.sides)
+        return in_tiles.targets(pixels[np.newaxis], tf.constant(weights), cut, model)
 
 
 @dataclasses.dataclass
@@ -569,9 +570,5 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
 
 def _resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
     if image.shape[1:3] == (height, width):
-        return tf.identity(image)
-    return _clip(tf.image.resize(image, (height, width), method="bicubic"))
-
-
-def _clip(image: tf.Tensor) -> tf.Tensor:
-    return tf.clip_by_value(image, 0.0, 1.0)
+        return image
+    return tf.clip_by_value(tf.image.resize(image, (height, width), method="bicubic"), 0.0, 1.0)

@@ -315,21 +315,30 @@ def test_preprocessing_is_that_of_keras_and_is_gone_back_through():
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("cut", ["block1_pool", "block3_pool"])
-def test_two_sections_in_a_row_are_the_network(cut):
+@pytest.mark.parametrize(
+    "cuts", [(), ("block1_pool",), ("block3_pool",), ("block1_pool", "block3_pool")]
+)
+def test_sections_in_a_row_are_the_network(cuts):
     names = ("block1_conv1", "block3_conv1", "block4_conv2")
     backbone = backbones.build("vgg16", names, pooling="avg")
-    below, above = backbones.split(backbone, cut)
+    sections = backbones.split(backbone, cuts)
+    assert len(sections) == len(cuts) + 1
     picture = tf.random.stateless_uniform((1, 40, 56, 3), (5, 6))
-    lower = below(picture)
-    link = lower.pop(backbones.LINK)
-    found = {**lower, **above(link)}
+    found, link = {}, picture
+    for section in sections:
+        outputs = section(link)
+        link = outputs.pop(backbones.LINK, None)
+        found |= outputs
     assert found.keys() == backbone.output.keys()
     for name, expected in backbone(picture).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-6)
-    stride, halo = below.reach(backbones.LINK)
-    deep, far = above.reach("block4_conv2")
-    assert (stride * deep, halo + stride * far) == backbone.reach("block4_conv2")
+    stride, halo = 1, 0
+    for name, section in zip(
+        [backbones.LINK] * len(cuts) + ["block4_conv2"], sections, strict=True
+    ):
+        deep, far = section.reach(name)
+        stride, halo = stride * deep, halo + stride * far
+    assert (stride, halo) == backbone.reach("block4_conv2")
 
 
 # What is around a picture.

@@ -174,7 +174,7 @@ def test_names_and_kinds_of_a_state_are_nobodys_business(tmp_path):
         "a.Sb": tf.constant([7], tf.int64), "a/b": tf.constant(True), "": tf.constant(5.0),
     }  # fmt: skip
     kept = snapshots.Snapshot(
-        1, 2, {"image": tf.ones((1, 2, 3, 3)), **state}, [tiles.Plan("x", (1, 2)), tiles.WHOLE],
+        1, 2, {"image": tf.ones((1, 2, 3, 3)), **state}, [tiles.Plan(("x",), (1, 2)), tiles.WHOLE],
         [{"loss": 0.1, "terms": {}}], {"config": {}},
     )  # fmt: skip
     snapshots.write(kept, tmp_path / "checkpoint-000001")

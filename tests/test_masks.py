@@ -146,8 +146,8 @@ def test_statistics_of_a_region_are_those_of_its_positions():
     assert [term.weight for term in whole.terms] == pytest.approx([2.5] * 4)
 
 
-@pytest.mark.parametrize("cut", ["", "block1_pool"])
-def test_regions_in_tiles_are_those_of_the_whole(cut):
+@pytest.mark.parametrize("cuts", [(), ("block1_pool",), ("block1_conv2", "block1_pool")])
+def test_regions_in_tiles_are_those_of_the_whole(cuts):
     settings = QUICK.replace(outside="style")
     mask = np.concatenate([halves(RED, BLUE)[:, :48], np.tile(BLACK, (64, 24, 1))], 1)
     given = inputs.prepare(
@@ -165,8 +165,8 @@ def test_regions_in_tiles_are_those_of_the_whole(cut):
     targets = objective.merged(whole.targets(photo, tf.constant(content), "content"), styles)
     expected = value_and_gradient(whole, image, targets)
 
-    tiled = TiledObjective(whole, cut)
-    pieces = tiled.cut(*size, (32, 32) if cut else (32,))
+    tiled = TiledObjective(whole, cuts)
+    pieces = tiled.cut(*size, [32] * (1 + len(cuts)))
     assert len(pieces[0]) > 1
     parts = tiled.targets(photo, tf.constant(content), pieces, "content")
     found = tiled.value_and_gradient(

@@ -56,39 +56,37 @@ def exposing(name: str) -> str:
     return f"{name}_output"
 
 
-def split(backbone: Any, cut: str) -> list[Section]:
-    """Returns what is below a layer, that layer included, and what is above it.
+def split(backbone: Any, cuts: Sequence[str]) -> list[Section]:
+    """Returns the sections of a network that end with given layers, and what is above them.
 
     Args:
         backbone: a functional model with a dict of outputs, and `reach`. All layers that have a
             say in the outputs are a `Layer`, but for those that expose.
-        cut: name of a layer. The lower section exposes it as `LINK`. An empty text leaves the
-            network in one section.
+        cuts: names of layers, the lowest first. Each ends a section, which exposes it as `LINK`.
     """
-    reaches = {name: backbone.reach(name) for name in backbone.output}
-    if not cut:
-        return [Section(backbone, _layers(backbone.layers), reaches)]
     order = [layer.name for layer in backbone.layers]
-    place, link = order.index(cut), backbone.get_layer(cut).output
-    upper = {name for name in backbone.output if name in order[place + 1 :]}
-    below = {name: tensor for name, tensor in backbone.output.items() if name not in upper}
-    above = {name: backbone.output[name] for name in backbone.output if name in upper}
-    stride, halo = backbone.reach(cut)
-    return [
-        Section(
-            keras.Model(backbone.input, {**below, LINK: link}),
-            _layers(backbone.layers[: place + 1]),
-            {**{name: reaches[name] for name in below}, LINK: (stride, halo)},
-        ),
-        Section(
-            keras.Model(link, above),
-            _layers(backbone.layers[place + 1 :]),
-            {
-                name: (reaches[name][0] // stride, (reaches[name][1] - halo) // stride)
-                for name in above
-            },
-        ),
-    ]
+    found: list[Section] = []
+    rest, inputs = dict(backbone.output), backbone.input
+    begin, stride, halo = 0, 1, 0
+    for cut in [*cuts, None]:
+        end = order.index(cut) + 1 if cut else len(order)
+        outputs = {name: rest.pop(name) for name in list(rest) if name not in order[end:]}
+        reaches = {name: backbone.reach(name) for name in outputs}
+        if cut:
+            outputs[LINK], reaches[LINK] = backbone.get_layer(cut).output, backbone.reach(cut)
+        found.append(
+            Section(
+                keras.Model(inputs, outputs),
+                _layers(backbone.layers[begin:end]),
+                {
+                    name: (deep // stride, (far - halo) // stride)
+                    for name, (deep, far) in reaches.items()
+                },
+            )
+        )
+        if cut:
+            begin, inputs, (stride, halo) = end, outputs[LINK], reaches[LINK]
+    return found
 
 
 def _layers(layers: Sequence[keras.layers.Layer]) -> list[Layer]:
