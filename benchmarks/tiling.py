@@ -12,6 +12,7 @@ tiles have all the room they want.
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import subprocess
@@ -119,15 +120,15 @@ def _compare(size: int, sides: list[int]) -> None:
         settings = [config.replace(tile_size=side, memory_limit=limit) for limit in limits]
         plans.append(Plan((), (side,)))
         plans += [memory.plans(each, backbone.costs(), [level], False)[0] for each in settings]
-    runs = {}
-    for plan in dict.fromkeys(plans):
+    content = whole.targets(photo, everywhere, "content")
+    at_once = tf.function(functools.partial(gradients.value_and_gradient, whole), autograph=False)
+    runs = {WHOLE: functools.partial(at_once, painting, {**content, **style})}
+    for plan in dict.fromkeys(plans[1:]):
         tiled = gradients.TiledObjective(whole, plan.cuts)
         cut = tiled.cut(size, size, plan.sides)
         found = tiled.targets(photo, everywhere, cut, "content")
         targets = gradients.TiledTargets({**found.shared, **style}, cut, found.maps)
-        runs[plan] = lambda tiled=tiled, targets=targets: tiled.value_and_gradient(
-            painting, targets
-        )
+        runs[plan] = functools.partial(tiled.value_and_gradient, painting, targets)
     times: dict[Plan, list[float]] = {plan: [] for plan in runs}
     for turn in range(_TURNS.value + 1):
         for plan, run in runs.items():
