@@ -296,18 +296,20 @@ def available() -> int:
     return round(_SAFE_SHARE * (used + free))
 
 
+@functools.cache
 def reserve(limit: int) -> None:
-    """Has TensorFlow begin its pool of freed tensors, if it has one, with a single large region.
+    """Has TensorFlow's pool of freed tensors, if it has one, begin with a single large region.
 
     With oneDNN on a CPU it pools them. The pool grows by regions, each of which has its own gaps,
     so that a few tensors of one large tile can take twice their memory. What is reserved here takes
-    memory only where it is written to.
+    memory only where it is written to. It holds for the whole process, and is done once.
 
     Args:
-        limit: bytes that the pool will not need to go beyond.
+        limit: bytes that the pool will not need to go beyond, or 0 for what is free.
     """
+    most = min(limit or available(), available())
     with contextlib.suppress(tf.errors.ResourceExhaustedError), tf.device("CPU:0"):
-        tf.raw_ops.Empty(shape=[limit >> 10, 1 << 10], dtype=tf.uint8, init=False)
+        tf.raw_ops.Empty(shape=[most >> 10, 1 << 10], dtype=tf.uint8, init=False)
 
 
 def hand_back_freed() -> None:

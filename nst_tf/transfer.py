@@ -163,7 +163,7 @@ class StyleTransfer:
         walk = self._begin(shown, levels, start, made_with)
         if self.config.memory_limit != "auto" or any(plan.tiled for plan in walk.plans):
             memory.hand_back_freed()
-            memory.reserve(configs.read_bytes(self.config.memory_limit) or memory.available())
+            memory.reserve(configs.read_bytes(self.config.memory_limit))
         run, told = walk.run, [walk.history, *callbacks_]
         for callback in told:
             callback.on_begin(run)

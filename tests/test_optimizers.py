@@ -9,7 +9,7 @@ import pytest
 import scipy.optimize
 import tensorflow as tf
 
-from nst_tf import config, errors, optimizers
+from nst_tf import config, errors, gradients, optimizers
 from nst_tf.optimizers import curvature as curvature_pairs
 
 SHAPE = (1, 3, 2, 3)
@@ -260,6 +260,21 @@ def test_adam_walks_like_the_published_algorithm(steps):
     np.testing.assert_allclose(state["first_moment"], first, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(state["second_moment"], second, rtol=1e-3, atol=1e-5)
     assert state["moment_steps"] == age == steps
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_the_picture_to_show_is_made_band_by_band(steps, monkeypatch):
+    """The average of Adam's points, within [0, 1]; before the first step the picture itself."""
+    start = np.random.default_rng(6).uniform(-0.2, 1.2, (1, 11, 7, 3))
+    optimizer = optimizers.Adam(0.05, **SETTINGS)
+    point, state, shown = start, {}, start
+    if steps:
+        point, state = minimise(optimizer, wave, start, steps)[-1]
+        _, shown, _ = PlainAdam(0.05, **SETTINGS).run(wave_gradient, start, steps)
+    monkeypatch.setattr(gradients, "_BAND", 2 * 7)
+    variables = {name: tf.Variable(value) for name, value in state.items()}
+    found = gradients.result(optimizer, tf.Variable(point, dtype=tf.float32), variables)
+    np.testing.assert_allclose(found, np.clip(shown, 0, 1), atol=1e-5)
 
 
 def test_adam_carries_its_moments_to_the_next_level():
