@@ -297,19 +297,19 @@ def available() -> int:
 
 
 @functools.cache
-def reserve(limit: int) -> None:
+def reserve(needed: int) -> None:
     """Has TensorFlow's pool of freed tensors, if it has one, begin with a single large region.
 
     With oneDNN on a CPU it pools them. The pool grows by regions, each of which has its own gaps,
     so that a few tensors of one large tile can take twice their memory. What is reserved here takes
-    memory only where it is written to. It holds for the whole process, and is done once.
+    memory only where it is written to, and 3% for TensorFlow's accounts. It holds for the process.
 
     Args:
-        limit: bytes that the pool will not need to go beyond, or 0 for what is free.
+        needed: bytes that a run is expected to take, the program included.
     """
-    most = min(limit or available(), available())
+    room = max(0, min(needed, available()) - _PROGRAM_BYTES)
     with contextlib.suppress(tf.errors.ResourceExhaustedError), tf.device("CPU:0"):
-        tf.raw_ops.Empty(shape=[most >> 10, 1 << 10], dtype=tf.uint8, init=False)
+        tf.raw_ops.Empty(shape=[room >> 10, 1 << 10], dtype=tf.uint8, init=False)
 
 
 def hand_back_freed() -> None:

@@ -163,7 +163,8 @@ class StyleTransfer:
         walk = self._begin(shown, levels, start, made_with)
         if self.config.memory_limit != "auto" or any(plan.tiled for plan in walk.plans):
             memory.hand_back_freed()
-            memory.reserve(configs.read_bytes(self.config.memory_limit))
+            costs, planned = self.backbone.costs(), zip(levels, walk.plans, strict=True)
+            memory.reserve(max(memory.expected(self.config, costs, *each) for each in planned))
         run, told = walk.run, [walk.history, *callbacks_]
         for callback in told:
             callback.on_begin(run)

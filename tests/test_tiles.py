@@ -505,7 +505,7 @@ import sys
 import psutil, tensorflow as tf
 from nst_tf import memory
 if sys.argv[1] == "reserved":
-    memory.reserve(1 << 30)
+    memory.reserve(2 << 30)
 size = psutil.Process().memory_info
 before = size().rss
 for megabytes in range(40, 300, 20):

@@ -8,6 +8,9 @@ from nst_tf import config as configs
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 
 _EXPLOSION = 100.0  # Times the first loss of a level.
+_STEPS = (
+    65535 / 3
+)  # Of one, in 16 bits. Half precision has oneDNN print an error on some processors.
 
 
 class Guarded(Optimizer):
@@ -24,7 +27,7 @@ class Guarded(Optimizer):
     The state has these entries more: `first_loss`, that of the level, infinite before there is
     one; `failures`, how many of the last steps in a row were bad; `returns`, how many were in all;
     and, unless the optimiser turns back by itself, `good`, the picture to go back to, in 16 bits a
-    value.
+    value, which hold what is between -1 and 2.
 
     Args:
         optimizer: to guard.
@@ -55,7 +58,7 @@ class Guarded(Optimizer):
             "failures": tf.constant(0.0),
             "returns": tf.constant(0.0),
         }
-        good = {} if self.turns_back else {"good": tf.cast(image, tf.float16)}
+        good = {} if self.turns_back else {"good": _packed(image)}
         return {**state, **mine, **good}
 
     def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
@@ -83,11 +86,11 @@ class Guarded(Optimizer):
 
         def go_on() -> tuple[tf.Tensor, State]:
             moved, after = self.optimizer.update(image, state, point, evaluation, sums)
-            good = {} if self.turns_back else {"good": tf.cast(image, tf.float16)}
+            good = {} if self.turns_back else {"good": _packed(image)}
             return moved, {**after, **mine, **good}
 
         def go_back() -> tuple[tf.Tensor, State]:
-            good = tf.cast(state["good"], image.dtype)
+            good = _unpacked(state["good"], image.dtype)
             after = self._watched(self.optimizer.restarted_state(state, good), good)
             return good, {**after, **mine}
 
@@ -95,3 +98,11 @@ class Guarded(Optimizer):
 
     def result(self, image: tf.Tensor, state: State) -> tf.Tensor:
         return self.optimizer.result(image, state)
+
+
+def _packed(image: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.round((tf.clip_by_value(image, -1, 2) + 1) * _STEPS), tf.uint16)
+
+
+def _unpacked(packed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    return tf.cast(packed, dtype) / _STEPS - 1
