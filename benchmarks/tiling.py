@@ -114,7 +114,7 @@ def _compare(size: int, sides: list[int]) -> None:
     )
     everywhere = tf.ones((1, 1, 1, 1))
     style = whole.targets(painting, everywhere, "style")
-    level, plans = pyramid.Level(size, size, 1), [WHOLE]
+    level, plans = pyramid.Level(size, size, 1), []
     for side in sides:
         limits = (_LIMIT.value, "1TB")
         settings = [config.replace(tile_size=side, memory_limit=limit) for limit in limits]
@@ -123,7 +123,7 @@ def _compare(size: int, sides: list[int]) -> None:
     content = whole.targets(photo, everywhere, "content")
     at_once = tf.function(functools.partial(gradients.value_and_gradient, whole), autograph=False)
     runs = {WHOLE: functools.partial(at_once, painting, {**content, **style})}
-    for plan in dict.fromkeys(plans[1:]):
+    for plan in dict.fromkeys(each for each in plans if each.tiled):
         tiled = gradients.TiledObjective(whole, plan.cuts)
         cut = tiled.cut(size, size, plan.sides)
         found = tiled.targets(photo, everywhere, cut, "content")

@@ -323,8 +323,8 @@ def result(
     bands = _Bands(image, state)
     found = shelf.empty(image.shape, image.dtype.as_numpy_dtype)
     for rows in bands.all_rows():
-        part, part_state = bands.read(rows)
-        shown = optimizer.result(part, part_state) if state else part
+        part, its_state = bands.read(rows, optimizer.result_state if state else ())
+        shown = optimizer.result(part, its_state) if state else part
         found[:, rows] = tf.clip_by_value(shown, 0.0, 1.0)
     return passes.to_tensor(found)
 

@@ -142,6 +142,7 @@ def relative(found, expected) -> float:
 SIDES = st.integers(4, 40)
 PLANS = st.one_of(
     st.builds(tiles.Plan, st.just(()), st.tuples(SIDES), st.booleans()),
+    st.builds(tiles.Plan, st.just(("block1_pool",)), st.tuples(SIDES, st.just(0)), st.booleans()),
     st.builds(tiles.Plan, st.just(("block1_pool",)), st.tuples(SIDES, SIDES), st.booleans()),
     st.builds(
         tiles.Plan, st.just(("block1_pool", "block2_conv1")), st.tuples(*[SIDES] * 3), st.booleans()
@@ -184,9 +185,10 @@ def vgg16():
     [
         ((190, 130), tiles.Plan((), (96,))),
         ((121, 243), tiles.Plan(("block3_pool",), (64, 96))),
+        ((121, 243), tiles.Plan(("block2_pool",), (80, 0))),
         ((121, 243), tiles.Plan(("block2_pool", "block3_pool"), (64, 80, 0))),
     ],
-    ids=["tiles", "cut", "two-cuts"],
+    ids=["tiles", "cut", "cut-at-once", "two-cuts"],
 )
 def test_on_vgg16_the_gradient_of_every_loss_is_that_of_the_whole(vgg16, loss, size, plan):
     names = [loss.layer] if loss.layer else ["block1_conv1", "block5_conv1"]

@@ -35,6 +35,8 @@ class Adam(Optimizer):
         bounds: lowest and highest value, or None.
     """
 
+    result_state = ("step", "average")
+
     def __init__(
         self,
         learning_rate: float = 0.02,

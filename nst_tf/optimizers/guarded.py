@@ -8,9 +8,8 @@ from nst_tf import config as configs
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 
 _EXPLOSION = 100.0  # Times the first loss of a level.
-_STEPS = (
-    65535 / 3
-)  # Of one, in 16 bits. Half precision has oneDNN print an error on some processors.
+# Half precision would have oneDNN print an error on some processors.
+_STEPS = 65535 / 3  # Of one, in 16 bits.
 
 
 class Guarded(Optimizer):
@@ -37,6 +36,7 @@ class Guarded(Optimizer):
         self.optimizer = optimizer
         self.turns_back = optimizer.turns_back
         self.point_state = optimizer.point_state
+        self.result_state = optimizer.result_state
 
     @classmethod
     def from_config(cls, config: configs.StyleTransferConfig) -> Guarded:

@@ -46,10 +46,12 @@ class Optimizer(abc.ABC):
         turns_back: whether it leaves a point by itself whose loss is too high.
         point_state: names of the entries of the state that `point` goes by; it need not be given
             the others.
+        result_state: likewise, those that `result` goes by.
     """
 
     turns_back: bool = False
     point_state: tuple[str, ...] = ()
+    result_state: tuple[str, ...] = ()
 
     @classmethod
     @abc.abstractmethod
