@@ -278,10 +278,11 @@ def compile_tiled_step(
         return optimizer.update(image, state, point, evaluation, sums)
 
     point: Callable[..., Any] = optimizer.point
+    projected: Callable[..., Any] = optimizer.projected
     if not run_eagerly:
-        point, sums_of, moved = (
+        point, projected, sums_of, moved = (
             _for_any_size(tf.function(_named(function), autograph=False))
-            for function in (point, sums_of, moved)
+            for function in (point, projected, sums_of, moved)
         )
 
     def step(
@@ -292,17 +293,28 @@ def compile_tiled_step(
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         bands = _Bands(image, state)
         at = _Point(point, bands, optimizer.point_state)
+        weights = [float(each) for each in optimizer.smoothing(state)]
         evaluation = objective.value_and_gradient(at, targets)
         if not np.isfinite(np.sum(evaluation.gradient)):  # Without a copy, as `_checked` makes.
             evaluation = evaluation._replace(loss=tf.constant(float("nan")))
+
+        def read(rows: slice) -> tf.Tensor:
+            return projected(at.part(rows, slice(None)), evaluation.gradient[:, rows])
+
+        smoothed = optimizers.Smoothed(read, image.shape[1], weights, bands.height)
+
+        def seen(rows: slice) -> optimizers.Evaluation:
+            gradient = evaluation.gradient[:, rows]
+            return evaluation._replace(gradient=gradient, smoothed=smoothed.part(rows))
+
         sums: Any = None
         for rows in bands.all_rows():
-            sums = passes.added(sums, sums_of(*bands.read(rows), _band(evaluation, rows)))
+            sums = passes.added(sums, sums_of(*bands.read(rows), seen(rows)))
             if not sums:
                 break
         after: optimizers.State = {}
         for rows in bands.all_rows():
-            part, after = moved(*bands.read(rows), _band(evaluation, rows), sums)
+            part, after = moved(*bands.read(rows), seen(rows), sums)
             bands.write(rows, part, after)
         bands.finish(after)
         return evaluation.loss, evaluation.terms
@@ -335,17 +347,20 @@ class _Bands:
     Args:
         image: the picture.
         state: of the optimiser; what has the size of the picture is read and written in bands.
+
+    Attributes:
+        height: of a band, in rows.
     """
 
     def __init__(self, image: tf.Variable, state: dict[str, tf.Variable]) -> None:
         self.image, self._state = image, state
+        self.height = max(1, _BAND // image.shape[2])
         self._maps = [name for name, each in state.items() if each.shape == image.shape]
 
     def all_rows(self) -> list[slice]:
         """Returns the rows of every band."""
-        height, width = self.image.shape[1:3]
-        band = max(1, _BAND // width)
-        return [slice(top, min(top + band, height)) for top in range(0, height, band)]
+        height = self.image.shape[1]
+        return [slice(top, min(top + self.height, height)) for top in range(0, height, self.height)]
 
     def read(
         self, rows: slice, names: Iterable[str] | None = None
@@ -382,10 +397,6 @@ class _Point:
 
     def part(self, rows: slice, columns: slice) -> tf.Tensor:
         return self._point(*self._bands.read(rows, self._names))[:, :, columns]
-
-
-def _band(evaluation: optimizers.Evaluation, rows: slice) -> optimizers.Evaluation:
-    return evaluation._replace(gradient=evaluation.gradient[:, rows])
 
 
 def _rows(variable: tf.Variable, rows: slice) -> tf.Tensor:

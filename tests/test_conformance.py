@@ -219,7 +219,8 @@ def test_an_optimizer_may_be_shown_one_half_after_the_other(optimizer, fault):
     image, state = walk(optimizer, evaluate, image, optimizer.initial_state(image, 9), 5)
     point = optimizer.point(image, state)
     evaluation = evaluate(point)
-    evaluation = evaluation._replace(loss=evaluation.loss + fault)
+    smoothed = tf.random.stateless_normal(point.shape, (1, 2))
+    evaluation = evaluation._replace(loss=evaluation.loss + fault, smoothed=smoothed)
     if np.isnan(fault) and not isinstance(optimizer, optimizers.Guarded):
         pytest.skip("only a guard looks at the loss")
     sums = optimizer.sums(image, state, point, evaluation)
@@ -230,7 +231,9 @@ def test_an_optimizer_may_be_shown_one_half_after_the_other(optimizer, fault):
             name: value[:, rows] if value.shape == image.shape else value
             for name, value in state.items()
         }
-        part = evaluation._replace(gradient=evaluation.gradient[:, rows])
+        part = evaluation._replace(
+            gradient=evaluation.gradient[:, rows], smoothed=evaluation.smoothed[:, rows]
+        )
         needed = {name: parts[name] for name in optimizer.point_state}
         return image[:, rows], parts, optimizer.point(image[:, rows], needed), part
 

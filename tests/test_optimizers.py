@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from nst_tf import config, errors, gradients, optimizers
 from nst_tf.optimizers import curvature as curvature_pairs
+from nst_tf.optimizers import smoothing
 
 SHAPE = (1, 3, 2, 3)
 
@@ -98,8 +99,16 @@ def test_lbfgs_solves_rosenbrock_in_about_as_many_evaluations_as_scipy():
     assert taken <= 2 * expected.nfev
 
 
+def smoothing_matrix(weights):
+    """Returns what `smoothed` does to a gradient of `SHAPE`, as a matrix."""
+    unit = np.eye(math.prod(SHAPE), dtype=np.float32).reshape(-1, 1, *SHAPE)
+    rows = [smoothing.smoothed(tf.constant(each), weights).numpy().ravel() for each in unit[:, 0]]
+    return np.array(rows, np.float64)
+
+
+@pytest.mark.parametrize("weights", [(), (1.0, 0.5)], ids=["as it is", "smoothed"])
 @pytest.mark.parametrize("stored", [0, 1, 3, 6])
-def test_the_two_loop_recursion_is_the_product_with_the_dense_bfgs_matrix(stored):
+def test_the_two_loop_recursion_is_the_product_with_the_dense_bfgs_matrix(stored, weights):
     random = np.random.default_rng(stored)
     size, places = math.prod(SHAPE), 6
     curvature = random.normal(size=(size, size))
@@ -107,10 +116,12 @@ def test_the_two_loop_recursion_is_the_product_with_the_dense_bfgs_matrix(stored
     moves = random.normal(size=(stored, size))
     changes = moves @ curvature
     vector = random.normal(size=size)
+    smooth = smoothing_matrix(weights)
 
     inverse = np.zeros((size, size))
     if stored:
-        inverse = np.eye(size) * (moves[-1] @ changes[-1]) / (changes[-1] @ changes[-1])
+        last = changes[-1]
+        inverse = smooth * (moves[-1] @ last) / (last @ smooth @ last)
     for move, change in zip(moves, changes, strict=True):
         # Nocedal and Wright, equation 6.17.
         scale = 1 / (move @ change)
@@ -122,18 +133,56 @@ def test_the_two_loop_recursion_is_the_product_with_the_dense_bfgs_matrix(stored
         full = np.concatenate([np.full((places - stored, size), 7.0), pairs])
         return tf.constant(full.reshape(places, *SHAPE), tf.float32)
 
-    products = np.zeros((2 * places, 2 * places))
+    pairs = np.concatenate([moves, changes @ smooth])
+    needed = pairs @ changes.T
+    needed[:stored] = np.triu(needed[:stored])  # Of a move, those with no older change.
+    slopes = np.zeros((2 * places, places))
     there = np.r_[places - stored : places, 2 * places - stored : 2 * places]
-    pairs = np.concatenate([moves, changes])
-    products[np.ix_(there, there)] = pairs @ pairs.T
+    slopes[np.ix_(there, np.arange(places - stored, places))] = needed
     history = curvature_pairs.History(
-        tf.unstack(padded(moves)), tf.unstack(padded(changes)), tf.constant(products, tf.float32)
+        tf.unstack(padded(moves)),
+        tf.unstack(padded(changes @ smooth)),
+        tf.zeros((2 * places, 2 * places)),
+        tf.constant(slopes, tf.float32),
     )
-    own = np.append(np.full(2 * places, 7.0), vector @ vector)
-    own[there] = pairs @ vector
-    factors = history.inverse_hessian_factors(history.gram(tf.constant(own, tf.float32)))
-    found = history.combined(factors, tf.constant(vector.reshape(SHAPE), tf.float32))
-    np.testing.assert_allclose(found.numpy().ravel(), inverse @ vector, rtol=1e-3, atol=1e-4)
+    own = np.full((2, 2 * places + 1), 7.0)
+    own[1, -1] = vector @ smooth @ vector
+    own[1, there] = pairs @ vector
+    factors = history.inverse_hessian_factors(tf.constant(own, tf.float32))
+    smoothed = tf.constant((smooth @ vector).reshape(SHAPE), tf.float32)
+    found = history.combined(factors, smoothed)
+    np.testing.assert_allclose(found.numpy().ravel(), inverse @ vector, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("octaves", [0, 2])
+def test_lbfgs_knows_the_products_of_what_it_remembers(octaves):
+    """On a quadratic a change is the matrix times the move."""
+    in_tensorflow, in_numpy = quadratic(1)
+    optimizer = optimizers.LBFGS(4, octaves=octaves, bounds=None)
+    state = minimise(optimizer, in_tensorflow, np.full(SHAPE, 0.5), 16)[-1][1]
+    moves, smoothed = (
+        np.array([state[f"{name}/{i}"].ravel() for i in range(4)], np.float64)
+        for name in ("moves", "changes")
+    )
+    origin = in_numpy(np.zeros(moves.shape[1]))[1]
+    changes = np.array([in_numpy(move)[1] - origin for move in moves])
+    smooth = smoothing_matrix((1.0,) * octaves)
+    scale = np.abs(smoothed).max()
+    np.testing.assert_allclose(smoothed, changes @ smooth, atol=1e-4 * scale)
+    np.testing.assert_allclose(
+        np.triu(state["slopes"][:4]), np.triu(moves @ changes.T), rtol=1e-2, atol=1e-6
+    )
+    np.testing.assert_allclose(state["slopes"][4:], smoothed @ changes.T, rtol=1e-2, atol=1e-5)
+    pairs = np.concatenate([moves, smoothed])
+    np.testing.assert_allclose(state["products"], pairs @ pairs.T, rtol=1e-2, atol=1e-5)
+
+
+def test_finer_levels_smooth_less():
+    optimizer, picture = optimizers.Guarded(optimizers.LBFGS(4)), tf.zeros(SHAPE)
+    first = optimizer.initial_state(picture, 9)
+    later = optimizer.carried_state(first, picture, 9)
+    weights = [[float(each) for each in optimizer.smoothing(state)] for state in (first, later)]
+    assert weights == [[1, 1, 1, 1], [1, 1, 0, 0]]
 
 
 def bumpy(point):
@@ -142,7 +191,7 @@ def bumpy(point):
 
 
 def remembered_moves(state):
-    return [state[f"moves/{i}"] for i in range(len(state["products"]) // 2)]
+    return [state[f"moves/{i}"] for i in range(state["slopes"].shape[1])]
 
 
 def test_lbfgs_never_accepts_a_higher_loss():
@@ -167,7 +216,7 @@ def test_lbfgs_forgets_pairs_without_positive_curvature():
     path = minimise(optimizers.LBFGS(4, bounds=None), lambda x: -tf.reduce_sum(x**2), start, 6)
     assert np.abs(path[-1][0] - start).max() > 0.01
     assert not np.any(remembered_moves(path[-1][1]))
-    assert not path[-1][1]["products"].any()
+    assert not path[-1][1]["slopes"].any()
 
 
 def test_lbfgs_remembers_the_newest_pairs_last():

@@ -10,6 +10,7 @@ from nst_tf.optimizers.gradient_descent import GradientDescent
 from nst_tf.optimizers.guarded import Guarded
 from nst_tf.optimizers.lbfgs import LBFGS
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
+from nst_tf.optimizers.smoothing import Smoothed
 from nst_tf.optimizers.steepest_descent import SteepestDescent
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "GradientDescent",
     "Guarded",
     "Optimizer",
+    "Smoothed",
     "State",
     "SteepestDescent",
     "Sums",

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from nst_tf.optimizers.optimizer import State
+
+
+class News(NamedTuple):
+    """What there is since the last pair; `History.measured` goes by the order.
+
+    Attributes:
+        move: difference of the variable.
+        smoothed_change: difference of the smoothed gradient.
+        smoothed_vector: that the Hessian is wanted for, smoothed.
+        change: difference of the gradient as it is.
+        vector: that the Hessian is wanted for.
+    """
+
+    move: tf.Tensor
+    smoothed_change: tf.Tensor
+    smoothed_vector: tf.Tensor
+    change: tf.Tensor
+    vector: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,40 +38,49 @@ class History:
     MapReduce", 2014). So the pairs, which are the bulk of what L-BFGS keeps, may be gone through
     in parts: once for the products, and once for the sum.
 
+    The Hessian that it begins with need not be a multiple of the identity. Where it is that of a
+    smoothing P, the sum is one of moves, smoothed changes and the smoothed vector, and P is
+    symmetric, so that it is enough to smooth each gradient once.
+
     With tensors of their own the pairs move up one place without a copy, where a stacked tensor
     would be written anew at every step.
 
     Attributes:
         moves: differences of the variable, the newest last.
-        changes: differences of the gradient, likewise.
+        changes: differences of the smoothed gradient, likewise.
         products: dot products of moves and changes, moves first, over the whole of them:
-            `(2 * count, 2 * count)`. A pair whose move and change have the product 0 has no effect:
-            it is not there, or forgotten.
+            `(2 * count, 2 * count)`.
+        slopes: dot products of these with the differences of the gradient as it is,
+            `(2 * count, count)`; those of a move with an older difference are not needed and left
+            at 0. A pair whose move and difference have the product 0 has no effect: it is not
+            there, or forgotten.
     """
 
     moves: Sequence[tf.Tensor]
     changes: Sequence[tf.Tensor]
     products: tf.Tensor
+    slopes: tf.Tensor
 
     @classmethod
     def empty(cls, image: tf.Tensor, count: int) -> History:
         """Returns a history without pairs, and with room for `count`."""
         nothing = [tf.zeros_like(image)] * count
-        return cls(nothing, nothing, tf.zeros((2 * count, 2 * count)))
+        return cls(nothing, nothing, tf.zeros((2 * count, 2 * count)), tf.zeros((2 * count, count)))
 
     @classmethod
     def of(cls, state: State) -> History:
         """Returns what `to_state` put into a state."""
-        places = range(state["products"].shape[0] // 2)
+        places = range(state["slopes"].shape[1])
         moves, changes = ([state[f"{name}/{i}"] for i in places] for name in ("moves", "changes"))
-        return cls(moves, changes, state["products"])
+        return cls(moves, changes, state["products"], state["slopes"])
 
     def to_state(self) -> State:
-        """Returns the tensors by name: `moves/0`, ..., `changes/0`, ..., and `products`."""
+        """Returns the tensors by name: `moves/0`, `changes/0`, ..., `products` and `slopes`."""
         return {
             **{f"moves/{i}": move for i, move in enumerate(self.moves)},
             **{f"changes/{i}": change for i, change in enumerate(self.changes)},
             "products": self.products,
+            "slopes": self.slopes,
         }
 
     @property
@@ -63,90 +91,107 @@ class History:
     @property
     def known(self) -> tf.Tensor:
         """Whether there is any pair."""
-        return self.products[self.count - 1, -1] > 0
+        return self.slopes[self.count - 1, -1] > 0
 
-    def measured(self, move: tf.Tensor, change: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
-        """Returns the dot products of three tensors with all pairs and with each other.
+    def measured(self, new: News) -> tf.Tensor:
+        """Returns the dot products of what is new with all pairs, and with itself.
 
         They add up over the parts of a picture.
 
         Returns:
-            Of shape `(3, 2 * count + 3)`: with the moves, the changes, and the three.
+            Of shape `(5, 2 * count + 3)`: of each entry of `new`, with the moves, the changes, and
+            the first three entries.
         """
-        three = tf.stack([tf.reshape(each, [-1]) for each in (move, change, vector)])
-        others = [*self.moves, *self.changes, move, change, vector]
+        rows = tf.stack([tf.reshape(each, [-1]) for each in new])
+        others = [*self.moves, *self.changes, *new[:3]]
         # One at a time: a stack of all would be a copy of the history.
-        columns = [tf.matmul(three, tf.reshape(each, (-1, 1))) for each in others]
+        columns = [tf.matmul(rows, tf.reshape(each, (-1, 1))) for each in others]
         return tf.concat(columns, axis=1)
 
     def pushed(
-        self, move: tf.Tensor, change: tf.Tensor, measured: tf.Tensor, remembered: tf.Tensor
+        self, new: News, measured: tf.Tensor, remembered: tf.Tensor
     ) -> tuple[History, tf.Tensor]:
         """Returns the history with its oldest pair gone and a new one last, if `remembered`.
 
         Args:
-            move: of the new pair.
-            change: likewise.
-            measured: of these and a vector, added up over the whole of them.
+            new: what there is since.
+            measured: of that, added up over the whole of it.
             remembered: whether to.
 
         Returns:
-            The history, and the dot products of the vector with its moves, its changes and itself.
+            The history, and the dot products of the new vector, smoothed and as it is, with the
+            history's moves, its changes and the smoothed vector: `(2, 2 * count + 1)`.
         """
         moves, changes = tf.cond(
             remembered,
-            lambda: ([*self.moves[1:], move], [*self.changes[1:], change]),
+            lambda: ([*self.moves[1:], new.move], [*self.changes[1:], new.smoothed_change]),
             lambda: (list(self.moves), list(self.changes)),
         )
-        old = 2 * self.count
-        upper = tf.concat([self.products, tf.transpose(measured[:2, :old])], axis=1)
-        every = tf.concat([upper, measured[:2, : old + 2]], axis=0)
-        stay = list(range(old))
-        shift = [*range(1, self.count), old, *range(self.count + 1, old), old + 1]
+        count, old = self.count, 2 * self.count
+        stay = [*range(old)]
+        shift = [*range(1, count), old, *range(count + 1, old), old + 1]
         places = tf.where(remembered, shift, stay)
-        products = tf.gather(tf.gather(every, places), places, axis=1)
-        own = tf.concat([tf.gather(measured[2], places), measured[2, -1:]], axis=0)
-        return History(moves, changes, products), own
+        columns = tf.where(remembered, [*range(1, count + 1)], [*range(count)])
+
+        right = tf.concat([self.products, tf.transpose(measured[:2, :old])], axis=1)
+        products = tf.concat([right, measured[:2, : old + 2]], axis=0)
+        # The smoothing is symmetric: what is smoothed may change sides.
+        below = tf.stack([tf.zeros(count), measured[3, count:old]])
+        left = tf.concat([self.slopes, below], axis=0)
+        slopes = tf.concat([left, measured[3, : old + 2, tf.newaxis]], axis=1)
+        history = History(
+            moves,
+            changes,
+            tf.gather(tf.gather(products, places), places, axis=1),
+            tf.gather(tf.gather(slopes, places), columns, axis=1),
+        )
+        vectors = tf.gather(measured, [2, 4])
+        return history, tf.concat([tf.gather(vectors, places, axis=1), vectors[:, -1:]], axis=1)
 
     def forgotten(self, stuck: tf.Tensor) -> History:
         """Returns the history without its pairs, if `stuck`."""
-        return dataclasses.replace(self, products=tf.where(stuck, 0.0, self.products))
+        nothing = {
+            name: tf.where(stuck, 0.0, getattr(self, name)) for name in ("products", "slopes")
+        }
+        return dataclasses.replace(self, **nothing)
 
     def gram(self, own: tf.Tensor) -> tf.Tensor:
-        """Returns the dot products of the moves, the changes and a vector, in float64.
+        """Returns the dot products of the moves, the changes and a smoothed vector, in float64.
 
         Args:
             own: of the vector, as `pushed` returns them.
         """
-        upper = tf.concat([self.products, own[:-1, tf.newaxis]], axis=1)
-        return tf.cast(tf.concat([upper, own[tf.newaxis]], axis=0), tf.float64)
+        upper = tf.concat([self.products, own[0, :-1, tf.newaxis]], axis=1)
+        return tf.cast(tf.concat([upper, own[:1]], axis=0), tf.float64)
 
-    def inverse_hessian_factors(self, gram: tf.Tensor) -> tf.Tensor:
+    def inverse_hessian_factors(self, own: tf.Tensor) -> tf.Tensor:
         """Returns the estimated inverse Hessian times a vector, as factors for `combined`.
 
         It is the two-loop recursion, algorithm 7.4 of Nocedal and Wright, "Numerical Optimization"
-        (2006), with the initial scaling of equation 7.20.
+        (2006), with the initial scaling of equation 7.20 for a smoothed gradient:
+        move · change / change · smoothed change.
 
         Args:
-            gram: what `gram` returned for the vector.
+            own: of the vector, as `pushed` returns them.
 
         Returns:
             float64 of shape `(2 * count + 1,)`; zeros where there is no history.
         """
         count = self.count
-        unit = tf.eye(2 * count + 1, dtype=gram.dtype)
-        curvatures = [gram[i, count + i] for i in range(count)]
-        projections = [tf.constant(0.0, gram.dtype)] * count
-        factors = unit[-1]
+        vector, slopes = tf.cast(own[1], tf.float64), tf.cast(self.slopes, tf.float64)
+        curvatures = [slopes[i, i] for i in range(count)]
+        projections = tf.zeros(count, tf.float64)
         for i in reversed(range(count)):
-            along = tf.tensordot(gram[i], factors, 1)
-            projections[i] = tf.math.divide_no_nan(along, curvatures[i])
-            factors -= projections[i] * unit[count + i]
-        factors *= tf.math.divide_no_nan(curvatures[-1], gram[2 * count - 1, 2 * count - 1])
+            along = vector[i] - tf.tensordot(slopes[i], projections, 1)
+            projection = tf.math.divide_no_nan(along, curvatures[i])
+            projections += projection * tf.one_hot(i, count, dtype=tf.float64)
+        scale = tf.math.divide_no_nan(curvatures[-1], slopes[-1, -1])
+        factors = scale * tf.concat([tf.zeros(count, tf.float64), -projections, [1.0]], axis=0)
         for i in range(count):
-            along = tf.tensordot(gram[count + i], factors, 1)
-            correction = tf.math.divide_no_nan(along, curvatures[i])
-            factors += (projections[i] - correction) * unit[i]
+            change = tf.concat([slopes[:, i], vector[count + i, tf.newaxis]], axis=0)
+            along = tf.tensordot(change, factors, 1)
+            correction = projections[i] - tf.math.divide_no_nan(along, curvatures[i])
+            factors += correction * tf.one_hot(i, 2 * count + 1, dtype=tf.float64)
         return factors
 
     def combined(self, factors: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:

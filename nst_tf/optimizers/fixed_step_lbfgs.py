@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.curvature import History
+from nst_tf.optimizers.curvature import History, News
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 
 _LEAST_CURVATURE = 1e-10  # As in PyTorch, of a pair whose pixels count in `pixel_range`.
@@ -67,9 +67,8 @@ class FixedStepLBFGS(Optimizer):
     ) -> Sums:
         del image, point
         gradient = evaluation.gradient
-        change = gradient - state["gradient"]
         return {
-            "products": History.of(state).measured(state["move"], change, -gradient),
+            "products": History.of(state).measured(_news(state, gradient)),
             "magnitude": tf.reduce_sum(tf.abs(gradient)),
         }
 
@@ -78,11 +77,11 @@ class FixedStepLBFGS(Optimizer):
     ) -> tuple[tf.Tensor, State]:
         del point
         gradient = evaluation.gradient
-        change = gradient - state["gradient"]
         curvature = sums["products"][0, -2]
         remembered = (state["step"] >= 1) & (curvature > _LEAST_CURVATURE)
-        history, own = History.of(state).pushed(state["move"], change, sums["products"], remembered)
-        newton = history.inverse_hessian_factors(history.gram(own))
+        news = _news(state, gradient)
+        history, own = History.of(state).pushed(news, sums["products"], remembered)
+        newton = history.inverse_hessian_factors(own)
         direction = history.combined(newton, -gradient)
         first = -self._first_scale(sums["magnitude"]) * gradient
         direction = tf.where(history.known, direction, first)
@@ -109,3 +108,9 @@ class FixedStepLBFGS(Optimizer):
         """Returns min(1, 1 / sum(|gradient|)), both the gradient and the move in `pixel_range`."""
         scale = tf.math.divide_no_nan(1.0, magnitude / self.pixel_range)
         return tf.minimum(1.0, scale) / self.pixel_range**2
+
+
+def _news(state: State, gradient: tf.Tensor) -> News:
+    """Returns what a step adds to the history; nothing is smoothed."""
+    change = gradient - state["gradient"]
+    return News(state["move"], change, -gradient, change, -gradient)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from nst_tf import config as configs
@@ -63,6 +65,12 @@ class Guarded(Optimizer):
 
     def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
         return self.optimizer.point(image, state)
+
+    def smoothing(self, state: State) -> Sequence[tf.Tensor]:
+        return self.optimizer.smoothing(state)
+
+    def projected(self, point: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        return self.optimizer.projected(point, gradient)
 
     def sums(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation

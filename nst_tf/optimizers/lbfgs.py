@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.curvature import History, dot
+from nst_tf.optimizers.curvature import History, News, dot
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
 
 _SUFFICIENT_DECREASE = 1e-4  # c1 of the Armijo condition, Nocedal and Wright, equation 3.4.
 _LEAST_CURVATURE = 1e-10  # Of a pair that is remembered: s·y relative to y·y.
+_OCTAVES_LATER = 2  # Of finer levels, at most: longer waves are settled.
 _STEPS_A_PAIR = 3  # Of a level; more pairs than that do not lower its last loss.
 
 
@@ -25,9 +28,15 @@ class LBFGS(Optimizer):
     and whose gradient points outwards are left out of it (Bertsekas, 1982). A pair of
     differences is remembered only if its curvature is positive.
 
+    Before anything is known of the curvature, long waves are taken to be flatter than short ones:
+    the gradient is `smoothing.smoothed`. With the gradient as it is, the same number of steps ends
+    at about the same loss, but in a picture with more grain and less of the painting's colours.
+
     Args:
         history: pairs of past differences to remember, at most: a level of few steps remembers a
             third as many as it has steps.
+        octaves: how often the length of a wave may double from two pixels on, until it counts as
+            long as any; on finer levels at most 2. 0 takes all waves for equally flat.
         first_step: root mean square change of a move when no curvature is known.
         largest_step: root mean square change that no move exceeds.
         largest_backtracks: halvings after which the history is forgotten.
@@ -41,12 +50,14 @@ class LBFGS(Optimizer):
         self,
         history: int = 10,
         *,
+        octaves: int = 4,
         first_step: float = 0.01,
         largest_step: float = 0.1,
         largest_backtracks: int = 5,
         bounds: tuple[float, float] | None = (0.0, 1.0),
     ) -> None:
         self.history = history
+        self.octaves = octaves
         self.first_step = first_step
         self.largest_step = largest_step
         self.largest_backtracks = largest_backtracks
@@ -65,10 +76,19 @@ class LBFGS(Optimizer):
         return {
             "loss": tf.constant(float("inf")),
             "gradient": tf.zeros_like(image),
+            "smoothed": tf.zeros_like(image),
             "direction": tf.zeros_like(image),
             "backtracks": tf.constant(0.0),
+            "octaves": tf.constant(float(self.octaves)),
             **History.empty(image, pairs).to_state(),
         }
+
+    def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
+        octaves = float(min(self.octaves, _OCTAVES_LATER))
+        return {**self.initial_state(image, steps), "octaves": tf.constant(octaves)}
+
+    def smoothing(self, state: State) -> Sequence[tf.Tensor]:
+        return [tf.cast(state["octaves"] > each, tf.float32) for each in range(self.octaves)]
 
     def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
         moved = image + tf.pow(0.5, state["backtracks"]) * state["direction"]
@@ -77,14 +97,13 @@ class LBFGS(Optimizer):
     def sums(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
     ) -> Sums:
-        move, change = point - image, evaluation.gradient - state["gradient"]
-        downhill = self._downhill(point, evaluation.gradient)
-        stayed = self._downhill(image, state["gradient"])
+        news = self._news(image, state, point, evaluation)
+        smoothed, stayed = state["smoothed"], self.projected(image, state["gradient"])
         return {
-            "products": History.of(state).measured(move, change, downhill),
-            "expected": dot(state["gradient"], move),
+            "products": History.of(state).measured(news),
+            "expected": dot(state["gradient"], news.move),
             "gradient": dot(evaluation.gradient, evaluation.gradient),
-            "stayed": dot(stayed, stayed),
+            "stayed": tf.stack([dot(smoothed, smoothed), dot(smoothed, stayed)]),
             "values": tf.cast(tf.size(image), tf.float32),
         }
 
@@ -97,26 +116,42 @@ class LBFGS(Optimizer):
         stuck = ~accepted & (state["backtracks"] >= self.largest_backtracks)
         history = History.of(state)
         stuck &= history.known
-        curvature, squares = tf.unstack(sums["products"][:2, -2])  # With the change.
+        curvature, squares = tf.unstack(sums["products"][3, -3:-1])
         curved = curvature > _LEAST_CURVATURE * squares
         remembered = accepted & curved & tf.math.is_finite(state["loss"])
 
-        move, change = point - image, evaluation.gradient - state["gradient"]
-        history, own = history.pushed(move, change, sums["products"], remembered)
+        news = self._news(image, state, point, evaluation)
+        history, own = history.pushed(news, sums["products"], remembered)
         history = history.forgotten(stuck)
-        own = tf.where(accepted, own, sums["stayed"] * _last_of(own))
+        own = tf.where(accepted, own, sums["stayed"][:, tf.newaxis] * _last_of(own[0]))
         image = tf.where(accepted, point, image)
         gradient = tf.where(accepted, evaluation.gradient, state["gradient"])
-        downhill, factors = self._downhill(image, gradient), self._factors(history, own, sums)
-        turned = self._free(image, gradient) * history.combined(factors, downhill)
+        smoothed = tf.where(accepted, evaluation.smoothed, state["smoothed"])
+        factors = self._factors(history, own, sums)
+        turned = self._free(image, gradient) * history.combined(factors, -smoothed)
         after = {
             "loss": tf.where(accepted, evaluation.loss, state["loss"]),
             "gradient": gradient,
+            "smoothed": smoothed,
             "direction": tf.where(accepted | stuck, turned, state["direction"]),
             "backtracks": tf.where(accepted | stuck, 0.0, state["backtracks"] + 1),
+            "octaves": state["octaves"],
             **history.to_state(),
         }
         return image, after
+
+    def _news(
+        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
+    ) -> News:
+        """Returns what an evaluation adds to the history, and the way down from it."""
+        projected = self.projected(point, evaluation.gradient)
+        return News(
+            point - image,
+            evaluation.smoothed - state["smoothed"],
+            -evaluation.smoothed,
+            projected - self.projected(image, state["gradient"]),
+            -projected,
+        )
 
     def _free(self, image: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         """Returns 0 for values on a bound that the gradient holds there, and 1 elsewhere."""
@@ -126,19 +161,20 @@ class LBFGS(Optimizer):
         stopped = ((image <= low) & (gradient > 0)) | ((image >= high) & (gradient < 0))
         return tf.where(stopped, 0.0, tf.ones_like(image))
 
-    def _downhill(self, image: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        return -self._free(image, gradient) * gradient
+    def projected(self, point: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        return self._free(point, gradient) * gradient
 
     def _factors(self, history: History, own: tf.Tensor, sums: Sums) -> tf.Tensor:
         """Returns a direction that leads down, its root mean square at most `largest_step`.
 
-        It is made of the history and of the downhill gradient, whose products are `own`. The root
-        mean square is that before values on a bound are left out, and so an upper limit.
+        It is made of the history and of the smoothed gradient, whose products and those of the
+        downhill gradient are `own`. The root mean square is that before values on a bound are left
+        out, and so an upper limit.
         """
         gram, values = history.gram(own), tf.cast(sums["values"], tf.float64)
-        newton = history.inverse_hessian_factors(gram)
+        newton = history.inverse_hessian_factors(own)
         steepest = tf.math.divide_no_nan(self.first_step, tf.sqrt(gram[-1, -1] / values))
-        leads_down = tf.tensordot(newton, gram[-1], 1) > 0
+        leads_down = tf.tensordot(newton, tf.cast(own[1], tf.float64), 1) > 0
         factors = tf.where(leads_down, newton, steepest * _last_of(newton))
         squares = tf.tensordot(factors, tf.linalg.matvec(gram, factors), 1)
         size = tf.sqrt(tf.maximum(squares, 0) / values)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from nst_tf import config as configs
+from nst_tf.optimizers import smoothing
 
 State = dict[str, tf.Tensor]
 """What an optimiser remembers from step to step, as named tensors of fixed shapes."""
@@ -25,11 +26,14 @@ class Evaluation(NamedTuple):
         loss: float32 scalar.
         gradient: of the loss, with the shape of the picture.
         terms: the weighted terms of the loss, by their names.
+        smoothed: what the optimiser has `projected` of the gradient, smoothed as its `smoothing`
+            says.
     """
 
     loss: tf.Tensor
     gradient: tf.Tensor
     terms: dict[str, tf.Tensor]
+    smoothed: Any = None
 
 
 class Optimizer(abc.ABC):
@@ -38,7 +42,8 @@ class Optimizer(abc.ABC):
     Pictures are float32 tensors `(1, height, width, 3)`. Nothing is kept on the object, so
     one optimiser may serve any number of pictures at once.
 
-    What becomes of a pixel depends on that pixel and on sums over all of them. So every method
+    What becomes of a pixel depends on that pixel, on the gradient there, smoothed or not, and on
+    sums over all of them. So every method
     but `initial_state` and `carried_state` may be given a part of a picture, with that part of
     whatever in the state has the picture's size, and the `sums` of all parts, added up.
 
@@ -72,6 +77,21 @@ class Optimizer(abc.ABC):
         del state
         return image
 
+    def smoothing(self, state: State) -> Sequence[tf.Tensor]:
+        """Returns the weights of the coarser pictures that the gradient is `smoothed` with."""
+        del state
+        return ()
+
+    def projected(self, point: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        """Returns the gradient without that of values which may not move: all, unless overridden.
+
+        Args:
+            point: where the objective was evaluated.
+            gradient: there.
+        """
+        del point
+        return gradient
+
     def sums(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
     ) -> Sums:
@@ -103,7 +123,7 @@ class Optimizer(abc.ABC):
     def step(
         self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
     ) -> tuple[tf.Tensor, State, Evaluation]:
-        """Takes one step: `point`, one evaluation there, `sums` and `update`.
+        """Takes one step: `point`, one evaluation there, `smoothing`, `sums` and `update`.
 
         Args:
             image: the current picture.
@@ -115,6 +135,9 @@ class Optimizer(abc.ABC):
         """
         point = self.point(image, state)
         evaluation = evaluate(point)
+        projected = self.projected(point, evaluation.gradient)
+        smoothed = smoothing.smoothed(projected, self.smoothing(state))
+        evaluation = evaluation._replace(smoothed=smoothed)
         sums = self.sums(image, state, point, evaluation)
         return *self.update(image, state, point, evaluation, sums), evaluation
 
