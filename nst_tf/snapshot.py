@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nst_tf")
 
 PREFIX = "checkpoint-"
-_FORMAT = 4  # Of the files; a number that is not known is refused.
+_FORMAT = 5  # Of the files; a number that is not known is refused.
 _RUN, _TENSORS, _SUMS = "run.json", "tensors", "SHA256SUMS"
 
 
