@@ -12,7 +12,8 @@ of every run, `curves.json` and `curves.png`; runs of earlier calls in it take p
 - `default`: this package as it comes, VGG16.
 - `photo`, `smooth`: from the photo without noise; so too, and with total variation.
 - `adam`, `single`: the same with Adam; at one level, with as many steps as four levels take work.
-- `early`: at one level from the photo without noise, and stopped after 45 steps.
+- `early`: at one level from the photo without noise, with smoothed gradients, stopped after 45
+  steps.
 - `torch`: what most people run: PyTorch, L-BFGS with 500 iterations at one scale from the photo.
   Weights 5 (content) to 100, Johnson's Gram matrices and total variation as in neural-style-pt.
 - `tutorial`: 1000 steps of Adam on a Keras model in a `tf.function`, with the rate and weights
@@ -195,7 +196,7 @@ _CONTENDERS: dict[str, Callable[[float], _Recorder]] = {
     "smooth": lambda weight: _ours(weight, init_noise=0.0, tv_weight=20.0),
     "adam": lambda weight: _ours(weight, optimizer="adam"),
     "single": lambda weight: _ours(weight, levels=1, steps=110),
-    "early": lambda weight: _ours(weight, init_noise=0.0, levels=1, steps=45),
+    "early": lambda weight: _ours(weight, init_noise=0.0, levels=1, steps=45, lbfgs_octaves=4),
     "torch": _torch,
     "tutorial": _tutorial,
 }

@@ -271,6 +271,12 @@ class StyleTransferConfig:
         "Optimiser",
         "past steps from which L-BFGS learns curvature; lbfgs keeps a third of a level's at most",
     )
+    lbfgs_octaves: int = knob(
+        0,
+        "Optimiser",
+        "from how many octaves of coarser pictures lbfgs smooths its gradient, such as 4: less grain "
+        "and more of the painting's colours, contours are kept less",
+    )
     adam_beta_1: float = knob(0.9, "Optimiser", "decay of Adam's first moment")
     adam_beta_2: float = knob(0.99, "Optimiser", "decay of Adam's second moment")
     adam_epsilon: float = knob(1e-14, "Optimiser", "epsilon of Adam as in PyTorch")
@@ -570,6 +576,12 @@ def _check_ranges(config: StyleTransferConfig) -> None:
     require("steps", min(config.steps, default=1) >= 1, "numbers above 0")
     require("seed", config.seed >= 0, "0 or a positive whole number")
     require("lbfgs_history", config.lbfgs_history >= 1, "at least 1")
+    require("lbfgs_octaves", 0 <= config.lbfgs_octaves <= 8, "a number from 0 to 8")
+    if config.lbfgs_octaves and config.padding == "circular":
+        raise errors.ConfigError(
+            "lbfgs_octaves smooths up to the border, which a picture with padding=circular goes on "
+            "across; set lbfgs_octaves to 0."
+        )
     require("max_pixels", config.max_pixels >= 1, "at least 1")
     require("init", bool(config.init), f"one of {', '.join(INITIALISATIONS)}, or a path")
     require("strength", 0 <= config.strength <= 1, "a number from 0 to 1")

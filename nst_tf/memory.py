@@ -35,7 +35,8 @@ _LAYER_POOLED = 6.5  # The same, and the gaps in the pool that TensorFlow with o
 _KEPT = 0.7  # Times the activations: a byte for each switch, and the layers that are looked at.
 _PADDED = 1.5  # Times the activations, which are kept with what is around them and without.
 _STYLE_LOSSES = {"swd": 6, "histogram": 6, "remd": 5}  # Times the largest layer, of their own.
-_PICTURES = 34  # Bytes a pixel: picture, gradient, its coarser ones, two pictures in 8 bits.
+_PICTURES = 30  # Bytes a pixel: picture, gradient, two pictures in 8 bits.
+_COARSER = 4  # Bytes a pixel of the gradient on coarser pictures, where it is smoothed.
 _HOSTED = 40  # Bytes a pixel of these that are arrays of NumPy and parts of files, at most.
 _STEP = 96  # The same, and what a step on the whole picture computes with beside the network.
 _FILED = 600  # Bytes a pixel of the largest picture, in files.
@@ -155,7 +156,8 @@ def _optimizer_bytes(config: configs.StyleTransferConfig, steps: int) -> int:
     """Returns the bytes a pixel of what an optimiser keeps for a level."""
     optimizer = optimizers.Guarded.from_config(config)
     state = optimizer.initial_state(tf.zeros((1, 1, 1, 3)), steps)
-    return sum(3 * value.dtype.size for value in state.values() if value.shape.rank == 4)
+    kept = sum(3 * value.dtype.size for value in state.values() if value.shape.rank == 4)
+    return kept + (_COARSER if optimizer.smoothing(state) else 0)
 
 
 def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:

@@ -178,7 +178,7 @@ def test_lbfgs_knows_the_products_of_what_it_remembers(octaves):
 
 
 def test_finer_levels_smooth_less():
-    optimizer, picture = optimizers.Guarded(optimizers.LBFGS(4)), tf.zeros(SHAPE)
+    optimizer, picture = optimizers.Guarded(optimizers.LBFGS(4, octaves=4)), tf.zeros(SHAPE)
     first = optimizer.initial_state(picture, 9)
     later = optimizer.carried_state(first, picture, 9)
     weights = [[float(each) for each in optimizer.smoothing(state)] for state in (first, later)]

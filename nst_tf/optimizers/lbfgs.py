@@ -28,9 +28,9 @@ class LBFGS(Optimizer):
     and whose gradient points outwards are left out of it (Bertsekas, 1982). A pair of
     differences is remembered only if its curvature is positive.
 
-    Before anything is known of the curvature, long waves are taken to be flatter than short ones:
-    the gradient is `smoothing.smoothed`. With the gradient as it is, the same number of steps ends
-    at about the same loss, but in a picture with more grain and less of the painting's colours.
+    With `octaves`, before anything is known of the curvature, long waves are taken to be flatter
+    than short ones: the gradient is `smoothing.smoothed`. As many steps end at about the same
+    loss, in a picture with less grain and more of the painting's colours.
 
     Args:
         history: pairs of past differences to remember, at most: a level of few steps remembers a
@@ -50,7 +50,7 @@ class LBFGS(Optimizer):
         self,
         history: int = 10,
         *,
-        octaves: int = 4,
+        octaves: int = 0,
         first_step: float = 0.01,
         largest_step: float = 0.1,
         largest_backtracks: int = 5,
@@ -67,6 +67,7 @@ class LBFGS(Optimizer):
     def from_config(cls, config: configs.StyleTransferConfig) -> LBFGS:
         return cls(
             config.lbfgs_history,
+            octaves=config.lbfgs_octaves,
             first_step=(config.learning_rate or 0.01 * config.pixel_range) / config.pixel_range,
             bounds=(0.0, 1.0) if config.clip_pixels else None,
         )
