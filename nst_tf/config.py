@@ -274,8 +274,8 @@ class StyleTransferConfig:
     lbfgs_octaves: int = knob(
         0,
         "Optimiser",
-        "from how many octaves of coarser pictures lbfgs smooths its gradient, such as 4: less grain "
-        "and more of the painting's colours, contours are kept less",
+        "over how many octaves of coarser pictures lbfgs smooths its gradient, such as 4: less "
+        "grain and more of the painting's colours, contours are kept less",
     )
     adam_beta_1: float = knob(0.9, "Optimiser", "decay of Adam's first moment")
     adam_beta_2: float = knob(0.99, "Optimiser", "decay of Adam's second moment")
