@@ -386,3 +386,9 @@ def test_import_needs_no_tensorflow(module: str):
         check=True,
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_smoothed_gradients_do_not_go_with_circular_padding():
+    circular = configs.StyleTransferConfig(padding="circular", content_weight=0.0)
+    with pytest.raises(errors.ConfigError, match="lbfgs_octaves"):
+        circular.replace(lbfgs_octaves=4)
