@@ -577,11 +577,6 @@ def _check_ranges(config: StyleTransferConfig) -> None:
     require("seed", config.seed >= 0, "0 or a positive whole number")
     require("lbfgs_history", config.lbfgs_history >= 1, "at least 1")
     require("lbfgs_octaves", 0 <= config.lbfgs_octaves <= 8, "a number from 0 to 8")
-    if config.lbfgs_octaves and config.padding == "circular":
-        raise errors.ConfigError(
-            "lbfgs_octaves smooths up to the border, which a picture with padding=circular goes on "
-            "across; set lbfgs_octaves to 0."
-        )
     require("max_pixels", config.max_pixels >= 1, "at least 1")
     require("init", bool(config.init), f"one of {', '.join(INITIALISATIONS)}, or a path")
     require("strength", 0 <= config.strength <= 1, "a number from 0 to 1")
@@ -620,6 +615,11 @@ def _check_ranges(config: StyleTransferConfig) -> None:
         raise errors.ConfigError(
             f"{config.whole} looks at the picture as a whole, and tile_size={config.tile_size} "
             "cuts it into tiles; leave one of them out."
+        )
+    if config.lbfgs_octaves and config.padding == "circular":
+        raise errors.ConfigError(
+            "lbfgs_octaves smooths up to the border, which a picture with padding=circular goes on "
+            "across; set lbfgs_octaves to 0."
         )
     if config.color == "content" and config.color_space == "rgb":
         raise errors.ConfigError(

@@ -304,8 +304,8 @@ def compile_tiled_step(
         smoothed = optimizers.Smoothed(read, image.shape[1], weights, bands.height)
 
         def seen(rows: slice) -> optimizers.Evaluation:
-            gradient = evaluation.gradient[:, rows]
-            return evaluation._replace(gradient=gradient, smoothed=smoothed.part(rows))
+            part = evaluation._replace(gradient=evaluation.gradient[:, rows])
+            return part._replace(smoothed=smoothed.part(rows)) if weights else part
 
         sums: Any = None
         for rows in bands.all_rows():

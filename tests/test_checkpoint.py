@@ -44,6 +44,7 @@ CASES = {
     "lbfgs": {"optimizer": "lbfgs", "tile_size": "0"},
     "adam in tiles": {"optimizer": "adam", "tile_size": "24"},
     "lbfgs in tiles": {"optimizer": "lbfgs", "tile_size": "24"},
+    "smoothed": {"optimizer": "lbfgs", "lbfgs_octaves": 3, "tile_size": "0"},
 }
 
 

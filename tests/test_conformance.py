@@ -204,6 +204,7 @@ def built(kind):
 
 
 IN_PARTS = [built(kind) for kind in OPTIMIZER_CLASSES]
+IN_PARTS += [optimizers.LBFGS(octaves=2)]
 IN_PARTS += [optimizers.Guarded(optimizer) for optimizer in IN_PARTS]
 
 

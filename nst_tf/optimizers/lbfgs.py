@@ -77,16 +77,20 @@ class LBFGS(Optimizer):
         return {
             "loss": tf.constant(float("inf")),
             "gradient": tf.zeros_like(image),
-            "smoothed": tf.zeros_like(image),
             "direction": tf.zeros_like(image),
             "backtracks": tf.constant(0.0),
-            "octaves": tf.constant(float(self.octaves)),
+            **self._smoothing_state(tf.zeros_like(image), tf.constant(float(self.octaves))),
             **History.empty(image, pairs).to_state(),
         }
 
     def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
-        octaves = float(min(self.octaves, _OCTAVES_LATER))
-        return {**self.initial_state(image, steps), "octaves": tf.constant(octaves)}
+        octaves = tf.constant(float(min(self.octaves, _OCTAVES_LATER)))
+        smoothing = self._smoothing_state(tf.zeros_like(image), octaves)
+        return {**self.initial_state(image, steps), **smoothing}
+
+    def _smoothing_state(self, smoothed: tf.Tensor, octaves: tf.Tensor) -> State:
+        """Returns what is remembered only where gradients are smoothed."""
+        return {"smoothed": smoothed, "octaves": octaves} if self.octaves else {}
 
     def smoothing(self, state: State) -> Sequence[tf.Tensor]:
         return [tf.cast(state["octaves"] > each, tf.float32) for each in range(self.octaves)]
@@ -99,7 +103,8 @@ class LBFGS(Optimizer):
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
     ) -> Sums:
         news = self._news(image, state, point, evaluation)
-        smoothed, stayed = state["smoothed"], self.projected(image, state["gradient"])
+        stayed = self.projected(image, state["gradient"])
+        smoothed = state.get("smoothed", stayed)
         return {
             "products": History.of(state).measured(news),
             "expected": dot(state["gradient"], news.move),
@@ -127,16 +132,17 @@ class LBFGS(Optimizer):
         own = tf.where(accepted, own, sums["stayed"][:, tf.newaxis] * _last_of(own[0]))
         image = tf.where(accepted, point, image)
         gradient = tf.where(accepted, evaluation.gradient, state["gradient"])
-        smoothed = tf.where(accepted, evaluation.smoothed, state["smoothed"])
+        smoothed = self.projected(image, gradient)
+        if self.octaves:
+            smoothed = tf.where(accepted, evaluation.smoothed, state["smoothed"])
         factors = self._factors(history, own, sums)
         turned = self._free(image, gradient) * history.combined(factors, -smoothed)
         after = {
             "loss": tf.where(accepted, evaluation.loss, state["loss"]),
             "gradient": gradient,
-            "smoothed": smoothed,
             "direction": tf.where(accepted | stuck, turned, state["direction"]),
             "backtracks": tf.where(accepted | stuck, 0.0, state["backtracks"] + 1),
-            "octaves": state["octaves"],
+            **self._smoothing_state(smoothed, state.get("octaves")),
             **history.to_state(),
         }
         return image, after
@@ -145,14 +151,11 @@ class LBFGS(Optimizer):
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
     ) -> News:
         """Returns what an evaluation adds to the history, and the way down from it."""
-        projected = self.projected(point, evaluation.gradient)
-        return News(
-            point - image,
-            evaluation.smoothed - state["smoothed"],
-            -evaluation.smoothed,
-            projected - self.projected(image, state["gradient"]),
-            -projected,
-        )
+        before = self.projected(image, state["gradient"])
+        now = self.projected(point, evaluation.gradient)
+        smoothed = evaluation.smoothed if self.octaves else now
+        smoothed_change = smoothed - state.get("smoothed", before)
+        return News(point - image, smoothed_change, -smoothed, now - before, -now)
 
     def _free(self, image: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         """Returns 0 for values on a bound that the gradient holds there, and 1 elsewhere."""

@@ -27,13 +27,13 @@ class Evaluation(NamedTuple):
         gradient: of the loss, with the shape of the picture.
         terms: the weighted terms of the loss, by their names.
         smoothed: what the optimiser has `projected` of the gradient, smoothed as its `smoothing`
-            says.
+            says; empty where that asks for nothing.
     """
 
     loss: tf.Tensor
     gradient: tf.Tensor
     terms: dict[str, tf.Tensor]
-    smoothed: Any = None
+    smoothed: Any = ()
 
 
 class Optimizer(abc.ABC):
@@ -43,9 +43,9 @@ class Optimizer(abc.ABC):
     one optimiser may serve any number of pictures at once.
 
     What becomes of a pixel depends on that pixel, on the gradient there, smoothed or not, and on
-    sums over all of them. So every method
-    but `initial_state` and `carried_state` may be given a part of a picture, with that part of
-    whatever in the state has the picture's size, and the `sums` of all parts, added up.
+    sums over all of them. So every method but `initial_state` and `carried_state` may be given a
+    part of a picture, with that part of whatever in the state has the picture's size, and the
+    `sums` of all parts, added up.
 
     Attributes:
         turns_back: whether it leaves a point by itself whose loss is too high.
@@ -123,7 +123,7 @@ class Optimizer(abc.ABC):
     def step(
         self, image: tf.Tensor, state: State, evaluate: Callable[[tf.Tensor], Evaluation]
     ) -> tuple[tf.Tensor, State, Evaluation]:
-        """Takes one step: `point`, one evaluation there, `smoothing`, `sums` and `update`.
+        """Takes one step: `point`, one evaluation there, smoothed if need be, `sums` and `update`.
 
         Args:
             image: the current picture.
@@ -135,9 +135,10 @@ class Optimizer(abc.ABC):
         """
         point = self.point(image, state)
         evaluation = evaluate(point)
-        projected = self.projected(point, evaluation.gradient)
-        smoothed = smoothing.smoothed(projected, self.smoothing(state))
-        evaluation = evaluation._replace(smoothed=smoothed)
+        weights = self.smoothing(state)
+        if weights:
+            projected = self.projected(point, evaluation.gradient)
+            evaluation = evaluation._replace(smoothed=smoothing.smoothed(projected, weights))
         sums = self.sums(image, state, point, evaluation)
         return *self.update(image, state, point, evaluation, sums), evaluation
 

@@ -61,7 +61,7 @@ class Smoothed:
             return
         self._weight, *others = weights
         self._height = -(-height // 2)
-        coarse = self._halved(height, max(2, band))
+        coarse = self._halved(height, max(1, band // 2) * 2)
         # As many pixels in a band as before.
         self._coarser = Smoothed(lambda rows: coarse[:, rows], self._height, others, 2 * band)
 
@@ -77,10 +77,10 @@ class Smoothed:
         return gradient + self._weight * enlarged
 
     def _halved(self, height: int, band: int) -> np.ndarray:
-        """Returns the gradient halved, read with two rows around each band."""
+        """Returns the gradient halved, read with two rows around each band, of even height."""
         parts = []
-        for start in range(0, height, band // 2 * 2):
-            stop = min(start + band // 2 * 2, height)
+        for start in range(0, height, band):
+            stop = min(start + band, height)
             above = min(2, start)
             part = halved(self._read(slice(start - above, min(stop + 2, height))))
             parts.append(part[:, above // 2 : above // 2 - (start - stop) // 2])
