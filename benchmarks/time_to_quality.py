@@ -53,7 +53,7 @@ _CAFFE = 57.6  # Scale of the activations that the reference's weights were mean
 
 
 class _Recorder:
-    """Keeps pictures and when they were there, at times that grow by a tenth."""
+    """Keeps pictures and when they were there, at times that grow by a thirtieth."""
 
     def __init__(self, height: int, width: int) -> None:
         self._size = height, width
@@ -71,7 +71,7 @@ class _Recorder:
             shown = np.clip(images.resize(np.float32(picture()), *self._size), 0, 1)
             self.pictures.append(np.uint8(np.round(255 * shown)))
             self.seconds.append(seconds)
-            self._next = 1.1 * seconds
+            self._next = 1.03 * seconds
         self._saving += time.time() - now
 
 
