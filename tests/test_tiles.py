@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import os
 import subprocess
@@ -109,30 +110,39 @@ def picture(seed, height, width, dtype=tf.float64):
     return tf.constant(np.random.default_rng(seed).random((1, height, width, 3)), dtype)
 
 
-def whole_and_tiled(terms, backbone, size, plan, dtype):
-    """Returns the evaluation of a picture as a whole, and in tiles with tiled targets.
+def pictures(size, dtype):
+    """Returns a picture, its photo and its painting, and the painting's mask.
 
-    The painting has a mask, in whose place photo and picture are all alike. As a whole the gradient
-    is TensorFlow's own.
+    Photo and picture have none: they are all alike.
     """
     height, width = size
+    mask = tf.cast(picture(3, height + 5, width + 9)[..., :1], dtype)
     image, photo = picture(0, height, width, dtype), picture(1, height, width, dtype)
-    painting, mask = picture(2, height + 5, width + 9, dtype), picture(3, height + 5, width + 9)
-    mask, everywhere = tf.cast(mask[..., :1], dtype), tf.cast(ONES, dtype)
+    return image, photo, picture(2, height + 5, width + 9, dtype), mask
+
+
+def in_the_whole(terms, backbone, size, dtype):
+    """Returns the evaluation of a picture as a whole, whose gradient is TensorFlow's own."""
+    image, photo, painting, mask = pictures(size, dtype)
     whole = objective.Objective(backbone, terms)
     targets = {
-        **whole.targets(photo, everywhere, "content"),
+        **whole.targets(photo, tf.cast(ONES, dtype), "content"),
         **whole.targets(painting, mask, "style"),
     }
+    return gradients.value_and_gradient(whole, image, targets)
+
+
+def in_tiles(terms, backbone, size, plan, dtype):
+    """Returns the evaluation of the same picture in tiles, with targets made in tiles."""
+    image, photo, painting, mask = pictures(size, dtype)
+    whole = objective.Objective(backbone, terms)
     tiled = gradients.TiledObjective(whole, plan.cuts, keeps=plan.keeps, run_eagerly=True)
-    cut = tiled.cut(height, width, plan.sides)
-    content = tiled.targets(photo, everywhere, cut, "content")
-    pieces = tiled.cut(height + 5, width + 9, plan.sides)
+    cut = tiled.cut(*photo.shape[1:3], plan.sides)
+    content = tiled.targets(photo, tf.cast(ONES, dtype), cut, "content")
+    pieces = tiled.cut(*painting.shape[1:3], plan.sides)
     style = tiled.targets(painting, mask, pieces, "style")
-    found = gradients.TiledTargets({**content.shared, **style.shared}, cut, content.maps)
-    return gradients.value_and_gradient(whole, image, targets), tiled.value_and_gradient(
-        image, found
-    )
+    targets = gradients.TiledTargets({**content.shared, **style.shared}, cut, content.maps)
+    return tiled.value_and_gradient(image, targets)
 
 
 def relative(found, expected) -> float:
@@ -168,7 +178,9 @@ def test_in_float64_the_gradient_is_that_of_the_whole(height, width, plan, pooli
         for name in names
     ]
     terms.append(objective.Term("tv", "image", losses.TotalVariation("nine_point"), 0.5))
-    whole, tiled = whole_and_tiled(terms, SMALL[pooling], (height, width), plan, tf.float64)
+    network, size = SMALL[pooling], (height, width)
+    whole = in_the_whole(terms, network, size, tf.float64)
+    tiled = in_tiles(terms, network, size, plan, tf.float64)
     assert relative(tiled.gradient, whole.gradient) < 1e-12
     np.testing.assert_allclose(tiled.loss, whole.loss, rtol=1e-12)
 
@@ -177,6 +189,17 @@ def test_in_float64_the_gradient_is_that_of_the_whole(height, width, plan, pooli
 def vgg16():
     names = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv2", "block5_conv1")
     return backbones.build("vgg16", names, pooling="max")
+
+
+def terms_of(loss):
+    names = [loss.layer] if loss.layer else ["block1_conv1", "block5_conv1"]
+    return [objective.Term(f"{name}/x", name, loss, 1.0) for name in names]
+
+
+@pytest.fixture(scope="module")
+def whole_on_vgg16(vgg16):
+    """Evaluates a loss on a whole picture of a size, once for all plans."""
+    return functools.cache(lambda loss, size: in_the_whole(terms_of(loss), vgg16, size, tf.float32))
 
 
 @pytest.mark.parametrize("loss", TILED_LOSSES, ids=name_of)
@@ -190,10 +213,11 @@ def vgg16():
     ],
     ids=["tiles", "cut", "cut-at-once", "two-cuts"],
 )
-def test_on_vgg16_the_gradient_of_every_loss_is_that_of_the_whole(vgg16, loss, size, plan):
-    names = [loss.layer] if loss.layer else ["block1_conv1", "block5_conv1"]
-    terms = [objective.Term(f"{name}/x", name, loss, 1.0) for name in names]
-    whole, tiled = whole_and_tiled(terms, vgg16, size, plan, tf.float32)
+def test_on_vgg16_the_gradient_of_every_loss_is_that_of_the_whole(
+    vgg16, whole_on_vgg16, loss, size, plan
+):
+    whole = whole_on_vgg16(loss, size)
+    tiled = in_tiles(terms_of(loss), vgg16, size, plan, tf.float32)
     assert relative(tiled.gradient, whole.gradient) < 1e-4
     np.testing.assert_allclose(tiled.loss, whole.loss, rtol=1e-4)
 
@@ -203,8 +227,9 @@ def test_what_is_around_the_picture_is_not_around_its_tiles(padding):
     names = ("block1_conv1", "block5_conv1")
     network = backbones.build("vgg16", names, pooling="avg", padding=padding)
     terms = [objective.Term(f"{name}/x", name, losses.Gram(), 1.0) for name in names]
+    whole = in_the_whole(terms, network, (190, 130), tf.float32)
     for plan in (tiles.Plan((), (96,)), tiles.Plan(("block2_pool",), (80, 0))):
-        whole, tiled = whole_and_tiled(terms, network, (190, 130), plan, tf.float32)
+        tiled = in_tiles(terms, network, (190, 130), plan, tf.float32)
         assert relative(tiled.gradient, whole.gradient) < 1e-4
 
 
@@ -218,8 +243,9 @@ def test_in_tiles_layers_are_exposed_as_they_are_in_the_whole(options, tolerance
     names = ("block1_conv1", "block2_conv2", "block4_conv1")
     network = backbones.build("vgg16", names, **options)
     terms = [objective.Term(f"{name}/x", name, losses.Gram(), 1.0) for name in names]
-    plan = tiles.Plan(("block2_pool",), (64, 96))
-    whole, tiled = whole_and_tiled(terms, network, (121, 143), plan, tf.float32)
+    plan, size = tiles.Plan(("block2_pool",), (64, 96)), (121, 143)
+    whole = in_the_whole(terms, network, size, tf.float32)
+    tiled = in_tiles(terms, network, size, plan, tf.float32)
     assert relative(tiled.gradient, whole.gradient) < tolerance
 
 
