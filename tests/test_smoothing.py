@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from nst_tf.optimizers import smoothing
 
-SIZES = [(8, 8), (7, 5), (1, 3), (2, 1), (21, 10)]
+SIZES = [(8, 8), (7, 5), (1, 3), (2, 1), (13, 10)]
 
 
 def interpolation(length):
