@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from nst_tf.optimizers import smoothing
 
-SIZES = [(8, 8), (7, 5), (1, 3), (2, 1), (13, 10)]
+SIZES = [(8, 8), (7, 5), (1, 3), (2, 1), (37, 10)]
 
 
 def interpolation(length):
@@ -46,8 +46,9 @@ def test_it_may_be_read_in_any_rows(size, band):
     gradient, weights = gradient_of(size), (1.0, 0.5, 2.0, 0.0)
     whole = smoothing.smoothed(tf.constant(gradient), weights)
     found = smoothing.Smoothed(lambda rows: tf.constant(gradient[:, rows]), size[0], weights, band)
+    longer = 1 if size[0] < 10 else 3  # Of many rows, every start and end, a third of the lengths.
     for start in range(size[0]):
-        for stop in range(start + 1, size[0] + 1):
+        for stop in range(start + 1, size[0] + 1, longer):
             part = found.part(slice(start, stop))
             np.testing.assert_allclose(part, whole[:, start:stop], rtol=1e-10, atol=1e-10)
 
