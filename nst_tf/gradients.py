@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nst_tf import backbones, optimizers, passes, shelf
 from nst_tf import objective as objectives
-from nst_tf import optimizers, passes, shelf
 from nst_tf import tiles as tile_plans
 
 _BAND = 1 << 18  # Pixels of a picture, in whole rows, that an optimiser is shown at a time.
@@ -66,7 +66,7 @@ def compile_step(
 
     if run_eagerly:
         return step
-    return tf.function(_named(step), jit_compile=jit_compile, autograph=False)
+    return _graph(step, jit_compile=jit_compile)
 
 
 def _take(
@@ -109,7 +109,7 @@ def compile_targets(
     if run_eagerly:
         return targets
     signature = [tf.TensorSpec((1, None, None, 3)), tf.TensorSpec((1, None, None, None))]
-    return tf.function(targets, signature, autograph=False)
+    return _graph(targets, input_signature=signature)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ class TiledObjective:
         def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             if run_eagerly:
                 return _of_tensors(function)
-            return _for_any_size(tf.function(_named(function), autograph=False))
+            return _for_any_size(_graph(function))
 
         self._objective = objective
         self._sections = [passes.Section(part, compiled) for part in objective.sections(cuts)]
@@ -281,8 +281,7 @@ def compile_tiled_step(
     projected: Callable[..., Any] = optimizer.projected
     if not run_eagerly:
         point, projected, sums_of, moved = (
-            _for_any_size(tf.function(_named(function), autograph=False))
-            for function in (point, projected, sums_of, moved)
+            _for_any_size(_graph(function)) for function in (point, projected, sums_of, moved)
         )
 
     def step(
@@ -432,6 +431,22 @@ def _of_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*tf.nest.map_structure(passes.to_tensor, arguments))
 
     return call
+
+
+def _graph(function: Callable[..., Any], *, jit_compile: bool = False, **options: Any) -> Any:
+    """Returns a function as a graph of this process, by the fastest kernels there are.
+
+    Args:
+        function: of tensors.
+        jit_compile: compile it with XLA, which has kernels of its own.
+        options: further ones of `tf.function`.
+    """
+
+    def traced(*arguments: Any) -> Any:
+        with backbones.minimal_filtering(not jit_compile):
+            return function(*arguments)
+
+    return tf.function(_named(traced), jit_compile=jit_compile, autograph=False, **options)
 
 
 def _named(function: Callable[..., Any], **arguments: Any) -> functools.partial[Any]:

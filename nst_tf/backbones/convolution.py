@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from nst_tf import backend
 from nst_tf.backbones.layer import Layer
 
 _DEEP = 256  # Input channels from which on oneDNN with AVX-512 takes gradients faster.
+_WIDE = 64  # Channels on both sides from which on minimal filtering is faster.
+
+_FILTERS_MINIMALLY = contextvars.ContextVar("filters minimally", default=False)
+
+
+@contextlib.contextmanager
+def minimal_filtering(wanted: bool = True) -> Iterator[None]:
+    """Has graphs that are traced here compute convolutions with a quarter of the multiplications.
+
+    It takes half of the time on a CPU (`winograd`). Such a graph calls functions of this process,
+    so it can be neither saved nor compiled by XLA. On a GPU, in other precisions than float32 and
+    without Numba nothing is changed.
+
+    Args:
+        wanted: whether to do so; False undoes it within.
+    """
+    token = _FILTERS_MINIMALLY.set(wanted)
+    try:
+        yield
+    finally:
+        _FILTERS_MINIMALLY.reset(token)
 
 
 class FrozenConv2D(Layer, keras.layers.Conv2D):
@@ -23,7 +48,8 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
     turned = kernel turned by 180°, its channels swapped
     ```
 
-    It is an ordinary `Conv2D` but for the kernels that compute it on a CPU. With an odd kernel,
+    It is an ordinary `Conv2D` but for the kernels that compute it on a CPU. Within
+    `minimal_filtering` those of `winograd` do where they fit. Else, with an odd kernel,
     stride 1 and zeros around, a convolution is the gradient of the one with the turned kernel, so
     each can stand for the other:
 
@@ -40,6 +66,17 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
     """
 
     padding_mode = "zeros"
+    _spectrum: np.ndarray | None = None
+
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Sets kernel and bias, as of Keras."""
+        super().set_weights(weights)
+        self._spectrum = None
+
+    def load_own_variables(self, store: Any) -> None:
+        """Sets kernel and bias from a file, as of Keras."""
+        super().load_own_variables(store)
+        self._spectrum = None
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         around = self.kernel_size[0] // 2
@@ -50,28 +87,84 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
         return outputs[:, around:-around, around:-around]
 
     def _convolved(self, inputs: tf.Tensor) -> tf.Tensor:
-        linear = _linear_kernel()
-        if linear is None:
+        if _linear_kernel() is None:
             return super().call(inputs)
-        (kernel, turned), bias = self._kernels(), tf.convert_to_tensor(self.bias)
+        forth, back = self._ways()
 
         @tf.custom_gradient
         def convolve(inputs: tf.Tensor) -> tuple[tf.Tensor, object]:
-            # In one function, so that TensorFlow fuses the three if it can.
-            outputs = tf.nn.relu(tf.nn.bias_add(linear(inputs, kernel, turned), bias))
-
-            def gradient(upstream: tf.Tensor) -> tf.Tensor:
-                passed = tf.raw_ops.ReluGrad(gradients=upstream, features=outputs)
-                return linear(passed, turned, kernel)
-
-            return outputs, gradient
+            outputs = forth(inputs)
+            return outputs, lambda upstream: back(upstream, outputs)
 
         return convolve(inputs)
 
-    def _kernels(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the kernel, and the turned one, in the precision of the layer."""
-        kernel = tf.cast(tf.convert_to_tensor(self.kernel), self.compute_dtype)
-        return kernel, tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))  # A slice is slow.
+    def _ways(self) -> tuple[Callable[..., tf.Tensor], Callable[..., tf.Tensor]]:
+        """Returns functions of tensors: the way forth, and the way back.
+
+        The way back takes what is upstream of the ReLU and, where that is behind it, the outputs.
+        """
+        kernel, bias = (
+            tf.cast(tf.convert_to_tensor(each), self.compute_dtype)
+            for each in (self.kernel, self.bias)
+        )
+        if self._filters_minimally():
+            nothing = tf.zeros(0)
+
+            def filtered(inputs: tf.Tensor) -> tf.Tensor:
+                return self._filtered(inputs, kernel, bias, nothing, turned=False)
+
+            def filtered_back(upstream: tf.Tensor, outputs: tf.Tensor = nothing) -> tf.Tensor:
+                return self._filtered(upstream, kernel, nothing, outputs, turned=True)
+
+            return filtered, filtered_back
+        linear = _linear_kernel() or _as_convolution
+        turned = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))  # A slice is slow.
+
+        def forth(inputs: tf.Tensor) -> tf.Tensor:
+            # In one function, so that TensorFlow fuses the three if it can.
+            return tf.nn.relu(tf.nn.bias_add(linear(inputs, kernel, turned), bias))
+
+        def back(upstream: tf.Tensor, outputs: tf.Tensor | None = None) -> tf.Tensor:
+            if outputs is not None:
+                upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=outputs)
+            return linear(upstream, turned, kernel)
+
+        return forth, back
+
+    def _filters_minimally(self) -> bool:
+        """Returns whether `winograd` computes this layer."""
+        shape = tuple(self.kernel.shape)
+        fits = shape[:2] == (3, 3) and min(shape[2:]) >= _WIDE
+        return fits and _FILTERS_MINIMALLY.get() and filters_minimally(self.compute_dtype)
+
+    def _filtered(
+        self, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, gate: tf.Tensor, turned: bool
+    ) -> tf.Tensor:
+        """Returns `winograd.convolve` of tensors, of which bias and gate may be empty."""
+        filters = kernel.shape[2 if turned else 3]
+
+        def fill(*arrays: np.ndarray) -> np.ndarray:
+            inputs, outputs, kernel, bias, gate = arrays
+            if self._spectrum is None:
+                self._spectrum = _winograd().spectrum(kernel)
+            for i in range(len(inputs)):
+                _winograd().convolve(
+                    inputs[i],
+                    self._spectrum,
+                    outputs[i],
+                    bias=bias if bias.size else None,
+                    gate=gate[i] if gate.size else None,
+                    turned=turned,
+                )
+            return outputs
+
+        with tf.control_dependencies([inputs]):  # So that it takes no memory before.
+            shape = tf.concat([tf.shape(inputs)[:3], [filters]], axis=0)
+            outputs = tf.raw_ops.Empty(shape=shape, dtype=tf.float32)
+        given = [inputs, outputs, kernel, bias, gate]
+        filled = tf.numpy_function(fill, given, tf.float32, stateful=False)
+        filled.set_shape([*inputs.shape[:3], filters])
+        return filled
 
     def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
         """Returns where the ReLU is open."""
@@ -83,16 +176,16 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
     ) -> tf.Tensor:
         """Returns the gradient with respect to the inputs, given where the ReLU is open."""
         passed = upstream * tf.cast(switches[0], upstream.dtype)
-        linear, (kernel, turned) = _linear_kernel() or _as_convolution, self._kernels()
+        _, back = self._ways()
         around = self.kernel_size[0] // 2
         if self.padding_mode == "zeros" or not around:
-            return linear(passed, turned, kernel)
+            return back(passed)
         whole = tf.pad(passed, ((0, 0), (around, around), (around, around), (0, 0)))
-        inputs = tf.zeros(tf.concat([[1], size, kernel.shape[2:3]], axis=0), upstream.dtype)
+        inputs = tf.zeros(tf.concat([[1], size, self.kernel.shape[2:3]], axis=0), upstream.dtype)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(inputs)
             padded = PADDINGS[self.padding_mode](inputs, around)
-        return tape.gradient(padded, inputs, linear(whole, turned, kernel))
+        return tape.gradient(padded, inputs, back(whole))
 
 
 def _padded(mode: str) -> Callable[[tf.Tensor, int], tf.Tensor]:
@@ -119,6 +212,23 @@ PADDINGS: dict[str, Callable[[tf.Tensor, int], tf.Tensor]] = {
 
 _Linear = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 """Convolves inputs with a kernel, given the kernel and the turned one."""
+
+
+def filters_minimally(precision: str) -> bool:
+    """Returns whether this machine can, in this precision, do what `minimal_filtering` asks for."""
+    return precision == "float32" and _winograd() is not None
+
+
+@functools.cache
+def _winograd() -> Any:
+    """Returns the module of that name, if it can be of use on this machine."""
+    if _linear_kernel() is None or not backend.vector_instructions():
+        return None
+    try:
+        from nst_tf.backbones import winograd
+    except ImportError:  # Numba is late for new versions of Python.
+        return None
+    return winograd
 
 
 @functools.cache

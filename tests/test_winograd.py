@@ -1,0 +1,254 @@
+"""Minimal filtering against SciPy in float64, and where a layer takes it."""
+
+import sys
+import threading
+
+import keras
+import numpy as np
+import pytest
+import scipy.signal
+import tensorflow as tf
+
+from nst_tf import backbones, backend
+from nst_tf.backbones import convolution, winograd
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def correlated(inputs, kernel):
+    """Returns the convolution of networks, with zeros around, in float64."""
+    inputs, kernel = np.float64(inputs), np.float64(kernel)
+    channels, filters = kernel.shape[2:]
+    return np.stack(
+        [
+            sum(
+                scipy.signal.correlate(inputs[..., c], kernel[..., c, f], "same", "direct")
+                for c in range(channels)
+            )
+            for f in range(filters)
+        ],
+        axis=-1,
+    )
+
+
+def convolve(inputs, kernel, turned=False, **options):
+    filters = kernel.shape[2 if turned else 3]
+    outputs = np.full((*inputs.shape[:2], filters), np.nan, np.float32)
+    winograd.convolve(inputs, winograd.spectrum(kernel), outputs, turned=turned, **options)
+    return outputs
+
+
+def relative_error(found, expected):
+    return np.linalg.norm(np.float64(found) - expected) / np.linalg.norm(expected)
+
+
+SIZES = [(1, 1), (2, 7), (4, 4), (5, 8), (9, 3), (6, 31), (37, 18)]
+
+
+@pytest.mark.parametrize("values", [1, 1 << 8, 1 << 16], ids=lambda n: f"bands-of-{n}")
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_it_is_the_convolution(size, values, monkeypatch):
+    """In bands of a row of tiles, of a few, and in one."""
+    monkeypatch.setattr(winograd, "_VALUES", values)
+    monkeypatch.setattr(winograd, "_RUN", 20)  # Five tiles, and a rest.
+    inputs, kernel, bias = random(*size, 4), random(3, 3, 4, 6), random(6, seed=1)
+    expected = correlated(inputs, kernel)
+    assert relative_error(convolve(inputs, kernel), expected) < 2e-6
+    expected = np.maximum(expected + bias, 0)
+    assert relative_error(convolve(inputs, kernel, bias=bias), expected) < 2e-6
+
+
+@pytest.mark.parametrize("values", [1, 1 << 16], ids=lambda n: f"bands-of-{n}")
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_turned_it_is_the_gradient(size, values, monkeypatch):
+    monkeypatch.setattr(winograd, "_VALUES", values)
+    upstream, gate, kernel = random(*size, 6), random(*size, 6, seed=1), random(3, 3, 4, 6)
+    gate[0, 0, :3] = 0.0  # Closed, as in TensorFlow.
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    expected = correlated(upstream, turned)
+    assert relative_error(convolve(upstream, kernel, turned=True), expected) < 2e-6
+    expected = correlated(upstream * (gate > 0), turned)
+    assert relative_error(convolve(upstream, kernel, turned=True, gate=gate), expected) < 2e-6
+
+
+def test_hundreds_of_channels_stay_exact():
+    """Against TensorFlow in float64; 512 channels are the most that VGG has."""
+    inputs, kernel = np.abs(random(23, 30, 512)), random(3, 3, 512, 64)
+    expected = tf.nn.conv2d(np.float64(inputs[None]), np.float64(kernel), 1, "SAME")[0]
+    assert relative_error(convolve(inputs, kernel), expected.numpy()) < 5e-6
+
+
+@pytest.mark.parametrize("way", ["forth", "back"])
+def test_what_is_no_number_is_not_hidden(way):
+    inputs = random(8, 8, 4)
+    inputs[2, 5, 1] = np.nan
+    kernel = random(3, 3, 4, 4)
+    options = {"bias": random(4)} if way == "forth" else {"turned": True, "gate": 1 + 0 * inputs}
+    found = convolve(inputs, kernel, **options)
+    seen = np.isnan(found).all(axis=-1)
+    assert seen[1:4, 4:7].all() if way == "forth" else not seen.any()  # The gate is NaN as well.
+    assert np.isfinite(found[:, :4]).all()
+
+
+def test_threads_do_not_change_a_bit(monkeypatch):
+    inputs, kernel = random(40, 50, 8), random(3, 3, 8, 8)
+    expected = convolve(inputs, kernel)
+    for threads in (1, 3, 7):
+        monkeypatch.setattr(winograd, "_THREADS", threads)
+        np.testing.assert_array_equal(convolve(inputs, kernel), expected)
+
+
+def test_several_callers_do_not_disturb_each_other():
+    cases = [(random(20 + i, 30, 8, seed=i), random(3, 3, 8, 4 + i, seed=i)) for i in range(6)]
+    expected = [convolve(*case) for case in cases]
+    found = [None] * len(cases)
+
+    def work(index):
+        for _ in range(20):
+            found[index] = convolve(*cases[index])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(cases))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for each, true in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(each, true)
+
+
+# As a layer.
+
+KERNELS = {"avx2", "avx512f"} & {backend.vector_instructions()}
+needs_kernels = pytest.mark.skipif(not KERNELS, reason="a processor without AVX2")
+
+
+def frozen(filters=64, **options):
+    return convolution.FrozenConv2D(
+        filters, 3, padding="same", activation="relu", bias_initializer="random_normal", **options
+    )
+
+
+def taken(layer, picture, upstream):
+    with tf.GradientTape() as tape:
+        tape.watch(picture)
+        outputs = layer(picture)
+    return outputs, tape.gradient(outputs, picture, upstream)
+
+
+def graph(function, wanted=True):
+    """Returns the function as a graph traced with or without minimal filtering."""
+
+    def traced(*arguments):
+        with backbones.minimal_filtering(wanted):
+            return function(*arguments)
+
+    return tf.function(traced, autograph=False)
+
+
+def calls_python(function, *arguments):
+    nodes = function.get_concrete_function(*arguments).graph.as_graph_def(add_shapes=False)
+    every = [*nodes.node, *(node for each in nodes.library.function for node in each.node_def)]
+    return any("PyFunc" in node.op for node in every)
+
+
+@needs_kernels
+@pytest.mark.parametrize("mode", ["zeros", *convolution.PADDINGS])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_layer_filters_minimally(mode, batch):
+    layer = frozen()
+    layer.padding_mode = mode
+    picture, upstream = (tf.constant(random(batch, 11, 14, 64, seed=i)) for i in (1, 2))
+    expected = taken(layer, picture, upstream)
+    run = graph(lambda *given: taken(layer, *given))
+    assert calls_python(run, picture, upstream)
+    for found, true in zip(run(picture, upstream), expected, strict=True):
+        assert found.shape == true.shape
+        assert relative_error(found, true.numpy()) < 3e-6
+    with backbones.minimal_filtering():
+        for found, true in zip(taken(layer, picture, upstream), expected, strict=True):
+            assert relative_error(found, true.numpy()) < 3e-6
+
+
+@needs_kernels
+@pytest.mark.parametrize("mode", ["zeros", *convolution.PADDINGS])
+def test_a_layer_that_filters_minimally_is_gone_back_through_by_its_switches(mode):
+    layer = frozen()
+    layer.padding_mode = mode
+    picture, upstream = (tf.constant(random(1, 11, 14, 64, seed=i)) for i in (1, 2))
+    outputs, expected = taken(layer, picture, upstream)
+
+    @graph
+    def back(upstream, outputs):
+        return layer.pull_back(upstream, layer.switches(picture, outputs), tf.constant([11, 14]))
+
+    assert calls_python(back, upstream, outputs)
+    assert relative_error(back(upstream, outputs), expected.numpy()) < 3e-6
+
+
+@needs_kernels
+@pytest.mark.parametrize("how", ["set_weights", "load_weights"])
+def test_new_weights_are_taken_even_by_old_graphs(how, tmp_path):
+    layer, other = (frozen(name="layer") for _ in range(2))
+    picture = tf.constant(random(1, 9, 9, 64))
+    run = graph(layer)
+    run(picture)
+    expected = other(picture)
+    if how == "set_weights":
+        layer.set_weights(other.get_weights())
+    else:
+        models = [keras.Sequential([keras.Input((9, 9, 64)), each]) for each in (other, layer)]
+        models[0].save_weights(tmp_path / "model.weights.h5")
+        models[1].load_weights(tmp_path / "model.weights.h5")
+    assert relative_error(run(picture), expected.numpy()) < 3e-6
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("options", "channels"),
+    [
+        ({"filters": 63}, 64),
+        ({}, 63),
+        ({"dtype": "float64"}, 64),
+        ({"dtype": "mixed_bfloat16"}, 64),
+    ],
+    ids=str,
+)
+def test_other_layers_are_computed_as_ever(options, channels):
+    layer = frozen(**options)
+    picture = tf.constant(random(1, 9, 9, channels), layer.compute_dtype)
+    assert not calls_python(graph(layer), picture)
+
+
+@needs_kernels
+def test_it_is_only_done_where_it_is_asked_for():
+    layer, picture = frozen(), tf.constant(random(1, 9, 9, 64))
+    assert calls_python(graph(layer), picture)
+    assert not calls_python(graph(layer, wanted=False), picture)
+    assert not calls_python(tf.function(layer, autograph=False), picture)
+
+
+@pytest.mark.parametrize("lack", ["Numba", "instructions", "kernels"])
+def test_where_it_cannot_be_done_it_is_not(lack, monkeypatch):
+    if lack == "Numba":
+        monkeypatch.setitem(sys.modules, "numba", None)
+        monkeypatch.delitem(sys.modules, "nst_tf.backbones.winograd")
+        monkeypatch.delattr(backbones, "winograd")
+    elif lack == "instructions":
+        monkeypatch.setattr(backend, "vector_instructions", lambda: "")
+    else:  # As with a GPU.
+        monkeypatch.setattr(convolution, "_linear_kernel", lambda: None)
+    assert convolution._winograd.__wrapped__() is None
+
+
+def test_without_a_folder_for_machine_code_it_is_compiled_all_the_same(monkeypatch):
+    def njit(cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: (function, options)
+
+    monkeypatch.setattr(winograd.numba, "njit", njit)
+    function, options = winograd._compiled(print)
+    assert function is print
+    assert options["nogil"]
