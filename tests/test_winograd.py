@@ -9,7 +9,17 @@ import pytest
 import scipy.signal
 import tensorflow as tf
 
-from nst_tf import backbones, backend
+from nst_tf import (
+    backbones,
+    backend,
+    config,
+    gradients,
+    memory,
+    objective,
+    optimizers,
+    pyramid,
+    tiles,
+)
 from nst_tf.backbones import convolution, winograd
 
 
@@ -88,7 +98,8 @@ def test_what_is_no_number_is_not_hidden(way):
     options = {"bias": random(4)} if way == "forth" else {"turned": True, "gate": 1 + 0 * inputs}
     found = convolve(inputs, kernel, **options)
     seen = np.isnan(found).all(axis=-1)
-    assert seen[1:4, 4:7].all() if way == "forth" else not seen.any()  # The gate is NaN as well.
+    # The gate is NaN in the same place, and closed there, as in TensorFlow.
+    assert seen[1:4, 4:7].all() if way == "forth" else not seen.any()
     assert np.isfinite(found[:, :4]).all()
 
 
@@ -227,6 +238,46 @@ def test_it_is_only_done_where_it_is_asked_for():
     assert calls_python(graph(layer), picture)
     assert not calls_python(graph(layer, wanted=False), picture)
     assert not calls_python(tf.function(layer, autograph=False), picture)
+
+
+@needs_kernels
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_graphs_of_the_package_do_unless_xla_compiles_them(jit_compile):
+    settings = config.StyleTransferConfig(
+        backbone="vgg16", style_layers="block1_conv1", content_layers="block1_conv2"
+    )
+    backbone = backbones.build("vgg16", objective.used_layers(settings))
+    whole = objective.Objective.from_config(settings, backbone)
+    photo, everywhere = tf.random.stateless_uniform((1, 12, 20, 3), (1, 2)), tf.ones((1, 1, 1, 1))
+    measure = gradients.compile_targets(whole, "content")
+    assert calls_python(measure, photo, everywhere)
+    targets = measure(photo, everywhere) | gradients.compile_targets(whole, "style")(
+        photo, everywhere
+    )
+    optimizer = optimizers.Guarded.from_config(settings)
+    state = {name: tf.Variable(value) for name, value in optimizer.initial_state(photo, 9).items()}
+    step = gradients.compile_step(whole, optimizer, jit_compile=jit_compile)
+    assert calls_python(step, tf.Variable(photo), state, targets) != jit_compile
+
+
+@needs_kernels
+def test_what_it_keeps_is_counted(monkeypatch):
+    backbone = backbones.build("vgg16", ("block5_conv1",))
+    kernels = [
+        layer.kernel for layer in backbone.layers if isinstance(layer, convolution.FrozenConv2D)
+    ]
+    spectra = sum(winograd.spectrum(kernel.numpy()).nbytes for kernel in kernels[1:])
+
+    def expected(**changes):
+        settings = config.StyleTransferConfig(**changes)
+        level = pyramid.Level(64, 96, 9)
+        return memory.expected(settings, backbone.costs(), level, tiles.WHOLE)
+
+    found = [expected(), expected(precision="bfloat16"), expected(jit_compile=True)]
+    monkeypatch.setattr(convolution, "_winograd", lambda: None)
+    without = expected()
+    assert found[0] - without - memory._NUMBA_BYTES == pytest.approx(spectra, rel=1e-3)
+    assert found[1:] == [expected(precision="bfloat16"), without]
 
 
 @pytest.mark.parametrize("lack", ["Numba", "instructions", "kernels"])
