@@ -90,9 +90,9 @@ def convolve(
         for top in range(0, rows, band):
             count = min(band, rows - top)
             ends, found = _ends(top, top + count), slice(0, count * columns)
-            _at_once(_forth, ends, inputs, opened, gate is not None, turned, data, top)
+            _at_once(_to_data, ends, inputs, opened, gate is not None, turned, data, top)
             _at_once(_multiply, _ends(0, 36), data[:, found], spectrum, products[:, found])
-            _at_once(_back, ends, products, added, bias is not None, turned, outputs, top)
+            _at_once(_to_outputs, ends, products, added, bias is not None, turned, outputs, top)
 
 
 class _Workspace:
@@ -118,8 +118,12 @@ class _Workspace:
 
 
 _WORKSPACE = _Workspace()
-_THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _LIBRARIES = threadpoolctl.ThreadpoolController()
+# As many as NumPy's products would have, which the environment can set (OMP_NUM_THREADS).
+_THREADS = max(
+    (each["num_threads"] for each in _LIBRARIES.info() if each["user_api"] == "blas"),
+    default=os.cpu_count() or 1,
+)
 _POOL = ThreadPoolExecutor(_THREADS, "winograd")
 
 
@@ -149,12 +153,12 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
         return compiler()(function)
 
 
-# Loops that take long go through a whole run of tiles: the four phases of their columns (0, 4, 8…,
-# 1, 5, 9…, and so on) lie one after the other.
+# Where most time goes, a loop takes a whole run of tiles: the four phases of their columns
+# (0, 4, 8 and so on, 1, 5, 9 and so on) lie one after the other.
 
 
 @_compiled
-def _forth(inputs, gate, gated, turned, data, first, begin, last):
+def _to_data(inputs, gate, gated, turned, data, first, begin, last):
     """Transforms rows of tiles; `data` begins with the tile row `first`."""
     width, channels = inputs.shape[1:]
     columns = (width + 3) // 4
@@ -168,7 +172,7 @@ def _forth(inputs, gate, gated, turned, data, first, begin, last):
             for i in range(6):
                 into = seen[5 - i if turned else i]
                 _gather(inputs, gate, gated, 4 * tile + i - 1, 4 * left - 1, 4 * count + 2, into)
-            _transform(a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3], b[4], b[5])
+            _times_b(a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3], b[4], b[5])
             size = count * channels
             at = ((tile - first) * columns + left) * channels
             end = at + size
@@ -178,7 +182,7 @@ def _forth(inputs, gate, gated, turned, data, first, begin, last):
                 t, u = z[0, channels:beyond], z[1, channels:beyond]
                 if turned:
                     p, q, r, s, t, u = u, t, s, r, q, p
-                _transform(
+                _times_b(
                     p, q, r, s, t, u,
                     c[6 * i, at:end], c[6 * i + 1, at:end], c[6 * i + 2, at:end],
                     c[6 * i + 3, at:end], c[6 * i + 4, at:end], c[6 * i + 5, at:end],
@@ -205,7 +209,7 @@ def _gather(inputs, gate, gated, row, left, count, phases):
 
 
 @_compiled
-def _transform(x0, x1, x2, x3, x4, x5, y0, y1, y2, y3, y4, y5):
+def _times_b(x0, x1, x2, x3, x4, x5, y0, y1, y2, y3, y4, y5):
     """Multiplies by B^T: coefficients of the polynomials that vanish at all points but one."""
     half, three_halves, two, five_halves = map(np.float32, (0.5, 1.5, 2.0, 2.5))
     for e in range(x0.size):
@@ -219,7 +223,7 @@ def _transform(x0, x1, x2, x3, x4, x5, y0, y1, y2, y3, y4, y5):
 
 
 @_compiled
-def _back(products, bias, rectified, turned, outputs, first, begin, last):
+def _to_outputs(products, bias, rectified, turned, outputs, first, begin, last):
     """Transforms rows of tiles back; `products` begin with the tile row `first`."""
     width, filters = outputs.shape[1:]
     columns = (width + 3) // 4
@@ -238,19 +242,19 @@ def _back(products, bias, rectified, turned, outputs, first, begin, last):
                 p, q, r, s = z[0, :size], z[1, :size], z[2, :size], z[3, :size]
                 if turned:
                     p, q, r, s = s, r, q, p
-                _transform_back(
+                _times_a(
                     c[6 * i, at:end], c[6 * i + 1, at:end], c[6 * i + 2, at:end],
                     c[6 * i + 3, at:end], c[6 * i + 4, at:end], c[6 * i + 5, at:end],
                     p, q, r, s,
                 )  # fmt: skip
-            _transform_back(a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3])
+            _times_a(a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3])
             for i in range(4):
                 found = whole[3 - i if turned else i]
                 _spread(found, bias, rectified, outputs, 4 * tile + i, 4 * left, 4 * count)
 
 
 @_compiled
-def _transform_back(x0, x1, x2, x3, x4, x5, y0, y1, y2, y3):
+def _times_a(x0, x1, x2, x3, x4, x5, y0, y1, y2, y3):
     """Multiplies by A^T: powers of the points."""
     eighth, quarter, half, two, four, eight = map(np.float32, (0.125, 0.25, 0.5, 2.0, 4.0, 8.0))
     for e in range(x0.size):
