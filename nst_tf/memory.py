@@ -22,7 +22,7 @@ Costs = Sequence[backbones.LayerCost]
 
 _PROGRAM_BYTES = 1_000_000_000  # TensorFlow, the package, the weights, the graphs of ten levels.
 _ONEDNN_BYTES = 250_000_000  # Of oneDNN beside: compiled kernels, scratch space, gaps in the pool.
-_NUMBA_BYTES = 100_000_000  # Of Numba, and of the arrays that minimal filtering uses again.
+_NUMBA_BYTES = 130_000_000  # Of Numba, and of the arrays that minimal filtering uses again.
 _SPECTRUM = 16  # Bytes of a transformed kernel, for every value of the kernel.
 _SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
 _SIDES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128)
@@ -124,11 +124,17 @@ def expected(
         shown += max(_STYLE_LOSSES.get(name, 0) for name in config.style_losses) * section.widest
         most = max(most, shown * rows * columns)
     program = _PROGRAM_BYTES + (_ONEDNN_BYTES if backbones.reorders() else 0)
-    if backbones.filters_minimally(config.precision) and not config.jit_compile:
-        kernels = sum(cost.products * cost.stride**2 for cost in costs)
-        program += _NUMBA_BYTES + round(_SPECTRUM * kernels)
+    program += filtering_bytes(config, costs)
     pixels = level.height * level.width
     return round(program + most + _state_bytes(config, level, plan) * pixels)
+
+
+def filtering_bytes(config: configs.StyleTransferConfig, costs: Costs) -> int:
+    """Returns the bytes that minimal filtering takes beside TensorFlow, if it is done."""
+    if config.jit_compile or not backbones.filters_minimally(config.precision):
+        return 0
+    kernels = sum(cost.products * cost.stride**2 for cost in costs)
+    return _NUMBA_BYTES + round(_SPECTRUM * kernels)
 
 
 def _at_once(section: _Section, padded: float) -> float:
@@ -312,7 +318,7 @@ def reserve(needed: int) -> None:
     memory only where it is written to, and 3% for TensorFlow's accounts. It holds for the process.
 
     Args:
-        needed: bytes that a run is expected to take, the program included.
+        needed: bytes that a run is expected to take, the program included, minimal filtering not.
     """
     room = max(0, min(needed, available()) - _PROGRAM_BYTES)
     with contextlib.suppress(tf.errors.ResourceExhaustedError), tf.device("CPU:0"):

@@ -164,7 +164,8 @@ class StyleTransfer:
         if self.config.memory_limit != "auto" or any(plan.tiled for plan in walk.plans):
             memory.hand_back_freed()
             costs, planned = self.backbone.costs(), zip(levels, walk.plans, strict=True)
-            memory.reserve(max(memory.expected(self.config, costs, *each) for each in planned))
+            needed = max(memory.expected(self.config, costs, *each) for each in planned)
+            memory.reserve(needed - memory.filtering_bytes(self.config, costs))
         run, told = walk.run, [walk.history, *callbacks_]
         for callback in told:
             callback.on_begin(run)
