@@ -494,7 +494,7 @@ def test_each_section_has_the_largest_tiles_that_fit(vgg16):
         for count in range(3)
         for cuts in itertools.combinations(pools, count)
         for sides in itertools.product(
-            [0, 2048, 1536, 1280, 1024, 896, 768, 512, 384, 128], repeat=count + 1
+            [0, *(side for side in memory._SIDES if side < 3000)], repeat=count + 1
         )
     ]
     fitting = [each for each in every if memory.expected(settings, costs, level, each) <= 3e9]
