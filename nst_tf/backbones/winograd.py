@@ -90,9 +90,11 @@ def convolve(
         for top in range(0, rows, band):
             count = min(band, rows - top)
             ends, found = _ends(top, top + count), slice(0, count * columns)
-            _at_once(_to_data, ends, inputs, opened, gate is not None, turned, data, top)
+            _at_once(_to_data, ends, inputs, opened, gate is not None, turned, _RUN, data, top)
             _at_once(_multiply, _ends(0, 36), data[:, found], spectrum, products[:, found])
-            _at_once(_to_outputs, ends, products, added, bias is not None, turned, outputs, top)
+            _at_once(
+                _to_outputs, ends, products, added, bias is not None, turned, _RUN, outputs, top
+            )
 
 
 class _Workspace:
@@ -154,15 +156,16 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 
 # Where most time goes, a loop takes a whole run of tiles: the four phases of their columns
-# (0, 4, 8 and so on, 1, 5, 9 and so on) lie one after the other.
+# (0, 4, 8 and so on, 1, 5, 9 and so on) lie one after the other. What may change is an argument:
+# machine code that is filed keeps the globals of the process that compiled it.
 
 
 @_compiled
-def _to_data(inputs, gate, gated, turned, data, first, begin, last):
+def _to_data(inputs, gate, gated, turned, values, data, first, begin, last):
     """Transforms rows of tiles; `data` begins with the tile row `first`."""
     width, channels = inputs.shape[1:]
     columns = (width + 3) // 4
-    run = max(1, _RUN // channels)
+    run = max(1, values // channels)
     seen = np.zeros((6, 4, (run + 1) * channels), np.float32)
     half = np.empty((6, 4, (run + 1) * channels), np.float32)
     a, b, c = seen.reshape(6, -1), half.reshape(6, -1), data.reshape(36, -1)
@@ -223,11 +226,11 @@ def _times_b(x0, x1, x2, x3, x4, x5, y0, y1, y2, y3, y4, y5):
 
 
 @_compiled
-def _to_outputs(products, bias, rectified, turned, outputs, first, begin, last):
+def _to_outputs(products, bias, rectified, turned, values, outputs, first, begin, last):
     """Transforms rows of tiles back; `products` begin with the tile row `first`."""
     width, filters = outputs.shape[1:]
     columns = (width + 3) // 4
-    run = max(1, _RUN // filters)
+    run = max(1, values // filters)
     half = np.zeros((6, 4, run * filters), np.float32)
     whole = np.empty((4, 4, run * filters), np.float32)
     a, b, c = half.reshape(6, -1), whole.reshape(4, -1), products.reshape(36, -1)
