@@ -22,7 +22,7 @@ Costs = Sequence[backbones.LayerCost]
 
 _PROGRAM_BYTES = 1_000_000_000  # TensorFlow, the package, the weights, the graphs of ten levels.
 _ONEDNN_BYTES = 250_000_000  # Of oneDNN beside: compiled kernels, scratch space, gaps in the pool.
-_NUMBA_BYTES = 160_000_000  # Of Numba, and of the arrays that minimal filtering uses again.
+_NUMBA_BYTES = 180_000_000  # Of Numba, and of the arrays that minimal filtering uses again.
 _SPECTRUM = 16  # Bytes of a transformed kernel, for every value of the kernel.
 _SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
 _SIDES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128)

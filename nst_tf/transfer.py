@@ -176,8 +176,6 @@ class StyleTransfer:
                 continue
             for callback in told:
                 callback.on_level_begin(index)
-            if not run.taken(index):
-                self._enter(level, walk)
             targets = functools.partial(self._level_targets, walk, level)
             for end in self._steps(walk, index, targets):
                 for callback in told:
@@ -225,10 +223,14 @@ class StyleTransfer:
     ) -> Iterator[callbacks.StepEnd]:
         """Takes the steps of a level that are left, in smaller tiles where memory runs out."""
         level, targets, number = walk.run.levels[index], None, walk.run.taken(index) + 1
+        entered = number > 1
         while number <= level.steps:
             plan = walk.plans[index]
             try:
                 targets = targets_of(plan) if targets is None else targets
+                if not entered:  # Once photo and paintings are no longer in memory at its size.
+                    self._enter(level, walk)
+                    entered = True
                 loss, terms = self._take(walk, targets, plan)
             except tf.errors.ResourceExhaustedError as error:
                 if self.config.whole:

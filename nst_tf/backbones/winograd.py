@@ -30,7 +30,7 @@ import numba
 import numpy as np
 import threadpoolctl
 
-_VALUES = 1 << 16  # Of a band: enough for fast products, few enough for the cache.
+_VALUES = 1 << 17  # Of a band: enough for fast products, few enough for the cache.
 _RUN = 1024  # Values of a row of tiles that are transformed at a time.
 
 _G = np.array(
