@@ -90,6 +90,15 @@ def test_hundreds_of_channels_stay_exact():
     assert relative_error(convolve(inputs, kernel), expected.numpy()) < 5e-6
 
 
+def test_filed_machine_code_depends_on_no_setting():
+    """Numba keeps the globals of the process that compiled it, such as a test sets."""
+    compiled = [each for each in vars(winograd).values() if hasattr(each, "py_func")]
+    assert len(compiled) == 6
+    for function in compiled:
+        names = function.py_func.__code__.co_names
+        assert [name for name in names if name.strip("_").isupper()] == [], function
+
+
 @pytest.mark.parametrize("way", ["forth", "back"])
 def test_what_is_no_number_is_not_hidden(way):
     inputs = random(8, 8, 4)
