@@ -22,7 +22,8 @@ Costs = Sequence[backbones.LayerCost]
 
 _PROGRAM_BYTES = 1_000_000_000  # TensorFlow, the package, the weights, the graphs of ten levels.
 _ONEDNN_BYTES = 250_000_000  # Of oneDNN beside: compiled kernels, scratch space, gaps in the pool.
-_NUMBA_BYTES = 180_000_000  # Of Numba, and of the arrays that minimal filtering uses again.
+_NUMBA_BYTES = 175_000_000  # Of Numba, and of the arrays that minimal filtering uses again.
+_THREAD_BYTES = 7_000_000  # Of these arrays, for each thread.
 _SPECTRUM = 16  # Bytes of a transformed kernel, for every value of the kernel.
 _SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
 _SIDES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128)
@@ -134,7 +135,8 @@ def filtering_bytes(config: configs.StyleTransferConfig, costs: Costs) -> int:
     if config.jit_compile or not backbones.filters_minimally(config.precision):
         return 0
     kernels = sum(cost.products * cost.stride**2 for cost in costs)
-    return _NUMBA_BYTES + round(_SPECTRUM * kernels)
+    arrays = _THREAD_BYTES * backbones.filtering_threads()
+    return _NUMBA_BYTES + arrays + round(_SPECTRUM * kernels)
 
 
 def _at_once(section: _Section, padded: float) -> float:

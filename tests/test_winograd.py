@@ -1,7 +1,10 @@
 """Minimal filtering against SciPy in float64, and where a layer takes it."""
 
+import os
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -54,27 +57,38 @@ def relative_error(found, expected):
     return np.linalg.norm(np.float64(found) - expected) / np.linalg.norm(expected)
 
 
+KERNELS = {"avx2", "avx512f"} & {backend.vector_instructions()}
+needs_kernels = pytest.mark.skipif(not KERNELS, reason="a processor without AVX2")
+
 SIZES = [(1, 1), (2, 7), (4, 4), (5, 8), (9, 3), (6, 31), (37, 18)]
+WAYS = {
+    "usual": {},
+    "chunks-of-12": {"_BAND": 0, "_CHUNK": 12},
+    "a-chunk": {"_BAND": 0},
+    "bands-of-12": {"_LONG": 0, "_BAND": 12},
+}
 
 
-@pytest.mark.parametrize("values", [1, 1 << 8, 1 << 17], ids=lambda n: f"bands-of-{n}")
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """Which the threads share, tiles or spectrum, and in how many parts."""
+    for name, value in WAYS[request.param].items():
+        monkeypatch.setattr(winograd, name, value)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_it_is_the_convolution(size, values, monkeypatch):
-    """In bands of a row of tiles, of a few, and in one."""
-    monkeypatch.setattr(winograd, "_VALUES", values)
-    monkeypatch.setattr(winograd, "_RUN", 20)  # Five tiles, and a rest.
-    inputs, kernel, bias = random(*size, 4), random(3, 3, 4, 6), random(6, seed=1)
+def test_it_is_the_convolution(size, way, monkeypatch):
+    monkeypatch.setattr(winograd, "_RUN", 160)  # Five tiles, and a rest.
+    inputs, kernel, bias = random(*size, 32), random(3, 3, 32, 64), random(64, seed=1)
     expected = correlated(inputs, kernel)
     assert relative_error(convolve(inputs, kernel), expected) < 2e-6
     expected = np.maximum(expected + bias, 0)
     assert relative_error(convolve(inputs, kernel, bias=bias), expected) < 2e-6
 
 
-@pytest.mark.parametrize("values", [1, 1 << 17], ids=lambda n: f"bands-of-{n}")
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_turned_it_is_the_gradient(size, values, monkeypatch):
-    monkeypatch.setattr(winograd, "_VALUES", values)
-    upstream, gate, kernel = random(*size, 6), random(*size, 6, seed=1), random(3, 3, 4, 6)
+def test_turned_it_is_the_gradient(size, way):
+    upstream, gate, kernel = random(*size, 64), random(*size, 64, seed=1), random(3, 3, 32, 64)
     gate[0, 0, :3] = 0.0  # Closed, as in TensorFlow.
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
     expected = correlated(upstream, turned)
@@ -93,35 +107,38 @@ def test_hundreds_of_channels_stay_exact():
 def test_filed_machine_code_depends_on_no_setting():
     """Numba keeps the globals of the process that compiled it, such as a test sets."""
     compiled = [each for each in vars(winograd).values() if hasattr(each, "py_func")]
-    assert len(compiled) == 6
+    assert len(compiled) == 9
     for function in compiled:
         names = function.py_func.__code__.co_names
         assert [name for name in names if name.strip("_").isupper()] == [], function
 
 
-@pytest.mark.parametrize("way", ["forth", "back"])
-def test_what_is_no_number_is_not_hidden(way):
-    inputs = random(8, 8, 4)
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_is_no_number_is_not_hidden(turned):
+    inputs = random(8, 8, 32)
     inputs[2, 5, 1] = np.nan
-    kernel = random(3, 3, 4, 4)
-    options = {"bias": random(4)} if way == "forth" else {"turned": True, "gate": 1 + 0 * inputs}
-    found = convolve(inputs, kernel, **options)
+    options = {"turned": True, "gate": 1 + 0 * inputs} if turned else {"bias": random(32)}
+    found = convolve(inputs, random(3, 3, 32, 32), **options)
     seen = np.isnan(found).all(axis=-1)
     # The gate is NaN in the same place, and closed there, as in TensorFlow.
-    assert seen[1:4, 4:7].all() if way == "forth" else not seen.any()
+    assert not seen.any() if turned else seen[1:4, 4:7].all()
     assert np.isfinite(found[:, :4]).all()
 
 
-def test_threads_do_not_change_a_bit(monkeypatch):
-    inputs, kernel = random(40, 50, 8), random(3, 3, 8, 8)
-    expected = convolve(inputs, kernel)
+@pytest.mark.parametrize("turned", [False, True])
+def test_threads_do_not_change_a_bit(way, turned, monkeypatch):
+    inputs, kernel = random(40, 50, 32), random(3, 3, 32, 32)
+    expected = convolve(inputs, kernel, turned)
     for threads in (1, 3, 7):
-        monkeypatch.setattr(winograd, "_THREADS", threads)
-        np.testing.assert_array_equal(convolve(inputs, kernel), expected)
+        monkeypatch.setattr(winograd, "THREADS", threads)
+        np.testing.assert_array_equal(convolve(inputs, kernel, turned), expected)
 
 
-def test_several_callers_do_not_disturb_each_other():
-    cases = [(random(20 + i, 30, 8, seed=i), random(3, 3, 8, 4 + i, seed=i)) for i in range(6)]
+def test_several_callers_do_not_disturb_each_other(way):
+    cases = [
+        (random(20 + i, 30, 32, seed=i), random(3, 3, 32, 32 * (1 + i % 3), seed=i), i == 3)
+        for i in range(6)
+    ]
     expected = [convolve(*case) for case in cases]
     found = [None] * len(cases)
 
@@ -138,10 +155,27 @@ def test_several_callers_do_not_disturb_each_other():
         np.testing.assert_array_equal(each, true)
 
 
-# As a layer.
+@needs_kernels
+@pytest.mark.parametrize("features", ["+avx2,+fma", "+sse2"])
+def test_other_processors_are_compiled_for(features, tmp_path):
+    """They have smaller registers, or none for a product and a sum at once."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_winograd as tests
+inputs, kernel = tests.random(21, 30, 32), tests.random(3, 3, 32, 64)
+expected = tests.correlated(inputs, kernel)
+print(tests.relative_error(tests.convolve(inputs, kernel), expected))
+"""
+    told = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
+    environment = {**os.environ, **told, "NUMBA_CACHE_DIR": str(tmp_path)}
+    found = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert float(found.stdout) < 2e-6
 
-KERNELS = {"avx2", "avx512f"} & {backend.vector_instructions()}
-needs_kernels = pytest.mark.skipif(not KERNELS, reason="a processor without AVX2")
+
+# As a layer.
 
 
 def frozen(filters=64, **options):
@@ -155,6 +189,18 @@ def taken(layer, picture, upstream):
         tape.watch(picture)
         outputs = layer(picture)
     return outputs, tape.gradient(outputs, picture, upstream)
+
+
+def rounds_either_way(layer, picture):
+    """Returns what is so close to zero that its ReLU may be open or closed."""
+    layer(picture)
+    kernel, bias = layer.get_weights()
+    opened = []
+    for shift in (-1e-4, 1e-4):
+        layer.set_weights([kernel, bias + shift])
+        opened.append(layer(picture) > 0)
+    layer.set_weights([kernel, bias])
+    return opened[0] != opened[1]
 
 
 def graph(function, wanted=True):
@@ -180,6 +226,7 @@ def test_a_layer_filters_minimally(mode, batch):
     layer = frozen()
     layer.padding_mode = mode
     picture, upstream = (tf.constant(random(batch, 11, 14, 64, seed=i)) for i in (1, 2))
+    upstream = tf.where(rounds_either_way(layer, picture), 0.0, upstream)
     expected = taken(layer, picture, upstream)
     run = graph(lambda *given: taken(layer, *given))
     assert calls_python(run, picture, upstream)
@@ -229,6 +276,7 @@ def test_new_weights_are_taken_even_by_old_graphs(how, tmp_path):
     ("options", "channels"),
     [
         ({"filters": 63}, 64),
+        ({"filters": 80}, 64),
         ({}, 63),
         ({"dtype": "float64"}, 64),
         ({"dtype": "mixed_bfloat16"}, 64),
@@ -285,7 +333,8 @@ def test_what_it_keeps_is_counted(monkeypatch):
     found = [expected(), expected(precision="bfloat16"), expected(jit_compile=True)]
     monkeypatch.setattr(convolution, "_winograd", lambda: None)
     without = expected()
-    assert found[0] - without - memory._NUMBA_BYTES == pytest.approx(spectra, rel=1e-3)
+    beside = memory._NUMBA_BYTES + winograd.THREADS * memory._THREAD_BYTES
+    assert found[0] - without - beside == pytest.approx(spectra, rel=1e-3)
     assert found[1:] == [expected(precision="bfloat16"), without]
 
 

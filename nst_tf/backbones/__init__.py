@@ -6,7 +6,12 @@ from nst_tf import errors
 from nst_tf.backbones import vgg16, vgg19, weights
 from nst_tf.backbones.architecture import Architecture
 from nst_tf.backbones.backbone import IMAGE, Backbone, LayerCost
-from nst_tf.backbones.convolution import filters_minimally, minimal_filtering, reorders
+from nst_tf.backbones.convolution import (
+    filtering_threads,
+    filters_minimally,
+    minimal_filtering,
+    reorders,
+)
 from nst_tf.backbones.layer import Layer
 from nst_tf.backbones.section import LINK, Section, split
 
@@ -19,6 +24,7 @@ __all__ = [
     "LayerCost",
     "Section",
     "build",
+    "filtering_threads",
     "filters_minimally",
     "get",
     "minimal_filtering",

@@ -16,7 +16,6 @@ from nst_tf import backend
 from nst_tf.backbones.layer import Layer
 
 _DEEP = 256  # Input channels from which on oneDNN with AVX-512 takes gradients faster.
-_WIDE = 64  # Channels on both sides from which on minimal filtering is faster.
 
 _FILTERS_MINIMALLY = contextvars.ContextVar("filters minimally", default=False)
 
@@ -133,9 +132,8 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
 
     def _filters_minimally(self) -> bool:
         """Returns whether `winograd` computes this layer."""
-        shape = tuple(self.kernel.shape)
-        fits = shape[:2] == (3, 3) and min(shape[2:]) >= _WIDE
-        return fits and _FILTERS_MINIMALLY.get() and filters_minimally(self.compute_dtype)
+        wanted = _FILTERS_MINIMALLY.get() and filters_minimally(self.compute_dtype)
+        return wanted and _winograd().fits(self.kernel.shape)
 
     def _filtered(
         self, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, gate: tf.Tensor, turned: bool
@@ -217,6 +215,11 @@ _Linear = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 def filters_minimally(precision: str) -> bool:
     """Returns whether this machine can, in this precision, do what `minimal_filtering` asks for."""
     return precision == "float32" and _winograd() is not None
+
+
+def filtering_threads() -> int:
+    """Returns how many threads filter minimally, none where it is not done."""
+    return _winograd().THREADS if _winograd() else 0
 
 
 @functools.cache

@@ -9,28 +9,42 @@ tile of 4x4 outputs sees 6x6 inputs, and with
     outputs   = A^T · (Σ data · spectrum) · A        the sum over the channels
 
 what is to be multiplied and summed is 36 products of matrices, `(tiles, channels)` by `(channels,
-filters)`. NumPy computes these; Numba compiles what is before and after. The picture is gone
-through in bands of few tiles, so that what is between stays in the processor's cache.
+filters)`. Numba compiles all of it. Products are computed as in Goto and van de Geijn, "Anatomy of
+High-Performance Matrix Multiplication" (2008): in blocks whose sums stay in registers
+(`_multiply_block`), the second factor in panels, which it is packed in once and for all.
+
+The threads share the tiles, and each goes through its own in chunks, so that what is between stays
+in the cache (`_by_chunks`). Where tiles are few, or the spectrum is too long for the cache, they
+share the spectrum instead (`_by_bands`).
 
 The gradient is the convolution with the kernel turned by 180° and its channels swapped, which is
-that of the mirror image. So it has the same spectrum, and reads and writes every tile backwards.
+that of the mirror image. So it has the same spectrum, transposed, and reads and writes every tile
+backwards.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
 import numpy as np
-import threadpoolctl
+import tensorflow as tf
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-_VALUES = 1 << 17  # Of a band: enough for fast products, few enough for the cache.
+_WIDE = 64  # Channels on both sides from which on this is faster.
+_PANEL = 16  # Filters that lie side by side in a spectrum.
+_CHUNK = 96  # Tiles that a thread goes through at a time, by itself.
+_BAND = 256  # Tiles that all threads go through at a time; where there are no more, always.
+_LONG = 1 << 16  # Channels times filters of the longest spectrum that stays in the cache.
+_ROWS = 12  # Of a block (`_block`), or a multiple; there is room for so many tiles.
 _RUN = 1024  # Values of a row of tiles that are transformed at a time.
 
 _G = np.array(
@@ -45,16 +59,27 @@ _G = np.array(
 )
 
 
+_Given = tuple[Any, ...]  # Arguments of compiled functions.
+
+
+def fits(shape: Sequence[int]) -> bool:
+    """Returns whether a kernel of this shape can be convolved with here, and faster than else."""
+    return tuple(shape[:2]) == (3, 3) and all(
+        n >= _WIDE and n % (2 * _PANEL) == 0 for n in shape[2:]
+    )
+
+
 def spectrum(kernel: np.ndarray) -> np.ndarray:
-    """Returns the transformed kernel, float32 of shape `(36, channels, filters)`.
+    """Returns the transformed kernel, float32 of shape `(36, filters / 16, channels, 16)`.
 
     Args:
         kernel: of shape `(3, 3, channels, filters)`.
     """
-    found = np.empty((36, *kernel.shape[2:]), np.float32)
+    channels, filters = kernel.shape[2:]
     both = np.kron(_G, _G)  # Of rows and columns.
-    np.matmul(both, np.float64(kernel).reshape(9, -1), out=found.reshape(36, -1), casting="unsafe")
-    return found
+    found = both @ np.float64(kernel).reshape(9, -1)
+    panels = found.reshape(36, channels, filters // _PANEL, _PANEL).swapaxes(1, 2)
+    return np.ascontiguousarray(panels, np.float32)
 
 
 def convolve(
@@ -78,23 +103,53 @@ def convolve(
     """
     height, width, channels = inputs.shape
     filters = outputs.shape[2]
-    if turned:
-        spectrum = spectrum.transpose(0, 2, 1)
-    rows, columns = -(-height // 4), -(-width // 4)
-    band = min(rows, -(-_VALUES // (columns * max(channels, filters))))
     opened = inputs if gate is None else gate
     added = np.zeros(filters, np.float32) if bias is None else bias
-    with _WORKSPACE as workspace, _LIBRARIES.limit(limits=1, user_api="blas"):
-        data = workspace.array(0, (36, band * columns, channels))
-        products = workspace.array(1, (36, band * columns, filters))
-        for top in range(0, rows, band):
-            count = min(band, rows - top)
-            ends, found = _ends(top, top + count), slice(0, count * columns)
-            _at_once(_to_data, ends, inputs, opened, gate is not None, turned, _RUN, data, top)
-            _at_once(_multiply, _ends(0, 36), data[:, found], spectrum, products[:, found])
-            _at_once(
-                _to_outputs, ends, products, added, bias is not None, turned, _RUN, outputs, top
-            )
+    tiles = -(-height // 4) * -(-width // 4)
+    forth = (inputs, opened, gate is not None, turned, _RUN)
+    back = (outputs, added, bias is not None, turned, _RUN)
+    by_bands = tiles <= _BAND or channels * filters > _LONG
+    with _WORKSPACE:
+        (_by_bands if by_bands else _by_chunks)(tiles, forth, spectrum, back)
+
+
+def _by_chunks(tiles: int, forth: _Given, spectrum: np.ndarray, back: _Given) -> None:
+    """Has each thread go through a share of the tiles."""
+    channels, filters, turned = forth[0].shape[2], back[0].shape[2], forth[3]
+    if turned:
+        whole, spectrum = spectrum, _WORKSPACE.spectrum(36, channels, filters)
+        for i in range(36):
+            _turn(whole[i], spectrum[i])
+    shares = _shares(tiles)
+    room = _room(max(end - begin for begin, end in shares), _CHUNK)
+    data = _WORKSPACE.array("data", (len(shares), 36, room, channels))
+    products = _WORKSPACE.array("products", (len(shares), 36, room, filters))
+    _at_once(
+        _filter,
+        [(forth, data[i], spectrum, products[i], back, *share) for i, share in enumerate(shares)],
+    )
+
+
+def _by_bands(tiles: int, forth: _Given, spectrum: np.ndarray, back: _Given) -> None:
+    """Has each thread go through a share of the spectrum, with the same tiles."""
+    channels, filters, turned = forth[0].shape[2], back[0].shape[2], forth[3]
+    room = _room(tiles, _BAND)
+    data = _WORKSPACE.array("data", (36, room, channels))
+    products = _WORKSPACE.array("products", (36, room, filters))
+    factors = _shares(36)
+    turn = _WORKSPACE.spectrum(len(factors), channels, filters)
+    for first in range(0, tiles, room):
+        last = min(first + room, tiles)
+        shares = [(first + begin, first + end) for begin, end in _shares(last - first)]
+        _at_once(_to_data, [(forth, data, first, *share) for share in shares])
+        _at_once(
+            _multiply,
+            [
+                (data, spectrum, turned, turn[i], products, last - first, *share)
+                for i, share in enumerate(factors)
+            ],
+        )
+        _at_once(_to_outputs, [(products, back, first, *share) for share in shares])
 
 
 class _Workspace:
@@ -102,48 +157,48 @@ class _Workspace:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._arrays: dict[int, np.ndarray] = {}
+        self._arrays: dict[str, np.ndarray] = {}
 
-    def __enter__(self) -> _Workspace:
+    def __enter__(self) -> None:
         self._lock.acquire()
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self._lock.release()
 
-    def array(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
+    def array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Returns an array of this shape, with anything in it."""
         size = int(np.prod(shape))
-        if number not in self._arrays or self._arrays[number].size < size:
-            self._arrays[number] = np.empty(size, np.float32)
-        return self._arrays[number][:size].reshape(shape)
+        if name not in self._arrays or self._arrays[name].size < size:
+            self._arrays[name] = np.empty(size, np.float32)
+        return self._arrays[name][:size].reshape(shape)
+
+    def spectrum(self, matrices: int, channels: int, filters: int) -> np.ndarray:
+        """Returns room for so many matrices of a spectrum."""
+        return self.array("spectrum", (matrices, filters // _PANEL, channels, _PANEL))
 
 
 _WORKSPACE = _Workspace()
-_LIBRARIES = threadpoolctl.ThreadpoolController()
-# As many as NumPy's products would have, which the environment can set (OMP_NUM_THREADS).
-_THREADS = max(
-    (each["num_threads"] for each in _LIBRARIES.info() if each["user_api"] == "blas"),
-    default=os.cpu_count() or 1,
-)
-_POOL = ThreadPoolExecutor(_THREADS, "winograd")
+THREADS = tf.config.threading.get_intra_op_parallelism_threads() or numba.config.NUMBA_NUM_THREADS
+"""As many as TensorFlow has been given, or as there are processors."""
+
+_POOL = ThreadPoolExecutor(THREADS, "winograd")
 
 
-def _ends(begin: int, end: int) -> list[tuple[int, int]]:
-    """Returns rows of tiles for each thread, as even as they can be."""
-    marks = np.linspace(begin, end, min(_THREADS, end - begin) + 1).round().astype(int)
+def _shares(count: int) -> list[tuple[int, int]]:
+    """Returns what each thread begins with and ends before, as even as it can be."""
+    marks = np.linspace(0, count, min(THREADS, count) + 1).round().astype(int)
     return [(int(a), int(b)) for a, b in itertools.pairwise(marks)]
 
 
-def _at_once(function: Callable[..., None], ends: list[tuple[int, int]], *arguments: Any) -> None:
-    for done in [_POOL.submit(function, *arguments, *each) for each in ends]:
-        done.result()
+def _room(tiles: int, most: int) -> int:
+    """Returns room for as many tiles as are gone through at a time, of so many."""
+    even = -(-tiles // -(-tiles // most))
+    return -(-even // _ROWS) * _ROWS
 
 
-def _multiply(
-    data: np.ndarray, spectrum: np.ndarray, products: np.ndarray, begin: int, end: int
-) -> None:
-    np.matmul(data[begin:end], spectrum[begin:end], out=products[begin:end])
+def _at_once(function: Callable[..., None], given: Sequence[_Given]) -> None:
+    for running in [_POOL.submit(function, *arguments) for arguments in given]:
+        running.result()
 
 
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
@@ -155,41 +210,79 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
         return compiler()(function)
 
 
-# Where most time goes, a loop takes a whole run of tiles: the four phases of their columns
-# (0, 4, 8 and so on, 1, 5, 9 and so on) lie one after the other. What may change is an argument:
-# machine code that is filed keeps the globals of the process that compiled it.
+# What may change is an argument: machine code that is filed keeps the globals of the process that
+# compiled it. It also keeps what it calls, so all of it is in this file, which it is dated by.
 
 
 @_compiled
-def _to_data(inputs, gate, gated, turned, values, data, first, begin, last):
-    """Transforms rows of tiles; `data` begins with the tile row `first`."""
+def _filter(forth, data, spectrum, products, back, begin, end):
+    """Convolves the tiles from `begin` to `end`, as many at a time as there is room for."""
+    for first in range(begin, end, data.shape[1]):
+        last = min(first + data.shape[1], end)
+        _to_data(forth, data, first, first, last)
+        _multiply(data, spectrum, False, spectrum[0], products, last - first, 0, 36)
+        _to_outputs(products, back, first, first, last)
+
+
+@_compiled
+def _multiply(data, spectrum, turned, matrix, products, tiles, begin, end):
+    """Multiplies the matrices from `begin` to `end`, of so many rows, rounded up to a block's."""
+    rows, columns = _block()
+    for i in range(begin, end):
+        factor = spectrum[i]
+        if turned:
+            _turn(factor, matrix)
+            factor = matrix
+        for left in range(0, products.shape[2], columns):
+            for top in range(0, tiles, rows):
+                _multiply_block(data[i], factor, products[i], top, left)
+
+
+@_compiled
+def _turn(matrix, turned):
+    """Transposes a matrix in panels."""
+    width = matrix.shape[2]
+    for i in range(matrix.shape[0]):
+        for j in range(turned.shape[0]):
+            block = matrix[i, j * width : (j + 1) * width]
+            into = turned[j, i * width : (i + 1) * width]
+            for k in range(width):
+                for c in range(width):
+                    into[c, k] = block[k, c]
+
+
+@_compiled
+def _to_data(forth, data, first, begin, end):
+    """Transforms the tiles from `begin` to `end`; `data` begins with the tile `first`."""
+    inputs, gate, gated, turned, most = forth
     width, channels = inputs.shape[1:]
     columns = (width + 3) // 4
-    run = max(1, values // channels)
+    run = max(1, most // channels)
     seen = np.zeros((6, 4, (run + 1) * channels), np.float32)
     half = np.empty((6, 4, (run + 1) * channels), np.float32)
     a, b, c = seen.reshape(6, -1), half.reshape(6, -1), data.reshape(36, -1)
-    for tile in range(begin, last):
-        for left in range(0, columns, run):
-            count = min(run, columns - left)
-            for i in range(6):
-                into = seen[5 - i if turned else i]
-                _gather(inputs, gate, gated, 4 * tile + i - 1, 4 * left - 1, 4 * count + 2, into)
-            _times_b(a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3], b[4], b[5])
-            size = count * channels
-            at = ((tile - first) * columns + left) * channels
-            end = at + size
-            for i in range(6):
-                z, beyond = half[i], channels + size
-                p, q, r, s = z[0, :size], z[1, :size], z[2, :size], z[3, :size]
-                t, u = z[0, channels:beyond], z[1, channels:beyond]
-                if turned:
-                    p, q, r, s, t, u = u, t, s, r, q, p
-                _times_b(
-                    p, q, r, s, t, u,
-                    c[6 * i, at:end], c[6 * i + 1, at:end], c[6 * i + 2, at:end],
-                    c[6 * i + 3, at:end], c[6 * i + 4, at:end], c[6 * i + 5, at:end],
-                )  # fmt: skip
+    tile = begin
+    while tile < end:
+        row, left = 4 * (tile // columns), tile % columns
+        count = min(run, columns - left, end - tile)
+        for i in range(6):
+            into = seen[5 - i if turned else i]
+            _gather(inputs, gate, gated, row + i - 1, 4 * left - 1, 4 * count + 2, into)
+        _times_b(a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3], b[4], b[5])
+        size, at = count * channels, (tile - first) * channels
+        beyond, then = size + channels, size + at
+        for i in range(6):
+            z = half[i]
+            p, q, r, s = z[0, :size], z[1, :size], z[2, :size], z[3, :size]
+            t, u = z[0, channels:beyond], z[1, channels:beyond]
+            if turned:
+                p, q, r, s, t, u = u, t, s, r, q, p
+            _times_b(
+                p, q, r, s, t, u,
+                c[6 * i, at:then], c[6 * i + 1, at:then], c[6 * i + 2, at:then],
+                c[6 * i + 3, at:then], c[6 * i + 4, at:then], c[6 * i + 5, at:then],
+            )  # fmt: skip
+        tile += count
 
 
 @_compiled
@@ -226,34 +319,36 @@ def _times_b(x0, x1, x2, x3, x4, x5, y0, y1, y2, y3, y4, y5):
 
 
 @_compiled
-def _to_outputs(products, bias, rectified, turned, values, outputs, first, begin, last):
-    """Transforms rows of tiles back; `products` begin with the tile row `first`."""
+def _to_outputs(products, back, first, begin, end):
+    """Transforms the tiles from `begin` to `end` back; `products` begin with the tile `first`."""
+    outputs, bias, rectified, turned, most = back
     width, filters = outputs.shape[1:]
     columns = (width + 3) // 4
-    run = max(1, values // filters)
+    run = max(1, most // filters)
     half = np.zeros((6, 4, run * filters), np.float32)
     whole = np.empty((4, 4, run * filters), np.float32)
     a, b, c = half.reshape(6, -1), whole.reshape(4, -1), products.reshape(36, -1)
-    for tile in range(begin, last):
-        for left in range(0, columns, run):
-            count = min(run, columns - left)
-            size = count * filters
-            at = ((tile - first) * columns + left) * filters
-            end = at + size
-            for i in range(6):
-                z = half[i]
-                p, q, r, s = z[0, :size], z[1, :size], z[2, :size], z[3, :size]
-                if turned:
-                    p, q, r, s = s, r, q, p
-                _times_a(
-                    c[6 * i, at:end], c[6 * i + 1, at:end], c[6 * i + 2, at:end],
-                    c[6 * i + 3, at:end], c[6 * i + 4, at:end], c[6 * i + 5, at:end],
-                    p, q, r, s,
-                )  # fmt: skip
-            _times_a(a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3])
-            for i in range(4):
-                found = whole[3 - i if turned else i]
-                _spread(found, bias, rectified, outputs, 4 * tile + i, 4 * left, 4 * count)
+    tile = begin
+    while tile < end:
+        row, left = 4 * (tile // columns), tile % columns
+        count = min(run, columns - left, end - tile)
+        size, at = count * filters, (tile - first) * filters
+        then = at + size
+        for i in range(6):
+            z = half[i]
+            p, q, r, s = z[0, :size], z[1, :size], z[2, :size], z[3, :size]
+            if turned:
+                p, q, r, s = s, r, q, p
+            _times_a(
+                c[6 * i, at:then], c[6 * i + 1, at:then], c[6 * i + 2, at:then],
+                c[6 * i + 3, at:then], c[6 * i + 4, at:then], c[6 * i + 5, at:then],
+                p, q, r, s,
+            )  # fmt: skip
+        _times_a(a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3])
+        for i in range(4):
+            found = whole[3 - i if turned else i]
+            _spread(found, bias, rectified, outputs, row + i, 4 * left, 4 * count)
+        tile += count
 
 
 @_compiled
@@ -280,3 +375,93 @@ def _spread(phases, bias, rectified, outputs, row, left, count):
                 value += bias[c]
                 value = np.float32(0) if value < 0 else value
             outputs[row, left + i, c] = value
+
+
+# What is to stay in registers cannot be said in Python: this writes LLVM's code. With AVX-512
+# vectors have 16 values, and registers hold the sums of 12 rows by 2 vectors, else of 6 by 2 of 8.
+
+
+def _sizes(context):
+    """Returns the rows of a block, and the values of a vector, where the code is to run."""
+    return (12, 16) if "+avx512f" in context.codegen().magic_tuple()[2] else (6, 8)
+
+
+@intrinsic
+def _block(typing):
+    """Returns the rows and columns that `_multiply_block` computes."""
+    sizes = types.UniTuple(types.intp, 2)
+
+    def code(context, builder, signature, arguments):
+        rows, lanes = _sizes(context)
+        both = [context.get_constant(types.intp, size) for size in (rows, 2 * lanes)]
+        return context.make_tuple(builder, sizes, both)
+
+    return sizes(), code
+
+
+@intrinsic
+def _multiply_block(typing, factor, panels, products, top, left):
+    """Computes the block of the products of two matrices, the second in panels, at a place."""
+
+    def code(context, builder, signature, arguments):
+        factor, panels, products = (
+            _Array(context, builder, signature.args[i], arguments[i]) for i in range(3)
+        )
+        top, left = arguments[3:]
+        rows, lanes = _sizes(context)
+        vector = ir.VectorType(ir.FloatType(), lanes)
+        below = [builder.add(top, top.type(row)) for row in range(rows)]
+        beside = [builder.add(left, left.type(column)) for column in (0, lanes)]
+        width = left.type(_PANEL)
+        zero = ir.Constant(vector, None)
+        sums = [[cgutils.alloca_once_value(builder, zero) for _ in beside] for _ in below]
+        with cgutils.for_range(builder, factor.sizes[1]) as loop:
+            values = [
+                panels.load(
+                    vector, builder.sdiv(column, width), loop.index, builder.srem(column, width)
+                )
+                for column in beside
+            ]
+            for row, of_row in zip(below, sums, strict=True):
+                number = factor.load(ir.FloatType(), row, loop.index)
+                _add_multiples(builder, of_row, number, values)
+        for row, of_row in zip(below, sums, strict=True):
+            for column, each in zip(beside, of_row, strict=True):
+                products.store(builder.load(each), row, column)
+        return context.get_dummy_value()
+
+    return types.void(factor, panels, products, top, left), code
+
+
+class _Array:
+    """A contiguous array of float32."""
+
+    def __init__(self, context, builder, kind, value):
+        array = context.make_array(kind)(context, builder, value)
+        self._builder, self._data = builder, array.data
+        self.sizes = cgutils.unpack_tuple(builder, array.shape)
+
+    def load(self, kind, *place):
+        """Returns the number that is at a place, or the vector that begins there."""
+        return self._builder.load(self._at(kind, place), align=4)
+
+    def store(self, vector, *place):
+        """Writes a vector, from a place on."""
+        self._builder.store(vector, self._at(vector.type, place), align=4)
+
+    def _at(self, kind, place):
+        at = place[0]
+        for size, index in zip(self.sizes[1:], place[1:], strict=True):
+            at = self._builder.add(self._builder.mul(at, size), index)
+        return self._builder.bitcast(self._builder.gep(self._data, [at]), kind.as_pointer())
+
+
+def _add_multiples(builder, sums, number, values):
+    """Adds to each sum, in a register if there is one, number times a vector."""
+    kind, index = values[0].type, ir.IntType(32)
+    lanes = ir.Constant(ir.VectorType(index, kind.count), [0] * kind.count)
+    single = builder.insert_element(ir.Constant(kind, None), number, index(0))
+    factor = builder.shuffle_vector(single, single, lanes)
+    for each, value in zip(sums, values, strict=True):
+        product = builder.fmul(factor, value, flags=("contract",))
+        builder.store(builder.fadd(builder.load(each), product, flags=("contract",)), each)
