@@ -144,6 +144,14 @@ def test_step_compares_the_same_work(tmp_path):
     assert found["machine"]["matrix_product_gflops"] > 1
 
 
+def test_convolution_times_both_ways_of_both_kinds(tmp_path):
+    results = tmp_path / "convolution.json"
+    _run(FOLDER / "convolution.py", "--layers=64x96x20", "--turns=1", f"--json={results}")
+    found = json.loads(results.read_text())["results"]["64x96x20"]
+    assert set(found) == {"direct, forth", "direct, back", "minimal, forth", "minimal, back"}
+    assert all(each["median"] > 0 for each in found.values())
+
+
 def test_contenders_have_one_gradient():
     ours, theirs = (each.gradient() for each in (work.nst_tf_step("vgg16", 64),
                                                  work.keras_step("vgg16", 64, False)))  # fmt: skip

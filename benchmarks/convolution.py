@@ -1,0 +1,103 @@
+"""One convolution and its gradient, directly and by minimal filtering, in turns.
+
+    python benchmarks/convolution.py [--layers=64x64x512,128x128x256] [--turns=9] [--json=FILE]
+
+A layer is CHANNELSxFILTERSxSIDE; with it goes what belongs to it, bias and ReLU forth, the ReLU's
+gradient back. GFLOP/s count the multiplications and additions of direct convolutions.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import common
+from absl import app, flags
+
+_LAYERS = flags.DEFINE_list(
+    "layers",
+    [
+        *("64x64x512", "64x128x256", "128x128x256", "128x256x128", "256x256x128"),
+        *("256x512x64", "512x512x64", "512x512x32", "512x512x11"),
+    ],
+    "CHANNELSxFILTERSxSIDE",
+)
+_TURNS = flags.DEFINE_integer("turns", 9, "times that each is computed")
+_JSON = flags.DEFINE_string("json", "", "file for the results")
+
+
+def _ways(channels: int, filters: int, side: int, minimal: bool) -> dict[str, Callable[[], object]]:
+    """Returns functions that compute the layer forth, and back."""
+    import tensorflow as tf
+
+    from nst_tf.backbones import convolution
+
+    layer = convolution.FrozenConv2D(
+        filters, 3, padding="same", activation="relu", kernel_initializer=_kernel
+    )
+    layer.build((1, None, None, channels))
+    random = functools.partial(tf.random.stateless_normal, seed=(1, 2))
+    inputs, upstream = random((1, side, side, channels)), random((1, side, side, filters))
+    outputs = layer(inputs)
+
+    def graph(function: Callable[..., Any]) -> Callable[..., Any]:
+        def traced(*given: Any) -> Any:
+            with convolution.minimal_filtering(minimal):
+                return function(*given)
+
+        return tf.function(traced, autograph=False)
+
+    forth, back = graph(layer), graph(lambda *given: layer._ways()[1](*given))
+    return {
+        "forth": functools.partial(forth, inputs),
+        "back": functools.partial(back, upstream, outputs),
+    }
+
+
+def _kernel(shape: tuple[int, ...], dtype: str) -> Any:
+    import tensorflow as tf
+
+    return tf.random.stateless_normal(shape, (3, 4), stddev=0.05, dtype=dtype)
+
+
+def _measured(layer: str) -> dict[str, dict[str, float]]:
+    sizes = [int(size) for size in layer.split("x")]
+    runs = {
+        f"{kind}, {way}": run
+        for kind in ("direct", "minimal")
+        for way, run in _ways(*sizes, kind == "minimal").items()
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(_TURNS.value + 1):
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            run()
+            if turn:  # The first compiles.
+                seconds[name].append(time.perf_counter() - begin)
+    return {name: common.spread(each) for name, each in seconds.items()}
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    from nst_tf import backend
+
+    backend.prefer_onednn()
+    results = {}
+    for layer in _LAYERS.value:
+        results[layer] = found = _measured(layer)
+        channels, filters, side = (int(size) for size in layer.split("x"))
+        work = 18 * channels * filters * side**2
+        for name, each in found.items():
+            print(
+                f"{layer:12} {name:15} {1e3 * each['median']:7.1f} ms "
+                f"({1e3 * each['least']:.1f} to {1e3 * each['greatest']:.1f}), "
+                f"{work / each['median'] / 1e9:5.0f} GFLOP/s",
+                flush=True,
+            )
+    common.write(_JSON.value, results)
+
+
+if __name__ == "__main__":
+    app.run(main)
