@@ -24,7 +24,7 @@ _FILTERS_MINIMALLY = contextvars.ContextVar("filters minimally", default=False)
 def minimal_filtering(wanted: bool = True) -> Iterator[None]:
     """Has graphs that are traced here compute convolutions with a quarter of the multiplications.
 
-    It takes little over half the time on a CPU (`winograd`). Such a graph calls functions of this
+    It takes less than half the time on a CPU (`winograd`). Such a graph calls functions of this
     process, so it can be neither saved nor compiled by XLA. On a GPU, in other precisions than
     float32 and without Numba nothing is changed.
 
