@@ -12,14 +12,16 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+_Name = TypeVar("_Name", bound=Hashable)
 
 
 def machine() -> dict[str, Any]:
@@ -118,6 +120,23 @@ def alternate(workers: Mapping[str, Worker], turns: int) -> dict[str, list[dict[
                 found[name].append(measured)
     for worker in workers.values():
         worker.close()
+    return found
+
+
+def seconds_in_turns(
+    runs: Mapping[_Name, Callable[[], object]], turns: int
+) -> dict[_Name, list[float]]:
+    """Returns the seconds of functions, by their names, which take turns in this process.
+
+    The first turn of each, in which it compiles, is left out.
+    """
+    found: dict[_Name, list[float]] = {name: [] for name in runs}
+    for number in range(turns + 1):
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            run()
+            if number:
+                found[name].append(time.perf_counter() - begin)
     return found
 
 

@@ -9,7 +9,6 @@ gradient back. GFLOP/s count the multiplications and additions of direct convolu
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -69,13 +68,7 @@ def _measured(layer: str) -> dict[str, dict[str, float]]:
         for kind in ("direct", "minimal")
         for way, run in _ways(*sizes, kind == "minimal").items()
     }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(_TURNS.value + 1):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            if turn:  # The first compiles.
-                seconds[name].append(time.perf_counter() - begin)
+    seconds = common.seconds_in_turns(runs, _TURNS.value)
     return {name: common.spread(each) for name, each in seconds.items()}
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -94,19 +93,6 @@ def _step(row: str, pair: list[str]) -> Callable[[], None]:
     return work.step_of(work.prepared(config, transfer.build_backbone(config), *shown))
 
 
-def _timed(rows: list[str], pair: list[str]) -> dict[str, list[float]]:
-    """Returns the seconds of the steps of each row, which take turns."""
-    steps = {row: _step(row, pair) for row in rows}
-    seconds: dict[str, list[float]] = {row: [] for row in rows}
-    for turn in range(_TURNS.value + 1):
-        for row, take in steps.items():
-            begin = time.perf_counter()
-            take()
-            if turn:  # The first compiles.
-                seconds[row].append(time.perf_counter() - begin)
-    return seconds
-
-
 def main(argv: list[str]) -> None:
     del argv
     from nst_tf import backend
@@ -122,7 +108,8 @@ def main(argv: list[str]) -> None:
     for row in _ROWS.value:
         print(judge.line(row, _mean(found[row].values())))
     if _TURNS.value:
-        seconds = _timed(_ROWS.value, pairs[0])
+        steps = {row: _step(row, pairs[0]) for row in _ROWS.value}
+        seconds = common.seconds_in_turns(steps, _TURNS.value)
         first = statistics.median(next(iter(seconds.values())))
         for row, each in seconds.items():
             middle = statistics.median(each)

@@ -17,10 +17,9 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from typing import Any
 
-import common  # noqa: F401 (finds the package)
+import common
 import numpy as np
 from absl import app, flags
 
@@ -129,13 +128,7 @@ def _compare(size: int, sides: list[int]) -> None:
         found = tiled.targets(photo, everywhere, cut, "content")
         targets = gradients.TiledTargets({**found.shared, **style}, cut, found.maps)
         runs[plan] = functools.partial(tiled.value_and_gradient, painting, targets)
-    times: dict[Plan, list[float]] = {plan: [] for plan in runs}
-    for turn in range(_TURNS.value + 1):
-        for plan, run in runs.items():
-            begin = time.perf_counter()
-            np.asarray(run().gradient)
-            if turn:  # The first compiles.
-                times[plan].append(time.perf_counter() - begin)
+    times = common.seconds_in_turns(runs, _TURNS.value)
     base = statistics.median(times[WHOLE])
     ideal = memory._work(backbone.costs(), level, WHOLE)
     for plan, each in times.items():
