@@ -128,7 +128,8 @@ def _compare(size: int, sides: list[int]) -> None:
         found = tiled.targets(photo, everywhere, cut, "content")
         targets = gradients.TiledTargets({**found.shared, **style}, cut, found.maps)
         runs[plan] = functools.partial(tiled.value_and_gradient, painting, targets)
-    times = common.seconds_in_turns(runs, _TURNS.value)
+    with nst_tf.backbones.minimal_filtering():  # What is compiled at first.
+        times = common.seconds_in_turns(runs, _TURNS.value)
     base = statistics.median(times[WHOLE])
     ideal = memory._work(backbone.costs(), level, WHOLE)
     for plan, each in times.items():
