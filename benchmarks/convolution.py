@@ -33,9 +33,7 @@ def _ways(channels: int, filters: int, side: int, minimal: bool) -> dict[str, Ca
 
     from nst_tf.backbones import convolution
 
-    layer = convolution.FrozenConv2D(
-        filters, 3, padding="same", activation="relu", kernel_initializer=_kernel
-    )
+    layer = convolution.FrozenConv2D(filters, 3, padding="same", activation="relu")
     layer.build((1, None, None, channels))
     random = functools.partial(tf.random.stateless_normal, seed=(1, 2))
     inputs, upstream = random((1, side, side, channels)), random((1, side, side, filters))
@@ -55,18 +53,11 @@ def _ways(channels: int, filters: int, side: int, minimal: bool) -> dict[str, Ca
     }
 
 
-def _kernel(shape: tuple[int, ...], dtype: str) -> Any:
-    import tensorflow as tf
-
-    return tf.random.stateless_normal(shape, (3, 4), stddev=0.05, dtype=dtype)
-
-
-def _measured(layer: str) -> dict[str, dict[str, float]]:
-    sizes = [int(size) for size in layer.split("x")]
+def _measured(channels: int, filters: int, side: int) -> dict[str, dict[str, float]]:
     runs = {
         f"{kind}, {way}": run
         for kind in ("direct", "minimal")
-        for way, run in _ways(*sizes, kind == "minimal").items()
+        for way, run in _ways(channels, filters, side, kind == "minimal").items()
     }
     seconds = common.seconds_in_turns(runs, _TURNS.value)
     return {name: common.spread(each) for name, each in seconds.items()}
@@ -79,8 +70,8 @@ def main(argv: list[str]) -> None:
     backend.prefer_onednn()
     results = {}
     for layer in _LAYERS.value:
-        results[layer] = found = _measured(layer)
         channels, filters, side = (int(size) for size in layer.split("x"))
+        results[layer] = found = _measured(channels, filters, side)
         work = 18 * channels * filters * side**2
         for name, each in found.items():
             print(
