@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from nst_tf import backbones, optimizers, passes, shelf
 from nst_tf import objective as objectives
 from nst_tf import tiles as tile_plans
 
+_MOST_GRAPHS = 16  # Of one function, for different signatures; the last that were used are kept.
 _BAND = 1 << 18  # Pixels of a picture, in whole rows, that an optimiser is shown at a time.
 
 Step = Callable[
@@ -47,7 +50,9 @@ def compile_step(
     run_eagerly: bool = False,
     jit_compile: bool = False,
 ) -> Step:
-    """Returns one optimiser step as a graph, traced anew only for a new shape.
+    """Returns one optimiser step as a graph, traced once for pictures of all sizes.
+
+    XLA compiles it for each size by itself, and the last of these are kept.
 
     An evaluation whose gradient is not finite has the loss NaN. With `optimizers.Guarded` such a
     step goes back to the last good picture, so that it is there however late the caller looks.
@@ -59,28 +64,25 @@ def compile_step(
         jit_compile: compile the graph with XLA.
     """
 
+    def taken(
+        image: tf.Tensor, state: optimizers.State, targets: objectives.Targets
+    ) -> tuple[tf.Tensor, optimizers.State, tf.Tensor, dict[str, tf.Tensor]]:
+        moved, after, evaluation = optimizer.step(
+            image, state, lambda at: _checked(value_and_gradient(objective, at, targets))
+        )
+        return moved, after, evaluation.loss, evaluation.terms
+
+    if not run_eagerly:
+        taken = _traced(taken, any_size=not jit_compile, jit_compile=jit_compile)
+
     def step(
         image: tf.Variable, state: dict[str, tf.Variable], targets: objectives.Targets
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        return _take(optimizer, image, state, lambda at: value_and_gradient(objective, at, targets))
+        moved, after, loss, terms = taken(tf.identity(image), _read(state), targets)
+        _write(image, state, moved, after)
+        return loss, terms
 
-    if run_eagerly:
-        return step
-    return _graph(step, jit_compile=jit_compile)
-
-
-def _take(
-    optimizer: optimizers.Optimizer,
-    image: tf.Variable,
-    state: dict[str, tf.Variable],
-    evaluate: Callable[[tf.Tensor], optimizers.Evaluation],
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Moves picture and state one step; returns the loss and its terms."""
-    moved, after, evaluation = optimizer.step(
-        tf.identity(image), _read(state), lambda at: _checked(evaluate(at))
-    )
-    _write(image, state, moved, after)
-    return evaluation.loss, evaluation.terms
+    return step
 
 
 def _read(state: dict[str, tf.Variable]) -> optimizers.State:
@@ -98,7 +100,9 @@ def _write(
 def _checked(evaluation: optimizers.Evaluation) -> optimizers.Evaluation:
     """Returns the evaluation, its loss no number where its gradient is none."""
     sound = tf.math.is_finite(tf.reduce_sum(evaluation.gradient))
-    return evaluation._replace(loss=tf.where(sound, evaluation.loss, float("nan")))
+    # No constant, which would alarm a host that has all numbers checked.
+    nothing = tf.sqrt(tf.where(sound, 0.0, -1.0))
+    return evaluation._replace(loss=evaluation.loss + nothing)
 
 
 def compile_targets(
@@ -162,12 +166,12 @@ class TiledObjective:
         def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             if run_eagerly:
                 return _of_tensors(function)
-            return _for_any_size(_graph(function))
+            return _traced(function)
 
         self._objective = objective
         self._sections = [passes.Section(part, compiled) for part in objective.sections(cuts)]
-        self._shelf = shelf.Shelf()
-        self._put = passes.on_disk(self._shelf) if keeps else None
+        self._keeps = keeps
+        self._shelves: list[shelf.Shelf] = []  # Of evaluations that have ended.
         self._value = compiled(self._value_and_slopes)
 
     def cut(self, height: int, width: int, sides: Sequence[int]) -> list[list[tile_plans.Tile]]:
@@ -220,15 +224,30 @@ class TiledObjective:
             image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1]: an array or a tensor.
             targets: of the objective's terms.
         """
+        if not self._keeps:
+            return self._evaluate(image, targets, None)
+        try:  # What threads put aside at the same time must not meet.
+            file = self._shelves.pop()
+        except IndexError:
+            file = shelf.Shelf()
+        try:
+            return self._evaluate(image, targets, passes.on_disk(file))
+        finally:
+            file.clear()
+            self._shelves.append(file)
+
+    def _evaluate(
+        self, image: Any, targets: TiledTargets, put: passes.Put | None
+    ) -> optimizers.Evaluation:
+        """Returns what `value_and_gradient` does, given what puts tensors aside."""
         shared, pixels = targets.shared, tf.constant(image.shape[1] * image.shape[2])
         sections = list(zip(self._sections, targets.tiles, targets.maps, strict=True))
         inputs, kept = [image], []
-        self._shelf.clear()
         sums: objectives.Targets = {}
         for section, tiles, maps in sections:
             at_once = section is self._sections[-1] and len(tiles) == 1
-            put = self._put or (passes.in_memory if at_once else None)
-            found, link, parts = section.forth_all(inputs[-1], shared, tiles, maps, put)
+            aside = put or (passes.in_memory if at_once else None)
+            found, link, parts = section.forth_all(inputs[-1], shared, tiles, maps, aside)
             sums.update(found)
             inputs.append(link)
             kept.append(parts)
@@ -281,7 +300,7 @@ def compile_tiled_step(
     projected: Callable[..., Any] = optimizer.projected
     if not run_eagerly:
         point, projected, sums_of, moved = (
-            _for_any_size(_graph(function)) for function in (point, projected, sums_of, moved)
+            _traced(function) for function in (point, projected, sums_of, moved)
         )
 
     def step(
@@ -409,17 +428,36 @@ def _places(rows: slice) -> tf.Tensor:
     return tf.stack([tf.zeros_like(numbers), numbers], axis=1)
 
 
-def _for_any_size(function: Any) -> Callable[..., Any]:
-    """Returns a `tf.function` that is traced once for pictures of all sizes."""
+def _traced(
+    function: Callable[..., Any], *, any_size: bool = True, jit_compile: bool = False
+) -> Callable[..., Any]:
+    """Returns a function of nested tensors, or arrays, as graphs, of which the last are kept.
+
+    Args:
+        function: of tensors.
+        any_size: whether one graph serves pictures of all sizes.
+        jit_compile: compile it with XLA.
+    """
+    graphs: collections.OrderedDict[str, Any] = collections.OrderedDict()
+    lock = threading.Lock()
 
     def spec(value: tf.Tensor) -> tf.TensorSpec:
-        a_picture = value.shape.rank == 4
+        a_picture = any_size and value.shape.rank == 4
         shape = (1, None, None, value.shape[-1]) if a_picture else value.shape
         return tf.TensorSpec(shape, value.dtype)
 
     def call(*tensors: Any) -> Any:
-        traced = function.get_concrete_function(*tf.nest.map_structure(spec, tensors))
-        return traced(*tensors)
+        specs = tf.nest.map_structure(spec, tensors)
+        key = repr(specs)
+        with lock:
+            graph = graphs.pop(key, None)
+            if graph is None:  # A function of its own, which can be forgotten.
+                compiled = _graph(function, jit_compile=jit_compile)
+                graph = compiled.get_concrete_function(*specs)
+            graphs[key] = graph
+            if len(graphs) > _MOST_GRAPHS:
+                graphs.popitem(last=False)
+        return graph(*tensors)
 
     return _of_tensors(call)
 

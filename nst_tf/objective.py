@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import backbones, hypercolumns, layers, losses
+from nst_tf import autodiff, backbones, hypercolumns, layers, losses
 from nst_tf import config as configs
 
 Targets = dict[str, losses.Statistics]
@@ -251,17 +252,21 @@ def _fan_out(features: tf.Tensor, count: int) -> Sequence[tf.Tensor]:
     TensorFlow adds up the gradients of several uses in an order that can change from run to
     run, and with three or more of them the last bit of the sum changes with it.
     """
-    if count == 1:
-        return [features]
+    return [features] if count == 1 else _copies(count)(features)
 
-    @tf.custom_gradient
+
+@functools.cache
+def _copies(count: int) -> Callable[[tf.Tensor], Sequence[tf.Tensor]]:
+    """Returns what makes so many copies of a tensor."""
+
+    @autodiff.custom_gradient
     def copies(features: tf.Tensor) -> tuple[Sequence[tf.Tensor], Any]:
         def gradient(*upstream: tf.Tensor) -> tf.Tensor:
             return tf.reduce_sum(tf.stack(upstream), axis=0)
 
         return [tf.identity(features) for _ in range(count)], gradient
 
-    return copies(features)
+    return copies
 
 
 def _ownership(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +27,7 @@ from nst_tf import (
     recipe,
     report,
     sizes,
+    surroundings,
     tiles,
 )
 from nst_tf import config as configs
@@ -33,13 +36,14 @@ from nst_tf import snapshot as snapshots
 
 logger = logging.getLogger("nst_tf")
 
-_CACHED_STYLES = 32  # Targets of that many pairs of style and size are kept.
+_CACHED_BYTES = 1 << 25  # Of the targets that are kept, each of a style at a size.
 _LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
 _STATE = "state/"  # Begins the names of the optimiser's entries in a snapshot.
 _CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
 _MOST_FAILURES = 8  # Steps in a row that may go back, each with half the rate of the last.
 
 
+@surroundings.undisturbed
 def stylize(
     content: Any,
     styles: Any,
@@ -98,6 +102,7 @@ class StyleTransfer:
         WeightsError: the weights of the backbone cannot be had.
     """
 
+    @surroundings.undisturbed
     def __init__(
         self,
         config: configs.StyleTransferConfig | None = None,
@@ -119,6 +124,7 @@ class StyleTransfer:
             self._optimizer, run_eagerly=self.config.run_eagerly
         )
 
+    @surroundings.undisturbed
     def stylize(
         self,
         content: Any,
@@ -178,6 +184,7 @@ class StyleTransfer:
                 callback.on_level_begin(index)
             targets = functools.partial(self._level_targets, walk, level)
             for end in self._steps(walk, index, targets):
+                surroundings.leave_if_over()
                 for callback in told:
                     callback.on_step_end(end)
                 if run.stopping:
@@ -203,14 +210,14 @@ class StyleTransfer:
             self._compiled = {(): self._compiled[()], key: compiled}  # Of masks, the latest.
         if start is None:
             first = shown.paintings[0]
-            image = tf.Variable(self._initial_image(shown.photo, first, levels[0]))
+            image = _variable(self._initial_image(shown.photo, first, levels[0]))
             plans = memory.plans(self.config, self.backbone.costs(), levels, "GPU" in image.device)
             run = callbacks.Run(self.config, self.backbone, levels, image.device)
             return _Walk(run, shown, compiled, image, {}, plans, made_with)
-        image = tf.Variable(start.tensors["image"])
+        image = _variable(start.tensors["image"])
         self._check_start(start, image.shape[1:3], made_with(), levels)
         names = _state_names(start)
-        state = {name: tf.Variable(start.tensors[_STATE + name]) for name in names}
+        state = {name: _variable(start.tensors[_STATE + name]) for name in names}
         begin = start.level, start.step, start.history, int(state["returns"])
         run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
         return _Walk(run, shown, compiled, image, state, list(start.plans), made_with)
@@ -278,7 +285,7 @@ class StyleTransfer:
                 returns,
             )
         run.returns = returns
-        if not np.isfinite(state["first_loss"]) or failures >= _MOST_FAILURES:
+        if state["first_loss"] >= optimizers.UNKNOWN or failures >= _MOST_FAILURES:
             raise errors.DivergenceError(
                 f"the loss is no longer a finite number, or explodes again and again ({place}). "
                 "Lower learning_rate, or the largest of content_weight, style_weight and "
@@ -366,14 +373,14 @@ class StyleTransfer:
         painting, cache = walk.shown.paintings[index], walk.compiled.style_targets
         size = sizes.style_size(self.config, painting.size, level)
         key = (*walk.shown.style_key(index), *size, plan)  # Other tiles round otherwise.
-        if key not in cache:
-            if len(cache) >= _CACHED_STYLES:
-                cache.pop(next(iter(cache)), None)
+        kept = cache.get(key)
+        if kept is None:
             weights = walk.shown.style_weights(index, *size)
             pixels = images.resize(painting.rgb, *size)
             found = walk.compiled.measured(pixels, weights, "style", plan)
-            cache[key] = found.shared if isinstance(found, gradients.TiledTargets) else found
-        return cache[key]
+            kept = found.shared if isinstance(found, gradients.TiledTargets) else found
+            cache.put(key, kept)
+        return kept
 
     def _enter(self, level: pyramid.Level, walk: _Walk) -> None:
         """Brings picture and state to a level, from those of the level below."""
@@ -383,7 +390,8 @@ class StyleTransfer:
             begun = self._optimizer.carried_state(values, start, level.steps)
         else:
             begun = self._optimizer.initial_state(start, level.steps)
-        walk.image, walk.state = tf.Variable(start), _variables(begun)
+        walk.image = _variable(start)
+        walk.state = {name: _variable(value) for name, value in begun.items()}
 
     def _result(self, walk: _Walk) -> tf.Tensor:
         """Returns what the steps have come to, `(1, height, width, 3)`."""
@@ -429,7 +437,7 @@ class _Compiled:
             run_eagerly=config.run_eagerly,
             jit_compile=config.jit_compile,
         )
-        self.style_targets: dict[tuple[Any, ...], objectives.Targets] = {}
+        self.style_targets = _Cache()
         self._run_eagerly = config.run_eagerly
         self._targets = {
             model: gradients.compile_targets(
@@ -460,6 +468,37 @@ class _Compiled:
         height, width = pixels.shape[:2]
         cut = in_tiles.cut(height, width, plan.sides)
         return in_tiles.targets(pixels[np.newaxis], tf.constant(weights), cut, model)
+
+
+class _Cache:
+    """Targets by what they depend on, of which the last that were used are kept."""
+
+    def __init__(self) -> None:
+        self._kept: collections.OrderedDict[tuple[Any, ...], objectives.Targets] = (
+            collections.OrderedDict()
+        )
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[Any, ...]) -> objectives.Targets | None:
+        """Returns the targets of a key, or None where there are none."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: tuple[Any, ...], targets: objectives.Targets) -> None:
+        """Keeps targets, and forgets those that were not used for longest."""
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = targets
+                self._bytes += _bytes(targets)
+            while self._bytes > _CACHED_BYTES and len(self._kept) > 1:
+                self._bytes -= _bytes(self._kept.popitem(last=False)[1])
+
+
+def _bytes(targets: objectives.Targets) -> int:
+    return sum(each.dtype.size * each.shape.num_elements() for each in tf.nest.flatten(targets))
 
 
 @dataclasses.dataclass
@@ -564,8 +603,8 @@ def _state_names(start: snapshots.Snapshot) -> list[str]:
     return [name.removeprefix(_STATE) for name in start.tensors if name.startswith(_STATE)]
 
 
-def _variables(values: Mapping[str, tf.Tensor]) -> dict[str, tf.Variable]:
-    return {name: tf.Variable(value) for name, value in values.items()}
+def _variable(value: tf.Tensor) -> tf.Variable:
+    return tf.Variable(value, trainable=False)  # Or a tape of the host would watch it.
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:

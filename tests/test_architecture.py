@@ -9,7 +9,18 @@ PACKAGE = Path(__file__).parents[1] / "nst_tf"
 
 LEVELS = [
     {"errors"},
-    {"backend", "files", "hypercolumns", "layers", "presets", "pyramid", "shelf", "tiles"},
+    {
+        "autodiff",
+        "backend",
+        "files",
+        "hypercolumns",
+        "layers",
+        "presets",
+        "pyramid",
+        "shelf",
+        "surroundings",
+        "tiles",
+    },
     {"config", "snapshot"},
     {"backbones", "color", "images", "losses", "masks", "optimizers", "sizes"},
     {"callbacks", "inputs", "objective", "recipe", "sheet"},
@@ -64,9 +75,16 @@ def test_imports_point_downwards():
     assert not wrong
 
 
-def test_tensorflow_functions_live_in_one_module():
+def test_tensorflow_functions_live_in_two_modules():
+    """What one of them is for, the other would keep for ever."""
     users = {owner(path) for path in files() if "tf.function(" in path.read_text().replace("`", "")}
-    assert users == {"gradients"}
+    assert users == {"autodiff", "gradients"}
+
+
+def test_custom_gradients_are_made_in_one_module():
+    users = {owner(path) for path in files() if "@tf.custom_gradient" in path.read_text()}
+    users |= {owner(path) for path in files() if "= tf.custom_gradient(" in path.read_text()}
+    assert users == {"autodiff"}
 
 
 def test_scripts_are_short():

@@ -180,19 +180,33 @@ def test_targets_are_the_same_in_a_graph(objective):
 # The step.
 
 
-def test_a_step_is_traced_once_for_each_shape(shallow):
-    step = gradients.compile_step(shallow, adam())
+@pytest.mark.parametrize(("jit_compile", "graphs"), [(False, 1), (True, 2)])
+def test_a_step_is_traced_once_but_by_xla_for_each_size(shallow, jit_compile, graphs, monkeypatch):
+    values, value = [], shallow.value
+    monkeypatch.setattr(shallow, "value", lambda *given: values.append(1) or value(*given))
+    step = gradients.compile_step(shallow, adam(), jit_compile=jit_compile)
     for content, style in ((0, 1), (5, 6)):
-        targets = targets_of(shallow, content, style)
-        for seed in (2, 7):
-            image, state = begun(adam(), seed)
-            step(image, state, targets)
-            step(image, state, targets)
-    assert step.experimental_get_tracing_count() == 1
-    step(*begun(adam(), 2, 48, 32), targets_of(shallow, 0, 1, 48, 32))
-    assert step.experimental_get_tracing_count() == 2
-    step(*begun(adam(), 2), targets_of(shallow))
-    assert step.experimental_get_tracing_count() == 2
+        for size in ((32, 40), (48, 32)):
+            targets = targets_of(shallow, content, style, *size)
+            for seed in (2, 7):
+                image, state = begun(adam(), seed, *size)
+                step(image, state, targets)
+                step(image, state, targets)
+    assert len(values) == graphs
+
+
+def test_the_graphs_of_the_last_signatures_are_kept(shallow, monkeypatch):
+    monkeypatch.setattr(gradients, "_MOST_GRAPHS", 2)
+    values, value = [], shallow.value
+    monkeypatch.setattr(shallow, "value", lambda *given: values.append(1) or value(*given))
+    step = gradients.compile_step(shallow, adam(), jit_compile=True)
+    pictures = []
+    for width in (32, 40, 32, 48, 32, 40):
+        image, state = begun(adam(), 2, 32, width)
+        step(image, state, targets_of(shallow, 0, 1, 32, width))
+        pictures.append(image.numpy())
+    assert len(values) == 4  # 40 was used longest ago when 48 came.
+    np.testing.assert_array_equal(pictures[5], pictures[1])
 
 
 @pytest.mark.parametrize("kind", ["adam", "lbfgs"])

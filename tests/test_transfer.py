@@ -1,5 +1,8 @@
 """The public `stylize` and `StyleTransfer`: inputs, results, repeatability and side effects."""
 
+import collections
+import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -14,7 +17,7 @@ import tensorflow as tf
 from PIL import Image
 
 import nst_tf
-from nst_tf import backbones, callbacks, errors, images, pyramid, sizes
+from nst_tf import backbones, callbacks, errors, images, losses, objective, pyramid, sizes
 
 ROOT = Path(nst_tf.__file__).parents[1]
 BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
@@ -234,6 +237,46 @@ def test_runs_in_two_threads_equal_runs_in_a_row(rebuilt):
         np.testing.assert_array_equal(picture, wanted)
 
 
+def test_runs_in_two_threads_in_tiles_equal_runs_in_a_row(rebuilt):
+    photos = [pixels(seed, 80, 96) for seed in (10, 11)]
+    shared = rebuilt(image_size=96, tile_size=24, steps=(4,))
+    expected = [shared.stylize(photo, PAINTING) for photo in photos]
+    with futures.ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda photo: shared.stylize(photo, PAINTING), photos))
+    np.testing.assert_array_equal(found, expected)
+
+
+def alive():
+    """Returns how many graphs, layers and arrays of a network are in memory."""
+    gc.collect()
+    kinds = ("FuncGraph", "FrozenConv2D", "Backbone", "StyleTransfer")
+    found = collections.Counter(type(each).__name__ for each in gc.get_objects())
+    return {kind: found[kind] for kind in kinds}
+
+
+@pytest.mark.parametrize("changes", [{}, {"tile_size": 24}, {"style_loss": "swd+w2"}])
+def test_what_is_deleted_leaves_nothing_in_memory(changes):
+    settings = SETTINGS.replace(**changes)
+    nst_tf.stylize(PHOTO, PAINTING, settings)
+    before = alive()
+    for _ in range(2):
+        nst_tf.stylize(PHOTO, PAINTING, settings)
+    assert alive() == before
+
+
+def test_sizes_and_masks_leave_nothing_in_memory(rebuilt):
+    transfer = rebuilt(image_size=0, steps=(1,))
+    counts = []
+    for number in range(8):
+        mask = np.zeros((40, 48, 3), np.uint8)
+        mask[:, : 10 + number] = 255
+        photo = pixels(number, 40 + number, 48)
+        transfer.stylize(photo, PAINTING)
+        transfer.stylize(photo, PAINTING, content_mask=mask)
+        counts.append(alive())
+    assert counts[1:] == counts[1:2] * 7
+
+
 def test_strength_of_nothing_is_the_photo():
     found = nst_tf.stylize(PHOTO, PAINTING, SETTINGS.replace(strength=0))
     expected = images.resize(images.load(PHOTO).rgb, *found.shape[:2])
@@ -283,41 +326,36 @@ def test_a_circular_picture_tiles_the_plane():
     assert seam(plain) > 1.5 * seam(circular)
 
 
-def test_a_painting_does_not_go_on_across_its_border_where_the_picture_does():
+def test_a_painting_does_not_go_on_across_its_border_where_the_picture_does(monkeypatch):
     painting = np.zeros((64, 96, 3), np.float32)
     painting[:, 48:] = 1  # Wrapped, it has an edge more.
-    targets = {}
+    targets, blend = [], objective.Objective.blend
+    monkeypatch.setattr(
+        objective.Objective,
+        "blend",
+        lambda self, *given: targets.append(given[0]) or blend(self, *given),
+    )
     for padding in ("circular", "reflect"):
-        transfer = nst_tf.StyleTransfer(SETTINGS.replace(padding=padding, steps=1))
-        transfer.stylize(PHOTO, painting)
-        (targets[padding],) = transfer._compiled[()].style_targets.values()
-    flat = map(tf.nest.flatten, (targets["circular"], targets["reflect"]))
-    for found, expected in zip(*flat, strict=True):
+        nst_tf.StyleTransfer(SETTINGS.replace(padding=padding, steps=1)).stylize(PHOTO, painting)
+    for found, expected in zip(*map(tf.nest.flatten, targets), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def traces(transfer):
-    """Returns how often each compiled function of a transfer was traced."""
-    counts = {
-        name: value.experimental_get_tracing_count()
-        for name, value in vars(transfer._compiled[()]).items()
-        if hasattr(value, "experimental_get_tracing_count")
-    }
-    assert "step" in counts
-    return counts
-
-
-def test_the_second_photo_costs_nothing_but_its_steps(rebuilt):
+def test_the_second_photo_costs_nothing_but_its_steps(rebuilt, monkeypatch):
+    """Neither are steps traced again, whatever its size, nor targets of the style computed."""
     transfer = rebuilt(image_size=64, levels=2)
+    traced, value = [], objective.Objective.value
+    monkeypatch.setattr(
+        objective.Objective, "value", lambda *given: traced.append(1) or value(*given)
+    )
+    measured = []
     transfer.stylize(PHOTO, PAINTING)
-    kept = transfer._compiled[()].style_targets
-    styles, traced = dict(kept), traces(transfer)
+    assert len(traced) == 1
+    monkeypatch.setattr(losses.Gram, "summary", lambda *given: measured.append(1))
     transfer.stylize(pixels(12), PAINTING)
-    assert len(styles) == 2
-    assert kept.keys() == styles.keys()
-    assert all(kept[key] is value for key, value in styles.items())
-    assert traces(transfer) == traced
-    assert traced["step"] == 2
+    transfer.stylize(pixels(12, 30, 90), pixels(1, 56, 44))
+    assert len(traced) == 1
+    assert not measured
 
 
 # The initial image.
@@ -647,3 +685,110 @@ def test_the_library_leaves_global_state_alone(manners):
 def test_the_library_prints_nothing(manners):
     assert len(manners.stdout.splitlines()) == 1
     assert manners.stderr.partition("begin\n")[2] == "end\n"
+
+
+# What is around a call.
+
+
+def in_a_function():
+    return tf.function(lambda: nst_tf.stylize(PHOTO, PAINTING, SETTINGS), autograph=False)()
+
+
+def in_a_graph():
+    with tf.Graph().as_default():
+        return nst_tf.stylize(PHOTO, PAINTING, SETTINGS)
+
+
+def in_a_strategy():
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        return nst_tf.stylize(PHOTO, PAINTING, SETTINGS)
+
+
+@pytest.mark.parametrize("around", [in_a_function, in_a_graph, in_a_strategy])
+def test_where_nothing_is_computed_eagerly_a_call_is_refused(around):
+    with pytest.raises(errors.ConfigError, match="outside of"):
+        around()
+
+
+@contextlib.contextmanager
+def channels_first():
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+@contextlib.contextmanager
+def another_policy():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@contextlib.contextmanager
+def checked_numbers():
+    tf.debugging.enable_check_numerics()
+    yield
+    tf.debugging.disable_check_numerics()
+
+
+HOSTS = [
+    channels_first,
+    another_policy,
+    checked_numbers,
+    lambda: keras.RematScope(mode="full"),
+    lambda: tf.GradientTape(persistent=True),
+]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_settings_of_a_host_change_nothing(host, result):
+    with host():
+        found = nst_tf.stylize(PHOTO, PAINTING, SETTINGS)
+    np.testing.assert_array_equal(found, result)
+
+
+def test_a_tape_of_a_host_records_nothing():
+    with tf.GradientTape() as tape:
+        nst_tf.stylize(PHOTO, PAINTING, SETTINGS)
+    assert not tape.watched_variables()
+
+
+AT_THE_END = """
+    import sys, threading
+    import numpy as np
+    import nst_tf
+
+    photo, painting = (np.random.default_rng(i).random((48, 64, 3), np.float32) for i in (0, 1))
+    begun, steps = [threading.Event(), threading.Event()], (10_000, 4)
+
+    class Begun(nst_tf.callbacks.Callback):
+        def __init__(self, event):
+            self.event = event
+
+        def on_step_end(self, step):
+            self.event.set()
+
+    def work(steps, event):
+        config = nst_tf.StyleTransferConfig(
+            backbone="vgg16", image_size=64, levels=1, steps=steps, optimizer="adam",
+            style_layers="block2_conv1", content_layers="block2_conv1",
+        )
+        nst_tf.stylize(photo, painting, config, [Begun(event)])
+        print("done", steps)
+
+    for daemon, event, count in zip((True, False), begun, steps):
+        threading.Thread(target=work, args=(count, event), daemon=daemon).start()
+    for event in begun:
+        event.wait()
+"""
+
+
+def test_the_interpreter_exits_cleanly_whatever_threads_are_at_work(command_environment):
+    code = textwrap.dedent(AT_THE_END)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=command_environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "done 4\n")
+    assert "Traceback" not in done.stderr
+    assert "terminate" not in done.stderr

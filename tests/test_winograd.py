@@ -303,7 +303,7 @@ def test_it_is_only_done_where_it_is_asked_for():
 
 @needs_kernels
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_the_graphs_of_the_package_do_unless_xla_compiles_them(jit_compile):
+def test_the_graphs_of_the_package_do_unless_xla_compiles_them(jit_compile, monkeypatch):
     settings = config.StyleTransferConfig(
         backbone="vgg16", style_layers="block1_conv1", content_layers="block1_conv2"
     )
@@ -318,7 +318,15 @@ def test_the_graphs_of_the_package_do_unless_xla_compiles_them(jit_compile):
     optimizer = optimizers.Guarded.from_config(settings)
     state = {name: tf.Variable(value) for name, value in optimizer.initial_state(photo, 9).items()}
     step = gradients.compile_step(whole, optimizer, jit_compile=jit_compile)
-    assert calls_python(step, tf.Variable(photo), state, targets) != jit_compile
+    calls, convolve = [], winograd.convolve
+
+    def counted(*arrays, **options):
+        calls.append(options["turned"])
+        convolve(*arrays, **options)
+
+    monkeypatch.setattr(winograd, "convolve", counted)
+    step(tf.Variable(photo), state, targets)
+    assert calls == ([] if jit_compile else [False, True])  # Forward and backward.
 
 
 @needs_kernels
@@ -355,13 +363,51 @@ def test_where_it_cannot_be_done_it_is_not(lack, monkeypatch):
     assert convolution._winograd.__wrapped__() is None
 
 
-def test_without_a_folder_for_machine_code_it_is_compiled_all_the_same(monkeypatch):
-    def njit(cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: (function, options)
+def test_where_numba_compiles_nothing_it_is_not_done_either(monkeypatch):
+    monkeypatch.setattr(winograd.numba.config, "DISABLE_JIT", 1)
+    monkeypatch.delitem(sys.modules, "nst_tf.backbones.winograd")
+    monkeypatch.delattr(backbones, "winograd")
+    assert convolution._winograd.__wrapped__() is None
 
-    monkeypatch.setattr(winograd.numba, "njit", njit)
-    function, options = winograd._compiled(print)
-    assert function is print
-    assert options["nogil"]
+
+def doubled(numbers):
+    for i in range(numbers.size):
+        numbers[i] *= 2
+
+
+def compiled_and_run():
+    numbers = np.arange(3.0)
+    winograd._compiled(doubled)(numbers)
+    np.testing.assert_array_equal(numbers, [0.0, 2.0, 4.0])
+
+
+def test_without_a_folder_for_machine_code_it_is_compiled_all_the_same(monkeypatch):
+    def refuse(function):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(winograd, "_Filed", refuse)
+    compiled_and_run()
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", [b"", b"garbage", "half"])
+def test_damaged_machine_code_is_compiled_anew_and_told_once(
+    kind, damage, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(winograd.numba.config, "CACHE_DIR", str(tmp_path))
+    compiled_and_run()
+    (filed,) = tmp_path.rglob(f"*.{kind}")
+    whole = filed.read_bytes()
+    filed.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage)
+    for _ in range(2):
+        compiled_and_run()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert str(filed.parent) in caplog.text
+    assert filed.stat().st_size > 100
+
+
+def test_machine_code_that_cannot_be_filed_is_used_all_the_same(tiny_disk, monkeypatch, caplog):
+    monkeypatch.setattr(winograd.numba.config, "CACHE_DIR", str(tiny_disk))
+    (tiny_disk / "full").write_bytes(bytes(1 << 16))
+    compiled_and_run()
+    assert "could not be written" in caplog.text

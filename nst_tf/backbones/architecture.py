@@ -46,6 +46,11 @@ class Architecture:
         state = random.getstate()  # Keras draws the seeds of its initialisers there.
         try:
             made = self.application(include_top=False, weights=None).layers[1:]
-            return [kinds[type(layer)].from_config(layer.get_config()) for layer in made]
+            return [
+                kinds[type(layer)].from_config(
+                    {**layer.get_config(), "data_format": "channels_last"}
+                )
+                for layer in made
+            ]
         finally:
             random.setstate(state)

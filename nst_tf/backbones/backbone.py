@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 
@@ -79,23 +79,16 @@ class Backbone(keras.Model):
         padding: str = "zeros",
         activation_scale: str = "own",
     ) -> None:
-        wanted = [layer_names.canonical(name, architecture.name) for name in layers]
-        policy = keras.DTypePolicy("float32" if precision == "float32" else f"mixed_{precision}")
-        image = keras.Input((None, None, 3), batch_size=1, name=IMAGE, dtype="float32")
-        # Keras lets no output of a model within a model be its input.
-        outputs = {IMAGE: keras.layers.Identity(dtype="float32", name=exposing(IMAGE))(image)}
         mean = weights.mean if weights else architecture.mean
-        exposed = _exposed(activation_scale, weights.origin if weights else "caffe")
-        activation = Preprocessing(mean, dtype="float32", name="preprocessing")(image)
-        for layer in architecture.layers(pooling):
-            if outputs.keys() >= set(wanted):
-                break
-            layer.dtype_policy = policy
-            if isinstance(layer, FrozenConv2D):
-                layer.padding_mode = padding
-            activation = layer(activation)
-            if layer.name in wanted:
-                outputs[layer.name] = exposed(name=exposing(layer.name))(activation)
+        with keras.RematScope(mode=None):  # Around which may be that of a host.
+            image, outputs = _connected(
+                [layer_names.canonical(name, architecture.name) for name in layers],
+                architecture.layers(pooling),
+                Preprocessing(mean, dtype="float32", name="preprocessing"),
+                _exposed(activation_scale, weights.origin if weights else "caffe"),
+                precision,
+                padding,
+            )
         super().__init__(image, outputs, name=architecture.name)
         self.trainable = False  # Keras would not tell the layers if it were an argument.
         self.architecture = architecture
@@ -150,6 +143,32 @@ class Backbone(keras.Model):
             stored = layer.output.shape[-1] * size / stride**2
             found.append(LayerCost(layer.name, stride, halo, stored, products))
         return found
+
+
+def _connected(
+    wanted: Sequence[str],
+    layers: Iterable[keras.layers.Layer],
+    preprocessing: keras.layers.Layer,
+    exposed: Callable[..., keras.layers.Layer],
+    precision: str,
+    padding: str,
+) -> tuple[keras.KerasTensor, dict[str, keras.KerasTensor]]:
+    """Returns the input of a network, and its activations at the wanted layers."""
+    policy = keras.DTypePolicy("float32" if precision == "float32" else f"mixed_{precision}")
+    image = keras.Input((None, None, 3), batch_size=1, name=IMAGE, dtype="float32")
+    # Keras lets no output of a model within a model be its input.
+    outputs = {IMAGE: keras.layers.Identity(dtype="float32", name=exposing(IMAGE))(image)}
+    activation = preprocessing(image)
+    for layer in layers:
+        if outputs.keys() >= set(wanted):
+            break
+        layer.dtype_policy = policy
+        if isinstance(layer, FrozenConv2D):
+            layer.padding_mode = padding
+        activation = layer(activation)
+        if layer.name in wanted:
+            outputs[layer.name] = exposed(name=exposing(layer.name))(activation)
+    return image, outputs
 
 
 def _exposed(activation_scale: str, origin: str) -> Callable[..., keras.layers.Layer]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import itertools
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import backend
+from nst_tf import autodiff, backend
 from nst_tf.backbones.layer import Layer
 
 _DEEP = 256  # Input channels from which on oneDNN with AVX-512 takes gradients faster.
@@ -65,17 +67,20 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
     """
 
     padding_mode = "zeros"
-    _spectrum: np.ndarray | None = None
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._spectrum = _Spectrum()
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Sets kernel and bias, as of Keras."""
         super().set_weights(weights)
-        self._spectrum = None
+        self._spectrum.forget()
 
     def load_own_variables(self, store: Any) -> None:
         """Sets kernel and bias from a file, as of Keras."""
         super().load_own_variables(store)
-        self._spectrum = None
+        self._spectrum.forget()
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         around = self.kernel_size[0] // 2
@@ -86,83 +91,35 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
         return outputs[:, around:-around, around:-around]
 
     def _convolved(self, inputs: tf.Tensor) -> tf.Tensor:
-        if _linear_kernel() is None:
+        linear = _linear_kernel()
+        if linear is None:
             return super().call(inputs)
-        forth, back = self._ways()
+        kernel, bias = self._weights()
+        if self._filters_minimally():
+            return _filtered(inputs, kernel, bias, self._spectrum.number)
+        return _convolution(linear)(inputs, kernel, bias)
 
-        @tf.custom_gradient
-        def convolve(inputs: tf.Tensor) -> tuple[tf.Tensor, object]:
-            outputs = forth(inputs)
-            return outputs, lambda upstream: back(upstream, outputs)
-
-        return convolve(inputs)
-
-    def _ways(self) -> tuple[Callable[..., tf.Tensor], Callable[..., tf.Tensor]]:
-        """Returns functions of tensors: the way forth, and the way back.
-
-        The way back takes what is upstream of the ReLU and, where that is behind it, the outputs.
-        """
+    def _weights(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns kernel and bias in the precision of the layer."""
         kernel, bias = (
             tf.cast(tf.convert_to_tensor(each), self.compute_dtype)
             for each in (self.kernel, self.bias)
         )
+        return kernel, bias
+
+    def _pulled_back(self, upstream: tf.Tensor) -> tf.Tensor:
+        """Returns the gradient with respect to the inputs, given that behind the ReLU."""
+        kernel, _ = self._weights()
         if self._filters_minimally():
             nothing = tf.zeros(0)
-
-            def filtered(inputs: tf.Tensor) -> tf.Tensor:
-                return self._filtered(inputs, kernel, bias, nothing, turned=False)
-
-            def filtered_back(upstream: tf.Tensor, outputs: tf.Tensor = nothing) -> tf.Tensor:
-                return self._filtered(upstream, kernel, nothing, outputs, turned=True)
-
-            return filtered, filtered_back
+            return _fill(upstream, kernel, nothing, nothing, self._spectrum.number, turned=True)
         linear = _linear_kernel() or _as_convolution
-        turned = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))  # A slice is slow.
-
-        def forth(inputs: tf.Tensor) -> tf.Tensor:
-            # In one function, so that TensorFlow fuses the three if it can.
-            return tf.nn.relu(tf.nn.bias_add(linear(inputs, kernel, turned), bias))
-
-        def back(upstream: tf.Tensor, outputs: tf.Tensor | None = None) -> tf.Tensor:
-            if outputs is not None:
-                upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=outputs)
-            return linear(upstream, turned, kernel)
-
-        return forth, back
+        return linear(upstream, _turned(kernel), kernel)
 
     def _filters_minimally(self) -> bool:
         """Returns whether `winograd` computes this layer."""
         wanted = _FILTERS_MINIMALLY.get() and filters_minimally(self.compute_dtype)
         return wanted and _winograd().fits(self.kernel.shape)
-
-    def _filtered(
-        self, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, gate: tf.Tensor, turned: bool
-    ) -> tf.Tensor:
-        """Returns `winograd.convolve` of tensors, of which bias and gate may be empty."""
-        filters = kernel.shape[2 if turned else 3]
-
-        def fill(*arrays: np.ndarray) -> np.ndarray:
-            inputs, outputs, kernel, bias, gate = arrays
-            if self._spectrum is None:
-                self._spectrum = _winograd().spectrum(kernel)
-            for i in range(len(inputs)):
-                _winograd().convolve(
-                    inputs[i],
-                    self._spectrum,
-                    outputs[i],
-                    bias=bias if bias.size else None,
-                    gate=gate[i] if gate.size else None,
-                    turned=turned,
-                )
-            return outputs
-
-        with tf.control_dependencies([inputs]):  # So that it takes no memory before.
-            shape = tf.concat([tf.shape(inputs)[:3], [filters]], axis=0)
-            outputs = tf.raw_ops.Empty(shape=shape, dtype=tf.float32)
-        given = [inputs, outputs, kernel, bias, gate]
-        filled = tf.numpy_function(fill, given, tf.float32, stateful=False)
-        filled.set_shape([*inputs.shape[:3], filters])
-        return filled
 
     def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
         """Returns where the ReLU is open."""
@@ -174,16 +131,150 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
     ) -> tf.Tensor:
         """Returns the gradient with respect to the inputs, given where the ReLU is open."""
         passed = upstream * tf.cast(switches[0], upstream.dtype)
-        _, back = self._ways()
         around = self.kernel_size[0] // 2
         if self.padding_mode == "zeros" or not around:
-            return back(passed)
+            return self._pulled_back(passed)
         whole = tf.pad(passed, ((0, 0), (around, around), (around, around), (0, 0)))
         inputs = tf.zeros(tf.concat([[1], size, self.kernel.shape[2:3]], axis=0), upstream.dtype)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(inputs)
             padded = PADDINGS[self.padding_mode](inputs, around)
-        return tape.gradient(padded, inputs, back(whole))
+        return tape.gradient(padded, inputs, self._pulled_back(whole))
+
+
+class _Spectrum:
+    """The transformed kernel of a layer, computed when it is first needed.
+
+    Graphs name it by its number, so that none keeps it, or its layer, in memory.
+    """
+
+    def __init__(self) -> None:
+        self._number = next(_NUMBERS)
+        self._values: np.ndarray | None = None
+        _SPECTRA[self._number] = self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Spectrum, ()  # A copy of a layer has weights of its own.
+
+    @property
+    def number(self) -> tf.Tensor:
+        """By which `of` finds it, int64."""
+        return tf.constant(self._number, tf.int64)
+
+    def forget(self) -> None:
+        """Has it computed anew, from another kernel."""
+        self._values = None
+
+    @classmethod
+    def of(cls, number: int, kernel: np.ndarray) -> np.ndarray:
+        """Returns the spectrum of that number, which is that of `kernel`."""
+        found = _SPECTRA.get(number)
+        if found is None:  # The graph has outlived the layer.
+            return _winograd().spectrum(kernel)
+        if found._values is None:
+            found._values = _winograd().spectrum(kernel)
+        return found._values
+
+
+_NUMBERS = itertools.count()
+_SPECTRA: weakref.WeakValueDictionary[int, _Spectrum] = weakref.WeakValueDictionary()
+
+
+@autodiff.custom_gradient
+def _filtered(
+    inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, number: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Returns convolution, bias and ReLU by minimal filtering."""
+    nothing = tf.zeros(0)
+    outputs = _fill(inputs, kernel, bias, nothing, number, turned=False)
+    return outputs, lambda up: _fill(up, kernel, nothing, outputs, number, turned=True)
+
+
+def _fill(
+    inputs: tf.Tensor,
+    kernel: tf.Tensor,
+    bias: tf.Tensor,
+    gate: tf.Tensor,
+    number: tf.Tensor,
+    *,
+    turned: bool,
+) -> tf.Tensor:
+    """Returns `winograd.convolve` of tensors, of which bias and gate may be empty.
+
+    The outputs are in memory of TensorFlow's pool, where pages are not new in every step. Until
+    they are filled they pass for integers, which no check takes for numbers gone wrong.
+    """
+    filters = kernel.shape[2 if turned else 3]
+    with tf.control_dependencies([inputs]):  # So that it takes no memory before.
+        shape = tf.concat([tf.shape(inputs)[:3], [filters]], axis=0)
+        outputs = tf.raw_ops.Empty(shape=shape, dtype=tf.int32)
+    given = [inputs, outputs, kernel, bias, gate, number, tf.constant(turned)]
+    _, token = _registered()
+    (filled,) = tf.raw_ops.PyFuncStateless(input=given, token=token, Tout=[tf.int32])
+    filled.set_shape([*inputs.shape[:3], filters])
+    return tf.bitcast(filled, tf.float32)
+
+
+@functools.cache
+def _registered() -> tuple[tf.Graph, bytes]:
+    """Returns the name by which graphs call `_convolve`, and what keeps it alive.
+
+    `tf.numpy_function` keeps what it is given as long as the process lives, once for every graph
+    that is traced. So all share one.
+    """
+    with tf.Graph().as_default() as graph:
+        given = [tf.zeros(()), tf.zeros((), tf.int32)]
+        operation = tf.numpy_function(_convolve, given, tf.int32, stateful=False).op
+    return graph, operation.get_attr("token")
+
+
+def _convolve(
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    gate: np.ndarray,
+    number: np.ndarray,
+    turned: np.ndarray,
+) -> np.ndarray:
+    """Fills `outputs`, and returns it."""
+    spectrum, filled = _Spectrum.of(int(number), kernel), outputs.view(np.float32)
+    for i in range(len(inputs)):
+        _winograd().convolve(
+            inputs[i],
+            spectrum,
+            filled[i],
+            bias=bias if bias.size else None,
+            gate=gate[i] if gate.size else None,
+            turned=bool(turned),
+        )
+    return outputs
+
+
+@functools.cache
+def _convolution(linear: _Linear) -> Callable[..., tf.Tensor]:
+    """Returns convolution, bias and ReLU by a kernel of TensorFlow's, as a function of tensors."""
+
+    @autodiff.custom_gradient
+    def convolution(
+        inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        turned = _turned(kernel)
+        # In one function, so that TensorFlow fuses the three if it can.
+        outputs = tf.nn.relu(tf.nn.bias_add(linear(inputs, kernel, turned), bias))
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            passed = tf.raw_ops.ReluGrad(gradients=upstream, features=outputs)
+            return linear(passed, turned, kernel)
+
+        return outputs, gradient
+
+    return convolution
+
+
+def _turned(kernel: tf.Tensor) -> tf.Tensor:
+    """Returns a kernel turned by 180°, its channels swapped."""
+    return tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))  # A slice is slow.
 
 
 def _padded(mode: str) -> Callable[[tf.Tensor, int], tf.Tensor]:
@@ -229,7 +320,7 @@ def _winograd() -> Any:
         return None
     try:
         from nst_tf.backbones import winograd
-    except ImportError:  # Numba is late for new versions of Python.
+    except ImportError:  # Numba is late for new versions of Python, or compiles nothing.
         return None
     return winograd
 

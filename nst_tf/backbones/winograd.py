@@ -24,11 +24,12 @@ backwards.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -37,7 +38,13 @@ import tensorflow as tf
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
+
+if numba.config.DISABLE_JIT:
+    raise ImportError("Numba is told to compile nothing.")
+
+logger = logging.getLogger("nst_tf")
 
 _WIDE = 64  # Channels on both sides from which on this is faster.
 _PANEL = 16  # Filters that lie side by side in a spectrum.
@@ -197,17 +204,63 @@ def _room(tiles: int, most: int) -> int:
 
 
 def _at_once(function: Callable[..., None], given: Sequence[_Given]) -> None:
-    for running in [_POOL.submit(function, *arguments) for arguments in given]:
+    for running in [_submitted(function, arguments) for arguments in given]:
         running.result()
+
+
+def _submitted(function: Callable[..., None], arguments: _Given) -> Future[None]:
+    try:
+        return _POOL.submit(function, *arguments)
+    except RuntimeError:  # The interpreter is about to exit, and its pools take nothing more.
+        function(*arguments)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+
+class _Filed(FunctionCache):
+    """Machine code in files. Where they are damaged, or the disk is full, it is compiled anew."""
+
+    def load_overload(self, sig, target_context):
+        """Returns what was filed for a signature, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:
+            _warn(self.cache_path, "read", error)
+            with contextlib.suppress(Exception):  # So that it is filed anew.
+                self.flush()
+            return None
+
+    def save_overload(self, sig, data):
+        """Files machine code, if that can be done."""
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            _warn(self.cache_path, "written", error)
+
+
+_WARNED: set[str] = set()
+
+
+def _warn(folder: str, what: str, error: Exception) -> None:
+    """Tells once that machine code is compiled, and why."""
+    if folder not in _WARNED:
+        _WARNED.add(folder)
+        logger.warning(
+            "The machine code of the convolutions could not be %s in %s (%s). It is compiled "
+            "instead, which takes some seconds.",
+            what,
+            folder,
+            error,
+        )
 
 
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
     """Returns a function as machine code: compiled by its first call, and filed for the next."""
-    compiler = functools.partial(numba.njit, fastmath={"contract"}, error_model="numpy", nogil=True)
-    try:
-        return compiler(cache=True)(function)
-    except RuntimeError:  # There is no folder that may be written to.
-        return compiler()(function)
+    code = numba.njit(fastmath={"contract"}, error_model="numpy", nogil=True)(function)
+    with contextlib.suppress(RuntimeError):  # There is no folder that may be written to.
+        code._cache = _Filed(function)
+    return code
 
 
 # What may change is an argument: machine code that is filed keeps the globals of the process that

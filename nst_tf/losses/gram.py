@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
+from nst_tf import autodiff
 from nst_tf.losses.loss import Loss, Statistics, position_count
 
 
@@ -97,17 +100,19 @@ def weighted_products(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     Autodiff would make it a sum of two products: twice the work, and one more addend of a sum
     in TensorFlow's backward pass whose order, and so its last bit, may vary from run to run.
     """
+    return _products(features, tf.convert_to_tensor(weights, features.dtype))
+
+
+@autodiff.custom_gradient
+def _products(
+    features: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     channels = features.shape[-1]
+    flat = tf.reshape(features, (-1, channels))
+    weighted = tf.reshape(weights * features, (-1, channels))
 
-    @tf.custom_gradient
-    def products(features: tf.Tensor) -> tuple[tf.Tensor, object]:
-        flat = tf.reshape(features, (-1, channels))
-        weighted = tf.reshape(weights * features, (-1, channels))
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        symmetric = upstream + tf.transpose(upstream)
+        return tf.reshape(tf.matmul(weighted, symmetric), tf.shape(features))
 
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            symmetric = upstream + tf.transpose(upstream)
-            return tf.reshape(tf.matmul(weighted, symmetric), tf.shape(features))
-
-        return tf.matmul(weighted, flat, transpose_a=True), gradient
-
-    return products(features)
+    return tf.matmul(weighted, flat, transpose_a=True), gradient

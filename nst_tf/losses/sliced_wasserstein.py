@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from nst_tf import autodiff
 from nst_tf.losses.loss import Loss, Statistics, position_weights
 
 _BINS = 1024
 _FINE, _LARGEST = 0.01, 1e5  # Bins are alike up to the one, and grow in proportion up to the other.
-_SCALE = (_BINS - 1) / (2 * np.log1p(_LARGEST / _FINE))  # Bins to one on the scale that is theirs.
+_SCALE = (_BINS - 1) / (
+    2 * math.log1p(_LARGEST / _FINE)
+)  # Bins to one on the scale that is theirs.
 _LEAST_SHARE = 1e-12  # Below any float32 share of the positions.
 
 
@@ -105,30 +110,32 @@ def binned(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     Returns:
         `(directions, bins)`.
     """
+    return _masses(values, weights)
+
+
+@autodiff.custom_gradient
+def _masses(
+    values: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     count = values.shape[1]
+    size = tf.abs(values) / _FINE
+    place = tf.sign(values) * tf.math.log1p(size) * _SCALE + (_BINS - 1) / 2
+    below = tf.clip_by_value(tf.floor(place), 0, _BINS - 2)
+    cells = tf.cast(below, tf.int32) + _BINS * tf.range(count)
 
-    @tf.custom_gradient
-    def masses(values: tf.Tensor) -> tuple[tf.Tensor, object]:
-        size = tf.abs(values) / _FINE
-        place = tf.sign(values) * tf.math.log1p(size) * _SCALE + (_BINS - 1) / 2
-        below = tf.clip_by_value(tf.floor(place), 0, _BINS - 2)
-        cells = tf.cast(below, tf.int32) + _BINS * tf.range(count)
+    def added(data: tf.Tensor) -> tf.Tensor:
+        found = tf.math.unsorted_segment_sum(data, cells, count * _BINS)
+        return tf.reshape(found, (count, _BINS))
 
-        def added(data: tf.Tensor) -> tf.Tensor:
-            found = tf.math.unsorted_segment_sum(data, cells, count * _BINS)
-            return tf.reshape(found, (count, _BINS))
+    above = added(weights * tf.clip_by_value(place - below, 0, 1))
 
-        above = added(weights * tf.clip_by_value(place - below, 0, 1))
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        rises = tf.pad(upstream[:, 1:] - upstream[:, :-1], ((0, 0), (0, 1)))
+        slope = _SCALE / (_FINE * (1 + size))
+        return weights * slope * tf.gather(tf.reshape(rises, (-1,)), cells)
 
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            rises = tf.pad(upstream[:, 1:] - upstream[:, :-1], ((0, 0), (0, 1)))
-            slope = _SCALE / (_FINE * (1 + size))
-            return weights * slope * tf.gather(tf.reshape(rises, (-1,)), cells)
-
-        everything = added(tf.broadcast_to(weights, tf.shape(values)))
-        return everything - above + tf.roll(above, 1, axis=1), gradient
-
-    return masses(values)
+    everything = added(tf.broadcast_to(weights, tf.shape(values)))
+    return everything - above + tf.roll(above, 1, axis=1), gradient
 
 
 def transport(shares: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
@@ -141,9 +148,16 @@ def transport(shares: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     Returns:
         `(directions,)`, float32.
     """
+    return tf.cast(_distance(_cumulated(shares), _cumulated(target)), tf.float32)
+
+
+@autodiff.custom_gradient
+def _distance(
+    found: tf.Tensor, wanted: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Returns the distance of two distributions, given the shares below the edges of the bins."""
     centres = bin_centres()
     edges, widths = (centres[1:] + centres[:-1]) / 2, np.diff(centres)
-    wanted = _cumulated(target)
     # The quantile function of the target, which is linear between knots, and the area under it.
     quantiles = np.concatenate([centres[:1], edges, centres[-1:]])
     knots = tf.pad(wanted, ((0, 0), (1, 0)))
@@ -152,21 +166,17 @@ def transport(shares: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     areas = tf.cumsum(gaps * (quantiles[1:] + quantiles[:-1]) / 2, axis=1)
     areas = tf.pad(areas, ((0, 0), (1, 0)))
 
-    @tf.custom_gradient
-    def distance(found: tf.Tensor) -> tuple[tf.Tensor, object]:
-        left = tf.searchsorted(knots, tf.maximum(found, _LEAST_SHARE), side="left") - 1
-        beyond = found - tf.gather(knots, left, batch_dims=1)
-        part = tf.math.divide_no_nan(beyond, tf.gather(gaps, left, batch_dims=1))
-        start, rise = tf.gather(quantiles, left), part * tf.gather(np.diff(quantiles), left)
-        area = tf.gather(areas, left, batch_dims=1) + beyond * (start + rise / 2)
-        excess = area - areas[:, 1:-1] - edges * (found - wanted)
+    left = tf.searchsorted(knots, tf.maximum(found, _LEAST_SHARE), side="left") - 1
+    beyond = found - tf.gather(knots, left, batch_dims=1)
+    part = tf.math.divide_no_nan(beyond, tf.gather(gaps, left, batch_dims=1))
+    start, rise = tf.gather(quantiles, left), part * tf.gather(np.diff(quantiles), left)
+    area = tf.gather(areas, left, batch_dims=1) + beyond * (start + rise / 2)
+    excess = area - areas[:, 1:-1] - edges * (found - wanted)
 
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return upstream[:, tf.newaxis] * 2 * widths * (start + rise - edges)
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return upstream[:, tf.newaxis] * 2 * widths * (start + rise - edges)
 
-        return 2 * tf.reduce_sum(widths * excess, axis=1), gradient
-
-    return tf.cast(distance(_cumulated(shares)), tf.float32)
+    return 2 * tf.reduce_sum(widths * excess, axis=1), gradient
 
 
 def _cumulated(shares: tf.Tensor) -> tf.Tensor:

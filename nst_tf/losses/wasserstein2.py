@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
+from nst_tf import autodiff
 from nst_tf.losses.loss import Statistics
 from nst_tf.losses.moments import Moments, covariance, moments
 
@@ -62,20 +65,22 @@ def _covariance_distance(found: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """
     size = tf.shape(target)[0]
     factor = tf.linalg.cholesky(target + _TINY * tf.eye(size, dtype=tf.float64))
+    return tf.linalg.trace(target) + _spread(found, factor)
 
-    @tf.custom_gradient
-    def distance(found: tf.Tensor) -> tuple[tf.Tensor, object]:
-        product = tf.matmul(factor, found @ factor, transpose_a=True)
-        values, vectors = tf.linalg.eigh(0.5 * (product + tf.transpose(product)))
-        values = tf.maximum(values, 0.0)
 
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            inverse = tf.where(values > 0, tf.math.rsqrt(tf.maximum(values, 1e-300)), 0.0)
-            sides = factor @ vectors
-            slope = tf.matmul(sides * inverse, sides, transpose_b=True)
-            return upstream * (tf.eye(size, dtype=tf.float64) - slope)
+@autodiff.custom_gradient
+def _spread(
+    found: tf.Tensor, factor: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Returns trace(C - 2 (Lᵀ C L)^½), given C and L."""
+    product = tf.matmul(factor, found @ factor, transpose_a=True)
+    values, vectors = tf.linalg.eigh(0.5 * (product + tf.transpose(product)))
+    values = tf.maximum(values, 0.0)
 
-        traces = tf.linalg.trace(found) + tf.linalg.trace(target)
-        return traces - 2 * tf.reduce_sum(tf.sqrt(values)), gradient
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        inverse = tf.where(values > 0, tf.math.rsqrt(tf.maximum(values, 1e-300)), 0.0)
+        sides = factor @ vectors
+        slope = tf.matmul(sides * inverse, sides, transpose_b=True)
+        return upstream * (tf.eye(tf.shape(found)[0], dtype=tf.float64) - slope)
 
-    return distance(found)
+    return tf.linalg.trace(found) - 2 * tf.reduce_sum(tf.sqrt(values)), gradient

@@ -9,12 +9,13 @@ from nst_tf.optimizers.fixed_step_lbfgs import FixedStepLBFGS
 from nst_tf.optimizers.gradient_descent import GradientDescent
 from nst_tf.optimizers.guarded import Guarded
 from nst_tf.optimizers.lbfgs import LBFGS
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
+from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State, Sums
 from nst_tf.optimizers.smoothing import Smoothed
 from nst_tf.optimizers.steepest_descent import SteepestDescent
 
 __all__ = [
     "LBFGS",
+    "UNKNOWN",
     "Adam",
     "Evaluation",
     "FixedStepLBFGS",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
+from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State, Sums
 
 _EXPLOSION = 100.0  # Times the first loss of a level.
 # Half precision would have oneDNN print an error on some processors.
@@ -25,7 +25,7 @@ class Guarded(Optimizer):
     A loss of 0 at the beginning of a level can only rise, and sets no limit. An optimiser that
     turns back by itself is only watched.
 
-    The state has these entries more: `first_loss`, that of the level, infinite before there is
+    The state has these entries more: `first_loss`, that of the level, `UNKNOWN` before there is
     one; `failures`, how many of the last steps in a row were bad; `returns`, how many were in all;
     and, unless the optimiser turns back by itself, `good`, the picture to go back to, in 16 bits a
     value, which hold what is between -1 and 2.
@@ -56,7 +56,7 @@ class Guarded(Optimizer):
 
     def _watched(self, state: State, image: tf.Tensor) -> State:
         mine = {
-            "first_loss": tf.constant(float("inf")),
+            "first_loss": tf.constant(UNKNOWN),
             "failures": tf.constant(0.0),
             "returns": tf.constant(0.0),
         }
@@ -82,7 +82,7 @@ class Guarded(Optimizer):
     ) -> tuple[tf.Tensor, State]:
         loss, first = evaluation.loss, state["first_loss"]
         sound = tf.math.is_finite(loss)
-        first = tf.where(sound & ~tf.math.is_finite(first), loss, first)
+        first = tf.where(sound & (first >= UNKNOWN), loss, first)
         if not self.turns_back:
             sound &= (first <= 0) | (loss <= _EXPLOSION * first)
         bad = tf.cast(~sound, tf.float32)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from nst_tf import config as configs
 from nst_tf.optimizers.curvature import History, News, dot
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
+from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State, Sums
 
 _SUFFICIENT_DECREASE = 1e-4  # c1 of the Armijo condition, Nocedal and Wright, equation 3.4.
 _LEAST_CURVATURE = 1e-10  # Of a pair that is remembered: s·y relative to y·y.
@@ -75,7 +75,7 @@ class LBFGS(Optimizer):
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
         pairs = max(1, min(self.history, steps // _STEPS_A_PAIR))
         return {
-            "loss": tf.constant(float("inf")),
+            "loss": tf.constant(UNKNOWN),
             "gradient": tf.zeros_like(image),
             "direction": tf.zeros_like(image),
             "backtracks": tf.constant(0.0),
@@ -124,7 +124,7 @@ class LBFGS(Optimizer):
         stuck &= history.known
         curvature, squares = tf.unstack(sums["products"][3, -3:-1])
         curved = curvature > _LEAST_CURVATURE * squares
-        remembered = accepted & curved & tf.math.is_finite(state["loss"])
+        remembered = accepted & curved & (state["loss"] < UNKNOWN)
 
         news = self._news(image, state, point, evaluation)
         history, own = history.pushed(news, sums["products"], remembered)

@@ -7,10 +7,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from nst_tf import config as configs
 from nst_tf.optimizers import smoothing
+
+UNKNOWN = float(np.finfo(np.float32).max)
+"""Stands for the loss before there is one, and is finite: a host may check that all numbers are."""
 
 State = dict[str, tf.Tensor]
 """What an optimiser remembers from step to step, as named tensors of fixed shapes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
+from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State, Sums
 
 _FASTER, _SLOWER = 1.2, 0.5
 
@@ -47,7 +47,7 @@ class SteepestDescent(Optimizer):
     def initial_state(self, image: tf.Tensor, steps: int) -> State:
         del steps
         return {
-            "loss": tf.constant(float("inf")),
+            "loss": tf.constant(UNKNOWN),
             "gradient": tf.zeros_like(image),
             "rate": tf.constant(0.0),
         }
