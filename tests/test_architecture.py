@@ -9,7 +9,18 @@ PACKAGE = Path(__file__).parents[1] / "nst_tf"
 
 LEVELS = [
     {"errors"},
-    {"backend", "files", "hypercolumns", "layers", "presets", "pyramid", "shelf", "tiles"},
+    {
+        "backend",
+        "files",
+        "hypercolumns",
+        "layers",
+        "presets",
+        "pyramid",
+        "shelf",
+        "signals",
+        "terminal",
+        "tiles",
+    },
     {"config", "snapshot"},
     {"backbones", "color", "images", "losses", "masks", "optimizers", "sizes"},
     {"callbacks", "inputs", "objective", "recipe", "sheet"},
