@@ -67,8 +67,8 @@ def _run(
     replayed: Mapping[str, Any],
 ) -> int:
     start = time.perf_counter()
-    output = _output(options, paths, config)
     _check_checkpoints(options)
+    output = _output(options, paths, config)
     inputs.check(config, len(paths.styles), bool(paths.content_mask), len(paths.style_masks))
     levels = _announce(config, paths, output)
     hashes = _hash_inputs(config, paths, replayed)

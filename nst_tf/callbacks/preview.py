@@ -37,7 +37,7 @@ class Preview(Callback):
             images.save(step.picture(), self._path, recipe=_MARK)
         except Exception as error:  # Want of memory, too: whatever it is, the work goes on.
             if not self._failed:
-                logger.warning("No preview for now: %s", error)
+                logger.warning("No preview for now: %s", errors.reason(error))
             self._failed = True
 
 
