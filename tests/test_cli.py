@@ -1028,6 +1028,9 @@ BAD_INPUT = {
     "NUL in overlay": (
         ["--save_mask_overlay=a\0b.png", "--content_mask=dot.png"], FILES, ["a\\x00b.png"]
     ),
+    "checkpoint_dir that is no text": (
+        ["--checkpoint_dir=k\udcff"], FILES, ["--checkpoint_dir=k", "UTF-8"]
+    ),
     "NUL in checkpoint_dir": (["--checkpoint_dir=a\0b"], FILES, ["a\\x00b"]),
     "output is a FIFO": (["--report=fifo", "--overwrite"], FILES, ["fifo", "no regular file"]),
     "existing output": (["--output=taken.png"], FILES, ["taken.png", "--overwrite"]),
