@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import time
@@ -10,12 +11,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nst_tf import callbacks, console, errors, flags, images, inputs, masks, pyramid, recipe, sizes
+from nst_tf import (
+    callbacks,
+    console,
+    errors,
+    files,
+    flags,
+    images,
+    inputs,
+    masks,
+    pyramid,
+    recipe,
+    sizes,
+)
 from nst_tf import config as configs
 from nst_tf import snapshot as snapshots
 
 if TYPE_CHECKING:
-    from nst_tf import report
+    from nst_tf import report, transfer
+
+logger = logging.getLogger("nst_tf")
 
 _PLOT_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 
@@ -24,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
     0: the picture is written. 1: a file, the weights or the run failed. 2: a flag is wrong.
-    130: stopped by Ctrl-C. 143: by SIGTERM.
+    130: stopped by Ctrl-C. 143: by SIGTERM. 129: by SIGHUP.
 
     Args:
         argv: program name and flags; those of the process where it is None.
@@ -52,8 +67,8 @@ def _run(
     replayed: Mapping[str, Any],
 ) -> int:
     start = time.perf_counter()
-    output = _output(options)
     _check_checkpoints(options)
+    output = _output(options, paths, config)
     inputs.check(config, len(paths.styles), bool(paths.content_mask), len(paths.style_masks))
     levels = _announce(config, paths, output)
     hashes = _hash_inputs(config, paths, replayed)
@@ -66,56 +81,112 @@ def _run(
     from nst_tf import report, transfer
 
     engine = transfer.StyleTransfer(config.replace(backbone=model.architecture.name), model)
-    history, interrupt = callbacks.History(), callbacks.Interrupt()
+    history, interrupt = callbacks.History(), callbacks.Interrupt(hold=True)
     checkpoints = _checkpoints(options)
     watchers = [callbacks.Progress(), history, interrupt, *_shows(options, output), *checkpoints]
     snapshot = snapshots.read(found) if found else None
     begin = time.perf_counter()
     try:
-        picture = engine.stylize(
-            photo,
-            paintings,
-            watchers,
-            snapshot,
-            content_mask=given.content_mask,
-            style_masks=given.style_masks,
-        )
-    except KeyboardInterrupt as stop:
-        how = _how_to_go_on(checkpoints)
-        raise type(stop)(how and f"Interrupted.{how}") from None
-    except errors.DivergenceError as error:
+        failure = _stylize(engine, given, watchers, snapshot)
+        seconds = time.perf_counter() - begin
+        picture = _last_good(history)
+        if picture is None or not history.run.finished:
+            kept = None if picture is None else _save(picture, _partial(output), photo, "", options)
+            raise _unfinished(failure, interrupt.signal, kept, checkpoints)
+        if failure:
+            console.say(f"At the end, {_in_words(failure)}")
+        made = recipe.dump(engine.config, report.versions(), report.backbone(model), hashes)
+        kept = _save(picture, output, photo, made, options)
+        console.give(kept)
+        for checkpoint in checkpoints:
+            checkpoint.remove()
+        before = snapshot.history[-1]["seconds"] if snapshot else 0
+        record = report.Record(history.run, history.entries, before + seconds)
+        _write_extras(options, record, interrupt)
+    finally:
         interrupt.restore()
-        kept = _save(error.image, _partial(output), photo, "", options)
-        raise errors.StyleTransferError(f"{error} The last good picture is {kept}.") from error
-    seconds = time.perf_counter() - begin
     if interrupt.pressed:
-        kept = _save(picture, _partial(output), photo, "", options)
-        console.say(f"Stopped. What there is so far is {kept}.{_how_to_go_on(checkpoints)}")
+        console.say(f"Interrupted, but the picture is finished: {kept}.")
         return console.stopped_by(interrupt.signal)
-    made = recipe.dump(engine.config, report.versions(), report.backbone(model), hashes)
-    kept = _save(picture, output, photo, made, options)
-    before = snapshot.history[-1]["seconds"] if snapshot else 0
-    record = report.Record(history.run, history.entries, before + seconds)
-    _write_extras(options, record)
-    for checkpoint in checkpoints:
-        checkpoint.remove()
     peak = report.peak_memory_bytes(record.run.device)
     console.say(
         f"Done in {time.perf_counter() - start:.0f} s, {seconds:.0f} s of it stylising; "
         f"{console.gigabytes(peak)} of memory used."
     )
-    print(kept)
     return 0
 
 
+def _stylize(
+    engine: transfer.StyleTransfer,
+    given: recipe.Pictures,
+    watchers: Sequence[callbacks.Callback],
+    snapshot: snapshots.Snapshot | None,
+) -> BaseException | None:
+    """Runs the steps, and returns what ended them before their time, if anything did."""
+    masks_ = {"content_mask": given.content_mask, "style_masks": given.style_masks}
+    try:
+        engine.stylize(given.photo, given.paintings, watchers, snapshot, **masks_)
+    except (Exception, KeyboardInterrupt) as error:
+        logger.debug("The run has failed.", exc_info=error)
+        return error
+    return None
+
+
+def _last_good(history: callbacks.History) -> Any:
+    """Returns the picture that a run has come to, or None where there is none."""
+    run = getattr(history, "run", None)  # It has none before it has begun.
+    try:
+        return run and run.picture()
+    except Exception as error:
+        console.say(f"The last good picture is lost: {_in_words(error)}")
+        return None
+
+
+def _unfinished(
+    failure: BaseException | None,
+    number: int,
+    kept: Path | None,
+    checkpoints: Sequence[callbacks.Checkpoint],
+) -> BaseException:
+    """Returns the error that tells how a run has ended that is not finished.
+
+    Args:
+        failure: that ended it; None where it was stopped after a step.
+        number: of the signal that came, or 0.
+        kept: where the last good picture is.
+        checkpoints: of the run.
+    """
+    how = _how_to_go_on(checkpoints)
+    if failure is None or isinstance(failure, KeyboardInterrupt):
+        kind = type(failure) if failure else console.interruption(number)
+        said = f"Stopped. What there is so far is {kept}.{how}" if kept else ""
+        return kind(said or (how and f"Interrupted.{how}"))
+    if kept is None and not how and isinstance(failure, errors.StyleTransferError):
+        return failure
+    where = f" The last good picture is {kept}." if kept else ""
+    return errors.StyleTransferError(f"{_in_words(failure)}{where}{how}")
+
+
+def _in_words(failure: BaseException) -> str:
+    if isinstance(failure, errors.StyleTransferError):
+        return str(failure)
+    return f"the run has failed ({type(failure).__name__}: {errors.reason(failure)})."
+
+
 def _partial(output: Path) -> Path:
-    return output.with_name(f"{output.stem}.partial{output.suffix}")
+    return files.sibling(output, f".partial{output.suffix}")
+
+
+def _preview(output: Path) -> Path:
+    return files.sibling(output, ".preview.png")
 
 
 # Before the work.
 
 
-def _output(options: configs.FileOptions) -> Path:
+def _output(
+    options: configs.FileOptions, paths: recipe.Paths, config: configs.StyleTransferConfig
+) -> Path:
     """Returns where the picture goes, once it is sure that everything asked for can be written."""
     output = Path(options.output or f"{recipe.name(options.content, options.style)}.png")
     if output.suffix.lower() not in images.FORMATS:
@@ -141,17 +212,53 @@ def _output(options: configs.FileOptions) -> Path:
         images.check_writable(options.save_mask_overlay)
     _check_suffix("timelapse", options.timelapse, callbacks.FILM_SUFFIXES)
     _check_suffix("plot", options.plot, _PLOT_SUFFIXES)
-    extras = (options.plot, options.report, options.save_mask_overlay, options.timelapse)
-    written = [Path(path) for path in (output, *extras) if path]
-    for path in written:
-        if written.count(path) > 1:
-            raise errors.ConfigError(f"{path} is asked for twice; give each output its own name.")
+    names = ("plot", "report", "save_mask_overlay", "timelapse")
+    written = {f"--{name}": Path(path) for name in names if (path := getattr(options, name))}
+    written["--output"] = output
+    if options.preview_every:
+        written["the preview"] = _preview(output)
+    for path in written.values():
         images.probe_writable(path)
-        if path.exists() and not options.overwrite:
+    _check_apart(written, options, paths, config)
+    for path in written.values():
+        ours = options.resume and path == _preview(output) and callbacks.is_preview(path)
+        if os.path.lexists(path) and not (options.overwrite or ours):
             raise errors.OutputError(
                 f"{path}: exists already. Choose another name, or replace it with --overwrite."
             )
     return output
+
+
+def _check_apart(
+    written: Mapping[str, Path],
+    options: configs.FileOptions,
+    paths: recipe.Paths,
+    config: configs.StyleTransferConfig,
+) -> None:
+    """Refuses two outputs that are one file, and an output that is an input.
+
+    The picture may replace the one that it begins with or is a replay of, which are read before.
+    """
+    partial = "the picture of a stopped run"
+    outputs = {**written, partial: _partial(written["--output"])}
+    if options.checkpoint_dir:
+        outputs["--checkpoint_dir"] = Path(options.checkpoint_dir)
+    names: dict[object, str] = {}
+    for name, path in outputs.items():
+        other = names.setdefault(files.identity(path), name)
+        if other != name:
+            raise errors.ConfigError(
+                f"{path}: {other} and {name} are one file; give each output its own name."
+            )
+    given = {**paths.roles(config), "weights": config.weights, "replayed picture": options.replay}
+    for role, source in given.items():
+        name = names.get(files.identity(source), "") if os.path.exists(source) else ""
+        read_before = role in ("init", "replayed picture") and name in ("--output", partial)
+        if name and not read_before and (options.overwrite or name != partial):
+            raise errors.OutputError(
+                f"{source}: is the {role} of this run, which {name} would replace. Choose another "
+                "name; inputs are not replaced, not even with --overwrite."
+            )
 
 
 def _check_suffix(flag: str, path: str, suffixes: Sequence[str]) -> None:
@@ -176,6 +283,13 @@ def _check_checkpoints(options: configs.FileOptions) -> None:
     folder = Path(options.checkpoint_dir)
     if os.path.isfile(folder):
         raise errors.OutputError(f"--checkpoint_dir={folder}: this is a file; expected a folder.")
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise errors.OutputError(
+            f"--checkpoint_dir={folder}: TensorFlow cannot write where a name is not in UTF-8; "
+            "choose another folder."
+        ) from None
     images.probe_writable(folder / snapshots.PREFIX if os.path.isdir(folder) else folder)
     if snapshots.stored(folder) and not (options.resume or options.overwrite):
         raise callbacks.occupied(folder)
@@ -256,17 +370,16 @@ def _save_overlay(options: configs.FileOptions, given: recipe.Pictures) -> None:
     if options.save_mask_overlay:
         maps = images.resize(regions.maps, *given.photo.size)
         shown = masks.overlay(given.photo.rgb, dataclasses.replace(regions, maps=maps))
-        images.save(shown, options.save_mask_overlay)
+        images.save(shown, options.save_mask_overlay, overwrite=options.overwrite)
 
 
 def _shows(options: configs.FileOptions, output: Path) -> list[callbacks.Callback]:
     """Returns what shows the picture on the way."""
     found: list[callbacks.Callback] = []
     if options.preview_every:
-        path = output.with_name(f"{output.stem}.preview.png")
-        found.append(callbacks.Preview(path, options.preview_every))
+        found.append(callbacks.Preview(_preview(output), options.preview_every))
     if options.timelapse:
-        found.append(callbacks.Timelapse(options.timelapse))
+        found.append(callbacks.Timelapse(options.timelapse, options.overwrite))
     return found
 
 
@@ -295,11 +408,13 @@ def _save(
     )
 
 
-def _write_extras(options: configs.FileOptions, record: report.Record) -> None:
+def _write_extras(
+    options: configs.FileOptions, record: report.Record, interrupt: callbacks.Interrupt
+) -> None:
     """Writes report and plot; the picture is safe by now, so a failure is only reported."""
     for path, write in ((options.report, record.write), (options.plot, record.plot)):
         try:
-            if path:
-                write(path)
-        except OSError as error:
-            console.say(f"{path}: cannot be written ({error.strerror}).")
+            if path and not interrupt.pressed:
+                write(path, options.overwrite)
+        except Exception as error:
+            console.say(f"{path}: cannot be written ({errors.reason(error)}).")

@@ -10,12 +10,22 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from PIL import Image
 
-from nst_tf import backend, callbacks, errors, flags, images, presets, pyramid
+from nst_tf import (
+    backend,
+    errors,
+    files,
+    flags,
+    images,
+    presets,
+    pyramid,
+    signals,
+    terminal,
+)
 from nst_tf import config as configs
 
 if TYPE_CHECKING:
@@ -24,6 +34,16 @@ if TYPE_CHECKING:
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came. It is dealt with as Ctrl-C is, but for the exit status."""
+
+
+class HungUp(KeyboardInterrupt):
+    """SIGHUP came, likewise."""
+
+
+_INTERRUPTIONS: dict[int, type[KeyboardInterrupt]] = {
+    signal.SIGTERM: Terminated,
+    getattr(signal, "SIGHUP", 0): HungUp,  # Windows has none.
+}
 
 
 def run(
@@ -39,47 +59,58 @@ def run(
         owners: the dataclasses whose fields are the flags.
         command: given the parsed flags, returns the exit status. A `StyleTransferError` that it
             raises becomes a sentence; the words of a `KeyboardInterrupt`, if it has any, replace
-            the usual ones. SIGTERM raises `Terminated`.
+            the usual ones. SIGTERM raises `Terminated`, SIGHUP `HungUp`.
         usage: the beginning of the help text, with `{program}` in it.
     """
     argv = list(sys.argv if argv is None else argv)
     program = Path(argv[0]).name
+    terminal.fill_standard_streams()
     try:
         values = flags.define(*owners)
         flags.parse(values, argv)
         if values.help or values.version or values.list_presets:
-            print(_information(values, flags.help_text(program, *owners, usage=usage)))
+            text = _information(values, flags.help_text(program, *owners, usage=usage))
+            terminal.Output(sys.stdout).line(text)
             return 0
         Image.MAX_IMAGE_PIXELS = None  # Here max_pixels is the limit, and it can be raised.
         with _terminable(), _notes_shown():
             return command(values)
     except errors.StyleTransferError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        say(f"{program}: {error}")
         return error.exit_status
+    except MemoryError:
+        say(f"{program}: memory has run out. Give smaller pictures, or lower image_size.")
+        return 1
     except KeyboardInterrupt as error:
-        print(str(error) or "Interrupted; nothing was written.", file=sys.stderr)
+        say(str(error) or "Interrupted; nothing was written.")
         return stopped_by(error)
 
 
 def stopped_by(cause: KeyboardInterrupt | int) -> int:
-    """Returns the exit status after an exception of Ctrl-C or SIGTERM, or after a signal."""
+    """Returns the exit status after an exception that a signal raised, or after a signal."""
     if isinstance(cause, KeyboardInterrupt):
-        cause = signal.SIGTERM if isinstance(cause, Terminated) else signal.SIGINT
+        found = [number for number, kind in _INTERRUPTIONS.items() if isinstance(cause, kind)]
+        cause = found[0] if found else signal.SIGINT
     return 128 + cause
 
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Lets SIGTERM raise `Terminated`, as Ctrl-C raises KeyboardInterrupt."""
-
-    def terminate(*_: Any) -> None:
-        raise Terminated
-
-    previous = signal.signal(signal.SIGTERM, terminate)
+    """Lets every signal that asks the program to end raise a `KeyboardInterrupt`."""
+    previous = signals.install(lambda number, _: _interrupt(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signals.restore(previous)
+
+
+def interruption(number: int) -> type[KeyboardInterrupt]:
+    """Returns what a signal raises."""
+    return _INTERRUPTIONS.get(number, KeyboardInterrupt)
+
+
+def _interrupt(number: int) -> NoReturn:
+    raise interruption(number)
 
 
 def _information(values: Any, help_text: str) -> str:
@@ -92,7 +123,14 @@ def _information(values: Any, help_text: str) -> str:
 
 def say(text: str) -> None:
     """Tells the person something; standard output stays free for results."""
-    print(text, file=sys.stderr, flush=True)
+    terminal.Output(sys.stderr).line(text)
+
+
+def give(path: Path) -> None:
+    """Puts the path of a result on standard output: legible on a terminal, else as it is."""
+    output = terminal.Output(sys.stdout)
+    output.write(f"{terminal.printable(str(path)) if output.isatty() else path}\n")
+    output.flush()
 
 
 def gigabytes(count: float) -> str:
@@ -104,10 +142,7 @@ def gigabytes(count: float) -> str:
 def _notes_shown() -> Iterator[None]:
     """Lets the notes of the package through to the person at the terminal, each once."""
     logger = logging.getLogger("nst_tf")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    said: set[str] = set()
-    handler.addFilter(lambda record: not _seen(record.getMessage(), said))
+    handler = _Notes()
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -118,11 +153,16 @@ def _notes_shown() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _seen(text: str, before: set[str]) -> bool:
-    """Returns whether a text was seen before, and remembers it."""
-    seen = text in before
-    before.add(text)
-    return seen
+class _Notes(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text not in self._said:
+            say(text)
+        self._said.add(text)
 
 
 # The set-up.
@@ -194,14 +234,10 @@ def load_tensorflow(settings: Sequence[configs.StyleTransferConfig]) -> None:
 def _native_log_hidden() -> Iterator[None]:
     """Hides what TensorFlow's native code prints while it loads, unless loading fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
+    terminal.Output(sys.stderr).flush()
     shown = os.dup(2)
-    came: list[int] = []  # Ctrl-C in the midst of native code would break the import.
-    previous = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in callbacks.SIGNALS
-    }
-    with tempfile.TemporaryFile() as hidden:
+    # Ctrl-C in the midst of native code would break the import.
+    with signals.held() as came, tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
@@ -212,10 +248,8 @@ def _native_log_hidden() -> Iterator[None]:
         finally:
             os.dup2(shown, 2)
             os.close(shown)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
     if came:
-        raise Terminated if came[0] == signal.SIGTERM else KeyboardInterrupt
+        _interrupt(came[0])
 
 
 def _let_gpu_memory_grow() -> None:
@@ -244,7 +278,10 @@ def _download_bar() -> Iterator[Any]:
 
     def progress(done: int, total: int) -> None:
         if not bars:
-            bars.append(tqdm.tqdm(total=total, desc="weights", unit="B", unit_scale=True))
+            file = terminal.Output(sys.stderr)
+            bars.append(
+                tqdm.tqdm(total=total, desc="weights", unit="B", unit_scale=True, file=file)
+            )
         bars[0].update(done - bars[0].n)
 
     yield progress
@@ -268,7 +305,8 @@ def save(
 
     Args:
         picture: array or tensor `(height, width, 3)`, sRGB in [0, 1].
-        path: where it should go. Without `overwrite` a free name near it is taken.
+        path: where it should go. Without `overwrite` a free name near it is taken, of several
+            programs that save at the same moment by each another.
         alpha: opacity of the photo, in any size, or None.
         recipe: text for the file's metadata.
         bit_depth: bits a channel.
@@ -278,28 +316,42 @@ def save(
         OutputError: it could not be written there; the error tells where it is instead.
     """
     height, width = picture.shape[:2]
-    alpha = None if alpha is None else images.resize(alpha, height, width)
+    try:
+        alpha = None if alpha is None else images.resize(alpha, height, width)
+    except MemoryError:
+        alpha = None
+        say("There is not enough memory for the transparency, which is left out.")
     if alpha is not None and images.FORMATS[path.suffix.lower()] == "JPEG":
         say("JPEG holds no transparency; the picture is laid on white.")
-    if path.exists() and not overwrite:
-        path = _free_name(path)
     arguments: dict[str, Any] = {"alpha": alpha, "recipe": recipe, "bit_depth": bit_depth}
     try:
-        images.save(picture, path, **arguments)
-        return path
+        if overwrite:
+            images.save(picture, path, **arguments)
+            return path
+        return _save_under_free_name(picture, path, arguments)
     except errors.OutputError as error:
-        refuge = _free_name(Path(tempfile.gettempdir()) / path.name)
-        try:
-            images.save(picture, refuge, **arguments)
-        except errors.OutputError:
-            raise error from None
+        for folder in _refuges():
+            with contextlib.suppress(errors.OutputError):
+                refuge = _save_under_free_name(picture, folder / path.name, arguments)
+                break
+        else:
+            raise
         raise errors.OutputError(f"{error} The picture is {refuge} instead.") from error
 
 
-def _free_name(path: Path) -> Path:
-    number = 2
-    free = path
-    while free.exists():
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        number += 1
-    return free
+def _save_under_free_name(picture: Any, path: Path, arguments: dict[str, Any]) -> Path:
+    name, number = path, 2
+    while True:
+        if not os.path.lexists(name):  # Which spares the work of encoding.
+            with contextlib.suppress(errors.ExistingOutputError):
+                images.save(picture, name, overwrite=False, **arguments)
+                return name
+        name, number = files.sibling(path, f"-{number}{path.suffix}"), number + 1
+
+
+def _refuges() -> Iterator[Path]:
+    """Yields folders where a picture may be kept that cannot be written where it should be."""
+    with contextlib.suppress(OSError):
+        yield Path(tempfile.gettempdir())
+    with contextlib.suppress(RuntimeError):
+        yield Path.home()

@@ -30,6 +30,10 @@ class OutputError(StyleTransferError):
     """A result cannot be written where it was asked for."""
 
 
+class ExistingOutputError(OutputError):
+    """A file is in the way of a result."""
+
+
 class CheckpointError(StyleTransferError):
     """A run cannot go on from what was saved of it."""
 
@@ -45,6 +49,14 @@ class DivergenceError(StyleTransferError):
     def __init__(self, message: str, image: object) -> None:
         super().__init__(message)
         self.image = image
+
+
+def reason(error: BaseException) -> str:
+    """Returns in a few words why something failed, for a sentence that says what did."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> ConfigError:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
+import secrets
 import shutil
-import threading
+import stat
+import tempfile
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+
+_LONGEST_NAME = 255  # Bytes that file systems take.
 
 
 def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
@@ -22,24 +28,97 @@ def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | os.PathLike[str], keep: bool = True) -> Iterator[io.BufferedWriter]:
+def atomic_file(
+    path: str | os.PathLike[str], overwrite: bool = True
+) -> Iterator[io.BufferedWriter]:
     """Opens a temporary file beside `path` that takes its place once it is whole.
 
     Args:
-        path: the file to make or replace.
-        keep: False removes the temporary file instead.
+        path: the file to make or replace. A link is written through, to what it points to.
+        overwrite: False leaves a file alone that is there, or comes there in the meantime, and
+            a link too.
+
+    Raises:
+        FileExistsError: the file is there, and `overwrite` is False.
+        OSError: it cannot be written. What was there before is untouched.
     """
-    path = Path(path)
-    temporary = path.with_name(f".nst_tf-{os.getpid()}-{threading.get_ident()}.tmp")
+    path = Path(os.path.realpath(path) if overwrite else path)
+    temporary = path.with_name(f".nst_tf-{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:  # Never through a link that lies in wait.
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if keep:
+        if overwrite:
             os.replace(temporary, path)
+        else:
+            _place(temporary, path)
+        with contextlib.suppress(OSError):  # Not every file system syncs folders.
+            _sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Gives a file its name, unless that is taken.
+
+    Raises:
+        FileExistsError: it is.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # The file system has no links, so that the name is taken first.
+        open(path, "xb").close()
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            path.unlink()
+            raise
+
+
+def probe(path: str | os.PathLike[str]) -> None:
+    """Makes sure that a file can be made at `path`, and leaves no trace.
+
+    Raises:
+        OSError: it cannot, or something is there that is no file.
+        ValueError: no path can be like this.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # Which a name that is too long fails, too.
+            raise OSError(errno.EINVAL, "no regular file")
+    with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
+        pass
+
+
+def identity(path: str | os.PathLike[str]) -> tuple[object, ...]:
+    """Returns what all names of one file have in common, whether or not the file is there yet.
+
+    Two files that are not there count as one where their names differ in case or in Unicode's
+    composition only, as many file systems would have it.
+    """
+    try:
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    except OSError:
+        folder, name = os.path.split(os.path.realpath(path))
+        place = identity(folder) if os.path.isdir(folder) else (folder,)
+        return *place, unicodedata.normalize("NFC", name).casefold()
+
+
+def sibling(path: Path, ending: str) -> Path:
+    """Returns a path in the same folder: the stem of `path`, as far as it fits, and an ending."""
+    stem = shortened(path.stem, _LONGEST_NAME - len(os.fsencode(ending)))
+    return path.with_name(stem + ending)
+
+
+def shortened(name: str, size: int) -> str:
+    """Returns the beginning of a name, in whole characters, that takes at most `size` bytes."""
+    while len(os.fsencode(name)) > size:
+        name = name[:-1]
+    return name
 
 
 @contextlib.contextmanager
@@ -48,8 +127,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Where the process is killed, the temporary folder stays, and `leftovers` finds it.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _hidden(path, "new")
     try:
         temporary.mkdir()
         yield temporary
@@ -68,11 +146,14 @@ def remove_folder(path: Path) -> None:
     Raises:
         OSError: it cannot be removed.
     """
-    doomed = path.with_name(f".{path.name}.old")
-    shutil.rmtree(doomed, ignore_errors=True)
+    doomed = _hidden(path, "old")
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, doomed)
     shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _hidden(path: Path, end: str) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.{end}")
 
 
 def leftovers(folder: Path, prefix: str) -> list[Path]:

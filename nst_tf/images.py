@@ -13,6 +13,7 @@ import io
 import logging
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -342,6 +343,19 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
 
 
 def _from_array(source: Any, max_pixels: int) -> np.ndarray:
+    array = _checked(source)
+    _check_size("the picture", array.shape[1], array.shape[0], max_pixels)
+    if array.dtype != np.float32:
+        return _rgb(array.astype(np.float32) / np.iinfo(array.dtype).max)
+    return _rgb(array.clip(0, 1))
+
+
+def _checked(source: Any) -> np.ndarray:
+    """Returns an array as `(height, width, 1, 3 or 4)`, uint8, uint16 or float32, uncopied.
+
+    Raises:
+        ImageError: it has another shape or type, or values that are not in [0, 1], to rounding.
+    """
     try:
         array = np.asarray(source)
     except ValueError:
@@ -356,10 +370,9 @@ def _from_array(source: Any, max_pixels: int) -> np.ndarray:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
         raise errors.ImageError(f"a picture has the shape {array.shape}; {expected}.")
-    _check_size("the picture", array.shape[1], array.shape[0], max_pixels)
     if array.dtype in (np.uint8, np.uint16):
-        return _rgb(array.astype(np.float32) / np.iinfo(array.dtype).max)
-    array = array.astype(np.float32) if array.dtype.kind in "fV" else array
+        return array
+    array = array.astype(np.float32, copy=False) if array.dtype.kind in "fV" else array
     if array.dtype != np.float32:
         raise errors.ImageError(f"a picture has the type {array.dtype}; {expected}.")
     low, high = float(array.min()), float(array.max())
@@ -367,7 +380,7 @@ def _from_array(source: Any, max_pixels: int) -> np.ndarray:
         raise errors.ImageError(
             f"a picture holds values from {low:g} to {high:g}; {expected}. Divide 0 to 255 by 255."
         )
-    return _rgb(array.clip(0, 1))
+    return array
 
 
 def _rgb(array: np.ndarray) -> np.ndarray:
@@ -412,22 +425,19 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def probe_writable(path: str | os.PathLike[str]) -> None:
-    """Creates and removes a file beside `path`.
+    """Makes sure that a file can be made at `path`, and leaves no trace.
 
     Raises:
         OutputError: the folder is missing, or no file can be made in it, or `path` is a folder.
     """
-    path = Path(path)
     if os.path.isdir(path):
         raise errors.OutputError(f"{path}: this is a folder; expected the name of a file.")
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.stat(path)  # A name that is too long fails here.
-        with files.atomic_file(path, keep=False):
-            pass
-    except OSError as error:
+        files.probe(path)
+    except (OSError, ValueError) as error:
         raise errors.OutputError(
-            f"{path}: cannot write there ({error.strerror}); make the folder, or choose another."
+            f"{path}: cannot write there ({errors.reason(error)}); make the folder, or choose "
+            "another."
         ) from error
 
 
@@ -438,40 +448,98 @@ def save(
     alpha: np.ndarray | None = None,
     recipe: str = "",
     bit_depth: int = 8,
+    overwrite: bool = True,
 ) -> None:
     """Writes a picture, rounded to the nearest value, in one atomic step.
 
     Args:
-        image: array or tensor of shape `(height, width, 3)`, sRGB in [0, 1].
-        path: the file; its suffix, a key of `FORMATS`, chooses the format.
-        alpha: opacity of shape `(height, width)` in [0, 1]. JPEG has none: the picture is
-            laid on white.
-        recipe: text kept in the file's metadata, for `read_recipe`.
+        image: the picture, whatever `load` accepts: an array or tensor of shape
+            `(height, width, 3)`, sRGB in [0, 1], with a fourth channel for opacity if need be, a
+            PIL image, or a `Picture`.
+        path: the file; its suffix, a key of `FORMATS`, chooses the format. A link is written
+            through.
+        alpha: opacity of shape `(height, width)` in [0, 1], in place of the picture's own. JPEG
+            has none: the picture is laid on white.
+        recipe: text kept in the file's metadata, for `read_recipe`. One that is too long for a
+            JPEG is left out, with a warning.
         bit_depth: bits a channel, 8, or 16 for PNG.
+        overwrite: replace a file that is there.
 
     Raises:
+        ImageError: the picture has another shape, type or range.
+        ExistingOutputError: a file is there, or comes in the meantime, and `overwrite` is False.
         OutputError: the file cannot be written; what was there before is untouched.
     """
     path = Path(path)
-    rgb = np.asarray(image, np.float32).clip(0, 1)
     kind = FORMATS.get(path.suffix.lower(), "")
-    if kind == "JPEG" and alpha is not None:
-        rgb, alpha = rgb * alpha[..., None] + 1 - alpha[..., None], None
-    array = rgb if alpha is None else np.concatenate([rgb, alpha[..., None]], axis=-1)
     if not kind or (bit_depth != 8 and (bit_depth, kind) != (16, "PNG")):
         raise errors.OutputError(
             f"{path}: cannot write {bit_depth} bits a channel with the suffix {path.suffix!r}; "
             f"expected one of {', '.join(FORMATS)} with 8 bits, or .png with 16."
         )
-    encode = _encode_deep if bit_depth == 16 else _encode_shallow
     try:
-        with files.atomic_file(path) as file:
-            file.write(encode(array, kind, recipe))
-    except (OSError, ValueError) as error:  # An encoder that refuses raises either.
-        reason = getattr(error, "strerror", None) or error
-        raise errors.OutputError(f"{path}: cannot write the picture ({reason}).") from error
+        samples = _samples(*_split(image, alpha), bit_depth, on_white=kind == "JPEG")
+        with files.atomic_file(path, overwrite) as file:
+            if bit_depth == 16:
+                file.write(_encode_deep(samples, recipe))
+            else:
+                _encode_shallow(samples, kind, recipe, file)
+    except FileExistsError as error:
+        raise errors.ExistingOutputError(f"{path}: exists already.") from error
+    except (OSError, ValueError, MemoryError) as error:  # An encoder that refuses raises any.
+        raise errors.OutputError(
+            f"{path}: cannot write the picture ({errors.reason(error)})."
+        ) from error
 
 
+def _split(image: Any, alpha: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns colours `(h, w, 1 or 3)` and opacity `(h, w)`, of whatever type they have."""
+    if isinstance(image, (str, os.PathLike, Image.Image)):
+        image = load(image, sys.maxsize)
+    if isinstance(image, Picture):
+        return image.pixels, image.alpha if alpha is None else alpha
+    array = _checked(image)
+    own = array[..., 3] if array.shape[2] == 4 else None
+    return array[..., :3], own if alpha is None else alpha
+
+
+def _samples(
+    colours: np.ndarray, alpha: np.ndarray | None, bit_depth: int, on_white: bool
+) -> np.ndarray:
+    """Returns what a file holds, uint8 or uint16 `(h, w, 3 or 4)`, made in bands to save memory.
+
+    Args:
+        colours: `(h, w, 1 or 3)`, uint8, uint16 or float32 in [0, 1], to rounding.
+        alpha: `(h, w)`, likewise, or None.
+        bit_depth: bits of a sample.
+        on_white: lay the picture on white.
+    """
+    height, width = colours.shape[:2]
+    kind, highest = (np.uint8, 255) if bit_depth == 8 else (np.uint16, 65535)
+    samples = np.empty((height, width, 3 if alpha is None or on_white else 4), kind)
+    exact = np.float32 if bit_depth == 8 else np.float64
+    step = max(1, _BAND // width)
+    for rows in (slice(top, top + step) for top in range(0, height, step)):
+        band = _unit(colours[rows], exact)
+        if alpha is not None:
+            opacity = _unit(alpha[rows, :, None], exact)
+            if on_white:
+                band = band * opacity + 1 - opacity
+            else:
+                samples[rows, :, 3:] = np.rint(opacity * highest)
+        samples[rows, :, :3] = np.rint(band * highest)
+    return samples
+
+
+def _unit(values: np.ndarray, kind: type[np.floating]) -> np.ndarray:
+    """Returns samples as floating point in [0, 1]."""
+    scale = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+    return np.divide(values, scale, dtype=kind).clip(0, 1)
+
+
+_BAND = 1 << 20  # Pixels that are converted at once.
+_LONGEST_EXIF = {"JPEG": 65533}
+"""Bytes that the format holds."""
 _ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
@@ -479,26 +547,38 @@ _ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def _encode_shallow(array: np.ndarray, kind: str, recipe: str) -> bytes:
-    image = Image.fromarray(np.rint(array * 255).astype(np.uint8))
-    options = dict(_ENCODER_OPTIONS.get(kind, {}))
-    if recipe and kind == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt(_RECIPE_KEY, recipe, zip=True)
-    elif recipe:
-        exif = Image.Exif()
-        exif[ExifTags.Base.ImageDescription] = recipe
-        options["exif"] = exif
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+def _encode_shallow(samples: np.ndarray, kind: str, recipe: str, file: io.BufferedWriter) -> None:
+    options = {**_ENCODER_OPTIONS.get(kind, {}), **_metadata(kind, recipe)}
+    Image.fromarray(samples).save(file, kind, **options)
 
 
-def _encode_deep(array: np.ndarray, kind: str, recipe: str) -> bytes:
+def _metadata(kind: str, recipe: str) -> dict[str, Any]:
+    """Returns the options with which Pillow keeps a recipe."""
+    if not recipe:
+        return {}
+    if kind == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt(_RECIPE_KEY, recipe, zip=True)
+        return {"pnginfo": text}
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = recipe
+    if len(exif.tobytes()) > _LONGEST_EXIF.get(kind, sys.maxsize):
+        logger.warning(
+            "The recipe is too long for a %s file, which is written without it; a PNG would hold "
+            "it, for --replay.",
+            kind,
+        )
+        return {}
+    return {"exif": exif}
+
+
+def _encode_deep(samples: np.ndarray, recipe: str) -> bytes:
     cv2 = _opencv()
-    order = [2, 1, 0, 3][: array.shape[2]]
-    words = np.rint(array[..., order].astype(np.float64) * 65535).astype(np.uint16)
-    encoded = cv2.imencode(".png", words)[1].tobytes()
+    order = [2, 1, 0, 3][: samples.shape[2]]
+    try:
+        encoded = cv2.imencode(".png", samples[..., order])[1].tobytes()
+    except cv2.error as error:
+        raise ValueError(error.err) from error
     content = b"iTXt" + _RECIPE_KEY.encode() + bytes(5) + recipe.encode()
     chunk = struct.pack(">I", len(content) - 4) + content
     chunk += struct.pack(">I", zlib.crc32(content))

@@ -12,7 +12,7 @@ from typing import Any
 from nst_tf import config as configs
 from nst_tf import errors, files, images
 
-_LONGEST_NAME = 120  # Characters of a name that is made from those of the inputs.
+_LONGEST_NAME = 120  # Bytes of a name that is made from those of the inputs.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,8 @@ def _numbered(role: str, pictures: Sequence[Any]) -> dict[str, Any]:
 
 def name(content: str, styles: Sequence[str]) -> str:
     """Returns the name of what is made from pictures, without a suffix."""
-    return "_".join(Path(path).stem for path in (content, *styles))[:_LONGEST_NAME]
+    stems = "_".join(Path(path).stem for path in (content, *styles))
+    return files.shortened(stems, _LONGEST_NAME)
 
 
 def in_words(content: str, styles: Sequence[str]) -> str:

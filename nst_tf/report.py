@@ -72,8 +72,12 @@ class Record:
     history: Sequence[Mapping[str, Any]]
     seconds: float
 
-    def write(self, path: str) -> None:
+    def write(self, path: str, overwrite: bool = True) -> None:
         """Writes the record as JSON.
+
+        Args:
+            path: the file.
+            overwrite: replace one that is there.
 
         Raises:
             OSError: the file cannot be written.
@@ -92,11 +96,15 @@ class Record:
             "seconds": round(self.seconds, 3),
             "peak_memory_bytes": peak_memory_bytes(self.run.device),
         }
-        with files.atomic_file(path) as file:
+        with files.atomic_file(path, overwrite) as file:
             file.write((json.dumps(record, indent=1) + "\n").encode())
 
-    def plot(self, path: str) -> None:
-        """Draws loss and terms over all steps; the suffix of `path` chooses the format.
+    def plot(self, path: str, overwrite: bool = True) -> None:
+        """Draws loss and terms over all steps.
+
+        Args:
+            path: the file; its suffix chooses the format.
+            overwrite: replace one that is there.
 
         Raises:
             OSError: the file cannot be written.
@@ -115,5 +123,5 @@ class Record:
                 axes.axvline(index + 0.5, color="0.8", linewidth=1)
         axes.set(yscale="log", xlabel="step, all levels", ylabel="weighted loss")
         axes.legend()
-        with files.atomic_file(path) as file:
+        with files.atomic_file(path, overwrite) as file:
             figure.savefig(file, format=Path(path).suffix[1:].lower(), dpi=120)

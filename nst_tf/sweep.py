@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the sweep and returns its exit status.
 
     0: all pictures are there. 1: a file, the weights or a picture failed. 2: a flag is wrong.
-    130: stopped by Ctrl-C. 143: by SIGTERM.
+    130: stopped by Ctrl-C. 143: by SIGTERM. 129: by SIGHUP.
 
     Args:
         argv: program name and flags; those of the process where it is None.

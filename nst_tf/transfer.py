@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -172,9 +173,31 @@ class StyleTransfer:
             costs, planned = self.backbone.costs(), zip(levels, walk.plans, strict=True)
             needed = max(memory.expected(self.config, costs, *each) for each in planned)
             memory.reserve(needed - memory.filtering_bytes(self.config, costs))
-        run, told = walk.run, [walk.history, *callbacks_]
-        for callback in told:
-            callback.on_begin(run)
+        told = [walk.history, *callbacks_]
+        unended: list[callbacks.Callback] = []
+        try:
+            for callback in told:
+                callback.on_begin(walk.run)
+                unended.append(callback)
+            picture = self._go(walk, levels, told)
+            while unended:
+                unended.pop(0).on_end(picture)
+        except BaseException as error:
+            with contextlib.ExitStack() as rest:  # Goes on with the others where one raises.
+                for callback in reversed(unended):
+                    rest.callback(callback.on_error, error)
+            raise
+        return picture
+
+    def _go(
+        self,
+        walk: _Walk,
+        levels: Sequence[pyramid.Level],
+        told: Sequence[callbacks.Callback],
+    ) -> tf.Tensor:
+        """Takes all steps that are left, unless it is stopped, and returns the picture."""
+        run = walk.run
+        run.picture = lambda: self._shown(walk) if walk.at[1] else None
         for index, level in enumerate(levels):
             if run.stopping:
                 break
@@ -191,8 +214,8 @@ class StyleTransfer:
                     break
         finest = levels[-1]
         picture = self._shown(walk, finest.height, finest.width)
-        for callback in told:
-            callback.on_end(picture)
+        run.finished = walk.at == (len(levels) - 1, finest.steps)
+        run.picture = lambda: picture
         return picture
 
     def _begin(
@@ -213,14 +236,15 @@ class StyleTransfer:
             image = _variable(self._initial_image(shown.photo, first, levels[0]))
             plans = memory.plans(self.config, self.backbone.costs(), levels, "GPU" in image.device)
             run = callbacks.Run(self.config, self.backbone, levels, image.device)
-            return _Walk(run, shown, compiled, image, {}, plans, made_with)
+            return _Walk(run, shown, compiled, image, {}, plans, made_with, (0, 0))
         image = _variable(start.tensors["image"])
         self._check_start(start, image.shape[1:3], made_with(), levels)
         names = _state_names(start)
         state = {name: _variable(start.tensors[_STATE + name]) for name in names}
         begin = start.level, start.step, start.history, int(state["returns"])
         run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
-        return _Walk(run, shown, compiled, image, state, list(start.plans), made_with)
+        plans, at = list(start.plans), (start.level, start.step)
+        return _Walk(run, shown, compiled, image, state, plans, made_with, at)
 
     def _steps(
         self,
@@ -244,13 +268,14 @@ class StyleTransfer:
                     raise _too_large(level, "") from error
                 walk.plans[index], targets = _smaller(level, plan, error), None
                 continue
+            walk.at = index, number
             yield callbacks.StepEnd(
                 index,
                 number,
                 loss,
                 terms,
-                lambda: self._shown(walk),
-                functools.partial(walk.snapshot, index, number),
+                functools.partial(walk.unchanged, walk.begun, lambda: self._shown(walk)),
+                functools.partial(walk.unchanged, walk.begun, walk.snapshot),
             )
             # The step itself goes back to the last good picture, so a late look loses nothing.
             if number % _CHECK_EVERY in (0, 1) or number == level.steps:
@@ -263,6 +288,7 @@ class StyleTransfer:
         targets: objectives.Targets | gradients.TiledTargets,
         plan: tiles.Plan,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        walk.begun += 1
         image, state, compiled = walk.image, walk.state, walk.compiled
         if isinstance(targets, gradients.TiledTargets):
             return self._tiled_step(compiled.in_tiles(plan), image, state, targets)
@@ -384,6 +410,7 @@ class StyleTransfer:
 
     def _enter(self, level: pyramid.Level, walk: _Walk) -> None:
         """Brings picture and state to a level, from those of the level below."""
+        walk.begun += 1
         start = _resized(self._result(walk), level.height, level.width)
         if walk.state:
             values = {name: tf.identity(variable) for name, variable in walk.state.items()}
@@ -513,6 +540,8 @@ class _Walk:
         state: of the optimiser, empty before the first level.
         plans: how each level is looked at; changed where memory runs out.
         made_with: returns what the picture is made with.
+        at: index of the level and number of the step that was taken last.
+        begun: how many steps and levels were.
         history: of the steps.
     """
 
@@ -523,14 +552,29 @@ class _Walk:
     state: dict[str, tf.Variable]
     plans: list[tiles.Plan]
     made_with: Callable[[], dict[str, Any]]
+    at: tuple[int, int]
+    begun: int = 0
     history: callbacks.History = dataclasses.field(default_factory=callbacks.History)
 
-    def snapshot(self, index: int, number: int) -> snapshots.Snapshot:
-        """Returns all that it takes to go on from here, after a step of a level."""
+    def unchanged(self, begun: int, function: Callable[[], Any]) -> Any:
+        """Returns what a function of the picture returns, if no step has begun since.
+
+        Raises:
+            StyleTransferError: one has.
+        """
+        if self.begun != begun:
+            raise errors.StyleTransferError(
+                "the picture after that step is no more; call picture() and snapshot() of a step "
+                "before the next one."
+            )
+        return function()
+
+    def snapshot(self) -> snapshots.Snapshot:
+        """Returns all that it takes to go on from here, after a step."""
         tensors = {"image": tf.identity(self.image)}
         tensors |= {f"{_STATE}{name}": tf.identity(self.state[name]) for name in self.state}
         entries, made_with = self.history.entries, self.made_with()
-        return snapshots.Snapshot(index, number, tensors, list(self.plans), entries, made_with)
+        return snapshots.Snapshot(*self.at, tensors, list(self.plans), entries, made_with)
 
 
 def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) -> backbones.Backbone:

@@ -19,6 +19,8 @@ LEVELS = [
         "pyramid",
         "shelf",
         "surroundings",
+        "signals",
+        "terminal",
         "tiles",
     },
     {"config", "snapshot"},

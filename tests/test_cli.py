@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -12,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,6 +26,7 @@ from PIL import Image
 
 from nst_tf import (
     backbones,
+    callbacks,
     cli,
     config,
     console,
@@ -412,6 +416,317 @@ def test_picture_is_kept_elsewhere_when_its_folder_vanishes(
     assert str(refuge) in error.splitlines()[-1] and "Traceback" not in error
 
 
+# Whatever happens in a run, the picture is kept.
+
+
+TINY = (
+    "--backbone=vgg16", "--image_size=48", "--levels=1", "--steps=3", "--optimizer=adam",
+    "--content_layers=block1_conv2", "--style_layers=block1_conv1", "--run_eagerly",
+    "--device=cpu", "--output=new.png",
+)  # fmt: skip
+"""Flags of a run that takes no time, once TensorFlow is loaded."""
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], object]) -> None:
+    """Has something happen at the end of a step."""
+    shown = callbacks.Progress.on_step_end
+
+    def on_step_end(self: callbacks.Progress, step: callbacks.StepEnd) -> None:
+        shown(self, step)
+        if step.step == number:
+            action()
+
+    monkeypatch.setattr(callbacks.Progress, "on_step_end", on_step_end)
+
+
+def press(*numbers: int) -> Callable[[], None]:
+    """Returns what sends signals to this process, one after the other."""
+
+    def send() -> None:
+        for number in numbers:
+            signal.raise_signal(number)
+
+    return send
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Python's own handler for Ctrl-C, and a test that all are as they were in the end."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = [signal.getsignal(number) for number in callbacks.SIGNALS]
+    yield
+    assert [signal.getsignal(number) for number in callbacks.SIGNALS] == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(), OSError(5, "Input/output error"), RuntimeError("line one\nline two"),
+        errors.StyleTransferError("it is too hot."),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_an_error_within_the_steps_keeps_the_last_good_picture(
+    error: Exception, main: Callable[..., int], handlers: None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+):  # fmt: skip
+    at_step(monkeypatch, 2, raising(error))
+    status = main(*TINY, "--checkpoint_dir=kept", "--checkpoint_seconds=0", "--timelapse=x.mp4")
+    assert status == 1
+    assert sorted(os.listdir(tmp_path)) == ["kept", "new.partial.png"]
+    assert pixels(tmp_path / "new.partial.png").shape == (36, 48, 3)
+    out, said = capfd.readouterr()
+    last = said.splitlines()[-1]
+    assert out == "" and "Traceback" not in said
+    assert last.startswith("stylize.py: ")
+    assert "The last good picture is new.partial.png. --resume goes on from kept/" in last
+    assert (errors.reason(error) if str(error) else "not enough memory") in last
+
+
+def test_an_error_before_the_first_step_is_one_sentence(
+    main: Callable[..., int], handlers: None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.setattr(callbacks.Progress, "on_level_begin", raising(MemoryError()))
+    assert main(*TINY) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last == ("stylize.py: the run has failed (MemoryError: there is not enough memory).")
+    assert not os.listdir(tmp_path)
+
+
+def test_an_error_of_what_shows_the_picture_does_not_end_the_run(
+    main: Callable[..., int], handlers: None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+):  # fmt: skip
+    pytest.importorskip("av")
+    monkeypatch.setattr(callbacks.timelapse, "_enlarged", raising(MemoryError()))
+    monkeypatch.setattr(callbacks.Progress, "on_end", raising(RuntimeError("no end")))
+    saved = images.save
+    monkeypatch.setattr(images, "save", raising(MemoryError()))
+    at_step(monkeypatch, 3, lambda: monkeypatch.setattr(images, "save", saved))
+    assert main(*TINY, "--timelapse=film.mp4", "--preview_every=2") == 0
+    assert os.listdir(tmp_path) == ["new.png"]
+    said = capfd.readouterr().err
+    assert "film.mp4: no film (there is not enough memory)" in said
+    assert "No preview for now: there is not enough memory" in said
+    assert "no end" in said
+
+
+@pytest.mark.parametrize("number", callbacks.SIGNALS)
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_signal_while_the_finished_picture_is_saved_waits(
+    number: int, times: int, main: Callable[..., int], handlers: None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+):  # fmt: skip
+    saved = images.save
+
+    def save(*arguments: object, **options: object) -> None:
+        press(*[number] * times)()
+        saved(*arguments, **options)
+
+    monkeypatch.setattr(images, "save", save)
+    status = main(*TINY, "--report=run.json", "--checkpoint_dir=kept")
+    assert status == 128 + number
+    assert os.listdir(tmp_path) == ["new.png"]
+    out, said = capfd.readouterr()
+    assert out == "new.png\n"
+    assert said.splitlines()[-1] == "Interrupted, but the picture is finished: new.png."
+
+
+@pytest.mark.parametrize("number", callbacks.SIGNALS)
+def test_further_signals_do_not_cost_the_last_good_picture(
+    number: int, main: Callable[..., int], handlers: None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+):  # fmt: skip
+    saved = images.save
+
+    def save(*arguments: object, **options: object) -> None:
+        press(number, number)()
+        saved(*arguments, **options)
+
+    monkeypatch.setattr(images, "save", save)
+    at_step(monkeypatch, 2, press(number, number))  # The second does not wait for the step.
+    assert main(*TINY) == 128 + number
+    assert os.listdir(tmp_path) == ["new.partial.png"]
+    said = capfd.readouterr().err
+    assert said.splitlines()[-1] == "Stopped. What there is so far is new.partial.png."
+
+
+def test_a_signal_at_the_last_step_finishes_the_picture(
+    main: Callable[..., int], handlers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    at_step(monkeypatch, 3, press(signal.SIGTERM))
+    assert main(*TINY) == 143
+    assert os.listdir(tmp_path) == ["new.png"]
+
+
+def test_a_signal_that_is_ignored_stays_so(
+    main: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        at_step(monkeypatch, 1, press(signal.SIGHUP, signal.SIGHUP))
+        assert main(*TINY) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert os.listdir(tmp_path) == ["new.png"]
+
+
+def test_the_command_works_in_a_thread(main: Callable[..., int], handlers: None, tmp_path: Path):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        assert pool.submit(main, *TINY).result() == 0
+    assert os.listdir(tmp_path) == ["new.png"]
+
+
+class Broken(io.StringIO):
+    """A stream that takes so many texts, and then fails."""
+
+    def __init__(self, texts: int) -> None:
+        super().__init__()
+        self._left = texts
+
+    def write(self, text: str) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise BrokenPipeError(32, "Broken pipe")
+        return super().write(text)
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+STREAMS: dict[str, Callable[[], object]] = {
+    "missing": lambda: None,
+    "broken": lambda: Broken(0),
+    "broken midway": lambda: Broken(4),
+    "full": lambda: Path("/dev/full").open("w", buffering=1),  # noqa: SIM115
+    "closed": closed,
+    "Latin": lambda: io.TextIOWrapper(io.BytesIO(), encoding="cp1252"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_words_that_cannot_be_said_cost_nothing(
+    name: str, main: Callable[..., int], content_path: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    shutil.copy(content_path, tmp_path / "\u753b.png")
+    streams = [STREAMS[name](), STREAMS[name]()]
+    for where, stream in zip(("stdout", "stderr"), streams, strict=True):
+        monkeypatch.setattr(sys, where, stream)
+    assert main(*TINY, "--content=\u753b.png", "--output=") == 0
+    assert sorted(os.listdir(tmp_path)) == ["\u753b.png", "\u753b_style.png"]
+    if name == "Latin":
+        streams[0].flush()
+        assert streams[0].buffer.getvalue() == b"\\u753b_style.png\n"
+
+
+@pytest.mark.parametrize("closing", ["stdout", "stderr", "both"])
+def test_a_reader_that_has_gone_is_no_error(
+    closing: str, tmp_path: Path, command_environment: dict[str, str]
+):
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {name: writer for name in ("stdout", "stderr") if closing in (name, "both")}
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams}
+    flag = "--help" if closing == "stdout" else "--content="
+    done = subprocess.run(
+        [sys.executable, SCRIPT, flag], cwd=tmp_path, env=command_environment, **streams
+    )
+    os.close(writer)
+    assert done.returncode == (0 if closing == "stdout" else FLAGS)
+
+
+def test_names_that_are_no_text_are_written(main: Callable[..., int], tmp_path: Path):
+    names = [os.fsdecode(b"o\xff.png"), os.fsdecode(b"r\xff.json"), os.fsdecode(b"f\xff.gif")]
+    output, record, film = names
+    extras = (f"--report={record}", f"--timelapse={film}", "--preview_every=3")
+    assert main(*TINY, f"--output={output}", *extras) == 0
+    assert sorted(os.listdir(tmp_path)) == sorted([*names, os.fsdecode(b"o\xff.preview.png")])
+
+
+def test_a_name_as_long_as_can_be_has_room_for_all(
+    main: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = "\u753b" * 83 + "ab.png"
+    at_step(monkeypatch, 2, press(signal.SIGTERM))
+    assert main(*TINY, f"--output={name}", "--preview_every=1") == 143
+    assert sorted(path.name[-12:] for path in tmp_path.iterdir()) == [
+        "\u753b.partial.png"[-12:], "\u753b.preview.png"[-12:]
+    ]  # fmt: skip
+    stems = [recipe.name("\u753b" * n + ".png", ["b.png"]) for n in (30, 50)]
+    assert stems[0] == "\u753b" * 30 + "_b" and stems[1] == "\u753b" * 40
+
+
+def test_a_preview_of_the_run_that_is_resumed_may_be_there(
+    main: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    flags_ = (*TINY, "--preview_every=1", "--checkpoint_dir=kept")
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, press(signal.SIGTERM))
+        assert main(*flags_) == 143
+    assert main(*flags_, "--resume") == 0
+    (tmp_path / "new.png").unlink()
+    assert main(*flags_) == 1
+    assert "new.preview.png: exists already" in capfd.readouterr().err
+    Image.new("RGB", (4, 4)).save(tmp_path / "new.preview.png")
+    assert main(*flags_, "--resume") == 1
+
+
+def test_the_picture_may_replace_the_one_that_it_begins_with(
+    main: Callable[..., int], content_path: Path, tmp_path: Path
+):
+    shutil.copy(content_path, tmp_path / "new.png")
+    assert main(*TINY, "--init=./new.png", "--overwrite") == 0
+    assert pixels(tmp_path / "new.png").shape == (36, 48, 3)
+    assert main(*TINY, "--overwrite") == 0
+    assert main("--replay=./new.png", "--output=new.png", "--overwrite") == 0
+
+
+def test_a_picture_goes_elsewhere_where_memory_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    saved, (results, scratch) = images.save, (tmp_path / "results", tmp_path / "scratch")
+    results.mkdir()
+    scratch.mkdir()
+    (scratch / "new.png").write_bytes(b"old")
+
+    def save(image: object, path: Path, **options: object) -> None:
+        with monkeypatch.context() as patch:
+            if path.parent == results:
+                patch.setattr(Image.Image, "save", raising(MemoryError()))
+            saved(image, path, **options)
+
+    monkeypatch.setattr(images, "save", save)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    refuge = scratch / "new-2.png"
+    with pytest.raises(errors.OutputError, match=rf"not enough memory.* is {refuge} instead"):
+        console.save(np.zeros((4, 5, 3)), results / "new.png", None)
+    assert pixels(refuge).shape == (4, 5, 3)
+    assert not os.listdir(results)
+
+
+def test_nothing_from_outside_commands_the_terminal(
+    main: Callable[..., int], capfd: pytest.CaptureFixture[str]
+):
+    assert main("--content=a\x1b[31m\x9b2J.png") == 1
+    said = capfd.readouterr().err
+    assert "a\\x1b[31m\\x9b2J.png: no such file" in said
+    assert not set("\x1b\x9b") & set(said)
+
+
 # A run that goes on.
 
 
@@ -609,6 +924,11 @@ def bad_files(tmp_path: Path, content_path: Path) -> Path:
     images.save(np.random.default_rng(0).random((64, 64, 3)), tmp_path / "deep.png", bit_depth=16)
     (tmp_path / "deep.png").write_bytes((tmp_path / "deep.png").read_bytes()[:3000])
     (tmp_path / "taken.png").write_bytes(b"taken")
+    for name in ("shown.preview.png", "new.partial.png"):
+        shutil.copy(content_path, tmp_path / name)
+    (tmp_path / "dangling.png").symlink_to("nowhere.png")
+    (tmp_path / "link").symlink_to(".")
+    os.mkfifo(tmp_path / "fifo")
     return tmp_path
 
 
@@ -673,6 +993,46 @@ BAD_INPUT = {
         ["--content_weight=0", "--style_weight=0", "--tv_weight=0"], FLAGS, ["nothing to optimise"]
     ),
     "learning rate is infinite": (["--learning_rate=inf"], FLAGS, ["learning_rate", "inf"]),
+    "existing preview": (
+        ["--output=shown.png", "--preview_every=1"], FILES, ["shown.preview.png", "--overwrite"]
+    ),
+    "dangling link": (["--output=dangling.png"], FILES, ["dangling.png", "--overwrite"]),
+    "plot and output are one": (
+        ["--plot=./new.png"], FLAGS, ["new.png", "--plot and --output are one file"]
+    ),
+    "plot and preview are one": (
+        ["--plot=folder/../new.preview.png", "--preview_every=1"], FLAGS, ["the preview"]
+    ),
+    "plot and partial are one": (["--plot=link/new.partial.png"], FLAGS, ["a stopped run"]),
+    "report and output are one by a link": (
+        ["--report=link/taken.png", "--output=taken.png", "--overwrite"], FLAGS, ["one file"]
+    ),
+    "output is the painting": (
+        ["--style=dot.png", "--output=link/dot.png", "--overwrite"], FILES,
+        ["dot.png", "style", "--output", "inputs are not replaced"],
+    ),
+    "preview is the photo": (
+        ["--content=shown.preview.png", "--output=shown.png", "--preview_every=1", "--overwrite"],
+        FILES, ["shown.preview.png", "content", "the preview would replace"],
+    ),
+    "partial is the initial picture's mask": (
+        ["--content_mask=new.partial.png", "--overwrite"], FILES, ["content mask", "stopped run"]
+    ),
+    "overlay is the weights": (
+        ["--weights=taken.png", "--save_mask_overlay=taken.png", "--content_mask=dot.png",
+         "--overwrite"], FILES, ["weights", "--save_mask_overlay"],
+    ),
+    "NUL in output": (["--output=a\0b.png"], FILES, ["a\\x00b.png", "null"]),
+    "NUL in report": (["--report=a\0b"], FILES, ["a\\x00b"]),
+    "NUL in film": (["--timelapse=a\0b.gif"], FILES, ["a\\x00b.gif"]),
+    "NUL in overlay": (
+        ["--save_mask_overlay=a\0b.png", "--content_mask=dot.png"], FILES, ["a\\x00b.png"]
+    ),
+    "checkpoint_dir that is no text": (
+        ["--checkpoint_dir=k\udcff"], FILES, ["--checkpoint_dir=k", "UTF-8"]
+    ),
+    "NUL in checkpoint_dir": (["--checkpoint_dir=a\0b"], FILES, ["a\\x00b"]),
+    "output is a FIFO": (["--report=fifo", "--overwrite"], FILES, ["fifo", "no regular file"]),
     "existing output": (["--output=taken.png"], FILES, ["taken.png", "--overwrite"]),
     "missing output folder": (["--output=no/x.png"], FILES, ["no/x.png", "No such file"]),
     "unwritable output folder": (["--output=/proc/x.png"], FILES, ["/proc/x.png"]),

@@ -407,10 +407,116 @@ def test_save_rounds_16_bits_to_the_nearest_value(tmp_path: Path):
     np.testing.assert_array_equal(words, [[[1, 99, 65535]]])
 
 
-def test_save_clips(tmp_path: Path):
-    images.save(np.array([[[-0.5, 0.0, 1.5]]]), tmp_path / "clipped.png")
+def test_save_takes_rounding_for_what_it_is(tmp_path: Path):
+    images.save(np.array([[[-1e-5, 0.5, 1.00001]]]), tmp_path / "clipped.png")
     with Image.open(tmp_path / "clipped.png") as image:
-        assert image.getpixel((0, 0)) == (0, 0, 255)
+        assert image.getpixel((0, 0)) == (0, 128, 255)
+
+
+FLOAT = np.linspace(0, 1, 7 * 5 * 3, dtype=np.float32).reshape(7, 5, 3)
+BYTES = np.rint(FLOAT * 255).astype(np.uint8)
+GREY = BYTES[..., :1]
+CLEAR = np.concatenate([BYTES, GREY], axis=-1)
+TAKEN = {
+    "float32": (FLOAT, BYTES),
+    "float64": (FLOAT.astype(np.float64), BYTES),
+    "uint8": (BYTES, BYTES),
+    "uint16": (BYTES.astype(np.uint16) * 257, BYTES),
+    "batch of one": (BYTES[np.newaxis], BYTES),
+    "grey": (GREY[..., 0], GREY.repeat(3, axis=-1)),
+    "grey channel": (GREY, GREY.repeat(3, axis=-1)),
+    "opacity": (CLEAR, CLEAR),
+    "opacity in float": (CLEAR / 255, CLEAR),
+    "nothing to see": (CLEAR * 0, CLEAR * 0),
+    "PIL image": (Image.fromarray(BYTES), BYTES),
+    "Picture": (images.Picture(BYTES), BYTES),
+    "Picture with opacity": (
+        images.Picture(FLOAT, GREY[..., 0].astype(np.float32) / 255), CLEAR
+    ),
+}  # fmt: skip
+"""What `save` is given, and the samples that the file holds."""
+
+
+@pytest.mark.parametrize("name", TAKEN)
+@pytest.mark.parametrize("bit_depth", [8, 16])
+def test_save_takes_what_load_takes(tmp_path: Path, name: str, bit_depth: int):
+    given, expected = TAKEN[name]
+    images.save(given, tmp_path / "saved.png", bit_depth=bit_depth)
+    found = cv2.imread(str(tmp_path / "saved.png"), cv2.IMREAD_UNCHANGED)
+    order = [2, 1, 0, 3][: expected.shape[2]]
+    if bit_depth == 16:
+        assert found.dtype == np.uint16
+        found = np.rint(found / 257)
+    np.testing.assert_array_equal(found[..., order], expected)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.full((4, 4, 3), np.nan), "nan"),
+        (np.full((4, 4, 3), np.inf), "inf"),
+        (FLOAT * 255, "255"),
+        (FLOAT - 0.5, "-0.5"),
+        (BYTES.astype(np.int32), "int32"),
+        (BYTES > 9, "bool"),
+        (np.zeros((4, 4, 2)), "shape"),
+        (np.zeros((2, 4, 4, 3)), "shape"),
+        (np.zeros((0, 4, 3)), "shape"),
+    ],
+)
+def test_save_refuses_what_is_no_picture(tmp_path: Path, array: np.ndarray, words: str):
+    with pytest.raises(errors.ImageError, match=words):
+        images.save(array, tmp_path / "saved.png")
+    assert not os.listdir(tmp_path)
+
+
+def test_save_replaces_the_opacity_of_the_picture(tmp_path: Path):
+    images.save(CLEAR, tmp_path / "saved.png", alpha=np.ones((7, 5)))
+    with Image.open(tmp_path / "saved.png") as image:
+        assert np.asarray(image)[..., 3].min() == 255
+
+
+def test_bands_of_a_picture_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    array = noise(50, 40)
+    monkeypatch.setattr(images, "_BAND", 40 * 7)
+    images.save(array / 255, tmp_path / "saved.png")
+    with Image.open(tmp_path / "saved.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), array)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_a_long_recipe_does_not_cost_the_picture(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+):
+    path, recipe = tmp_path / f"saved.{suffix}", "x" * 70_000
+    images.save(noise(8, 8), path, recipe=recipe)
+    if suffix == "jpg":
+        assert images.read_recipe(path) == ""
+        assert "too long for a JPEG" in caplog.text and "PNG" in caplog.text
+    else:
+        assert images.read_recipe(path) == recipe
+        assert not caplog.records
+    with Image.open(path) as image:
+        assert image.size == (8, 8)
+
+
+def test_a_file_in_the_way_is_left_alone_where_that_is_asked_for(tmp_path: Path):
+    path = tmp_path / "saved.png"
+    path.write_bytes(b"old")
+    with pytest.raises(errors.ExistingOutputError, match=r"saved\.png: exists already"):
+        images.save(noise(4, 4), path, overwrite=False)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["saved.png"]
+
+
+def test_want_of_memory_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(errors.OutputError, match="not enough memory"):
+        images.save(noise(4, 4), tmp_path / "saved.png")
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -518,11 +624,6 @@ def test_recipe_changes_no_pixel(tmp_path: Path, suffix: str, bit_depth: int):
 def test_picture_without_recipe_gives_an_empty_text(tmp_path: Path, suffix: str, bit_depth: int):
     images.save(noise(8, 8) / 255, tmp_path / f"plain.{suffix}", bit_depth=bit_depth)
     assert images.read_recipe(tmp_path / f"plain.{suffix}") == ""
-
-
-def test_recipe_too_long_for_the_format_is_an_output_error(tmp_path: Path):
-    with pytest.raises(errors.OutputError):
-        images.save(noise(8, 8) / 255, tmp_path / "made.jpg", recipe="x" * 70_000)
 
 
 # Resizing.

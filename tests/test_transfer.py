@@ -792,3 +792,100 @@ def test_the_interpreter_exits_cleanly_whatever_threads_are_at_work(command_envi
     assert (done.returncode, done.stdout) == (0, "done 4\n")
     assert "Traceback" not in done.stderr
     assert "terminate" not in done.stderr
+# What callbacks are told of the end.
+
+
+class Told(callbacks.Callback):
+    """Notes what it is told, and raises where it is asked to."""
+
+    def __init__(self, notes: list[str], name: str = "", raises: tuple[str, ...] = ()) -> None:
+        self._notes, self._name, self._raises = notes, name, raises
+
+    def _note(self, what: str) -> None:
+        self._notes.append(f"{self._name}{what}")
+        if what in self._raises:
+            raise KeyboardInterrupt(f"{self._name}{what}")
+
+    def on_begin(self, run: callbacks.Run) -> None:
+        self.run = run
+        self._note("begin")
+
+    def on_step_end(self, step: callbacks.StepEnd) -> None:
+        self._note("step")
+
+    def on_end(self, image: tf.Tensor) -> None:
+        self._note("end")
+
+    def on_error(self, error: BaseException) -> None:
+        assert isinstance(error, KeyboardInterrupt)
+        self._note("error")
+
+
+QUICK = nst_tf.StyleTransferConfig(
+    backbone="vgg16", image_size=48, levels=1, steps=(3,), content_layers=("block1_conv2",),
+    style_layers=("block1_conv1",), optimizer="adam", run_eagerly=True, device="cpu",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("raises", "expected"),
+    [
+        ((), "a:begin b:begin c:begin a:step b:step c:step a:end b:end c:end"),
+        (("begin",), "a:begin b:begin a:error"),
+        (("step",), "a:begin b:begin c:begin a:step b:step a:error b:error c:error"),
+        (("end",), "a:begin b:begin c:begin a:step b:step c:step a:end b:end c:error"),
+        (("step", "error"), "a:begin b:begin c:begin a:step b:step a:error b:error c:error"),
+    ],
+)
+def test_every_callback_that_has_begun_is_told_the_end_once(raises, expected):
+    notes: list[str] = []
+    told = [Told(notes, "a:"), Told(notes, "b:", raises), Told(notes, "c:")]
+    photo = np.zeros((48, 48, 3), np.uint8)
+    settings = QUICK.replace(steps=(1,))
+    if raises:
+        with pytest.raises(KeyboardInterrupt, match=f"b:{raises[-1]}"):
+            nst_tf.stylize(photo, photo, settings, told)
+    else:
+        nst_tf.stylize(photo, photo, settings, told)
+    assert notes == expected.split()
+
+
+def test_a_run_tells_its_last_good_picture_at_any_time():
+    seen: list[np.ndarray | None] = []
+
+    class Look(Told):
+        def on_level_begin(self, level: int) -> None:
+            seen.append(self.run.picture())
+
+        def on_step_end(self, step: callbacks.StepEnd) -> None:
+            seen.append(self.run.picture().numpy())
+            np.testing.assert_array_equal(seen[-1], step.picture())
+            if step.step == 2 and not finishes:
+                raise KeyboardInterrupt
+
+    photo, painting = np.random.default_rng(0).random((2, 48, 64, 3), np.float32)
+    for finishes in (True, False):
+        look = Look([])
+        with contextlib.nullcontext() if finishes else pytest.raises(KeyboardInterrupt):
+            result = nst_tf.stylize(photo, painting, QUICK, [look])
+        last = look.run.picture()
+        assert look.run.finished == finishes
+        np.testing.assert_array_equal(last, result if finishes else seen[-1])
+    assert seen[0] is None
+    assert seen[1].shape == (36, 48, 3)
+
+
+def test_a_picture_that_is_asked_for_late_is_refused():
+    kept: list[callbacks.StepEnd] = []
+
+    class Keep(callbacks.Callback):
+        def on_step_end(self, step: callbacks.StepEnd) -> None:
+            kept.append(step)
+
+    photo = np.zeros((48, 48, 3), np.uint8)
+    picture = nst_tf.stylize(photo, photo, QUICK, [Keep()])
+    for late in (kept[0].picture, kept[1].snapshot):
+        with pytest.raises(errors.StyleTransferError, match="before the next one"):
+            late()
+    np.testing.assert_array_equal(kept[2].picture(), picture)
+    assert kept[2].snapshot().step == 3

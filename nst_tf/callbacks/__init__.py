@@ -4,7 +4,7 @@ from nst_tf.callbacks.callback import Callback, Run, StepEnd, group_terms
 from nst_tf.callbacks.checkpoint import Checkpoint, occupied
 from nst_tf.callbacks.history import History
 from nst_tf.callbacks.interrupt import SIGNALS, Interrupt
-from nst_tf.callbacks.preview import Preview
+from nst_tf.callbacks.preview import Preview, is_preview
 from nst_tf.callbacks.progress import Progress
 from nst_tf.callbacks.timelapse import FILM_SUFFIXES, Timelapse
 
@@ -21,5 +21,6 @@ __all__ = [
     "StepEnd",
     "Timelapse",
     "group_terms",
+    "is_preview",
     "occupied",
 ]

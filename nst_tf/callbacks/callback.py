@@ -31,6 +31,10 @@ class Run:
         history: entries of the steps that were taken before, as `History` has them.
         returns: steps, seen so far, after which the run went back to the last good picture.
         stopping: set to True, at any time, to end the run after the current step.
+        finished: whether all steps were taken; known from `on_end` on.
+        picture: returns the last good picture, float32 `(height, width, 3)` in [0, 1], in the size
+            of its level, or None where no step was taken. Once the run has ended, that is the
+            result; after an error, what there was.
     """
 
     config: configs.StyleTransferConfig
@@ -42,6 +46,8 @@ class Run:
     history: Sequence[Mapping[str, Any]] = ()
     returns: int = 0
     stopping: bool = False
+    finished: bool = False
+    picture: Callable[[], tf.Tensor | None] = lambda: None
 
     def taken(self, level: int) -> int:
         """Returns how many steps of a level were taken before this run began."""
@@ -60,8 +66,8 @@ class StepEnd:
         loss: float32 scalar tensor.
         terms: the weighted terms of the loss, scalar tensors that add up to it, by name.
         picture: returns the picture so far, float32 `(height, width, 3)` in [0, 1].
-        snapshot: returns all that it takes to go on from here. Like `picture`, it is to be
-            called before the next step.
+        snapshot: returns all that it takes to go on from here. It and `picture` are to be called
+            before the next step, and raise `StyleTransferError` later.
     """
 
     level: int
@@ -73,7 +79,10 @@ class StepEnd:
 
 
 class Callback:
-    """Base of all callbacks; each method does nothing until it is overridden."""
+    """Base of all callbacks; each method does nothing until it is overridden.
+
+    Once `on_begin` has returned, one of `on_end` and `on_error` is called, exactly once.
+    """
 
     def on_begin(self, run: Run) -> None:
         """Called once, before the first level."""
@@ -85,7 +94,13 @@ class Callback:
         """Called after every step."""
 
     def on_end(self, image: tf.Tensor) -> None:
-        """Called once with the finished picture, float32 `(height, width, 3)` in [0, 1]."""
+        """Called once with the finished picture, float32 `(height, width, 3)` in [0, 1].
+
+        A run that was stopped has one, too.
+        """
+
+    def on_error(self, error: BaseException) -> None:
+        """Called once where the run ends by an exception, `KeyboardInterrupt` among them."""
 
 
 def group_terms(terms: dict[str, tf.Tensor]) -> dict[str, float]:

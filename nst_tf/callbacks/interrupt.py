@@ -6,26 +6,34 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+from nst_tf import signals, terminal
 from nst_tf.callbacks.callback import Callback, Run
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""What asks a program to end: Ctrl-C, and what a batch queue or `kill` sends."""
+SIGNALS = signals.SIGNALS
+"""What asks a program to end: Ctrl-C, what a batch queue or `kill` sends, a closed terminal."""
 
 
 class Interrupt(Callback):
-    """Lets Ctrl-C or SIGTERM end the run after the current step; a second one does not wait.
+    """Lets Ctrl-C, SIGTERM or SIGHUP end the run after the current step.
 
-    For runs in the main thread, where Python handles signals.
+    A second signal does not wait: it is handled as it was before the run. Outside of the main
+    thread, where Python handles no signals, and for signals that are ignored, it does nothing.
+
+    Args:
+        hold: hold signals back from the end of the run, or the second signal, until `restore` is
+            called, so that the picture can be saved.
 
     Attributes:
-        signal: number of the signal that came, or 0.
+        signal: number of the first signal that came, or 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hold: bool = False) -> None:
         self.signal = 0
+        self._hold = hold
+        self._previous: dict[int, Any] = {}
 
     @property
     def pressed(self) -> bool:
@@ -33,19 +41,40 @@ class Interrupt(Callback):
         return bool(self.signal)
 
     def on_begin(self, run: Run) -> None:
-        self._run = run
-        self._previous = {number: signal.signal(number, self._stop) for number in SIGNALS}
+        self.signal, self._run, self._ended = 0, run, False
+        self._previous = signals.install(self._came)
 
-    def _stop(self, number: int, *_: Any) -> None:
-        self.signal = number
-        self._run.stopping = True
-        self.restore()
-        print("\nStopping after this step.", file=sys.stderr, flush=True)
+    def _came(self, number: int, frame: Any) -> None:
+        first, self.signal = not self.signal, self.signal or number
+        if self._ended:
+            terminal.Output(sys.stderr).line("\nThe picture is being saved.")
+        elif first:
+            self._run.stopping = True
+            terminal.Output(sys.stderr).line("\nStopping after this step.")
+        else:
+            self._ended = True
+            self._handle_as_before(number, frame)
+
+    def _handle_as_before(self, number: int, frame: Any) -> None:
+        handler = self._previous[number]
+        if callable(handler):
+            handler(number, frame)
+        else:
+            self.restore()
+            signal.raise_signal(number)
 
     def on_end(self, image: tf.Tensor) -> None:
-        self.restore()
+        self._end()
+
+    def on_error(self, error: BaseException) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        if not self._hold:
+            self.restore()
 
     def restore(self) -> None:
-        """Gives the signals back their former meaning, as the end of the run does."""
-        for number, previous in self._previous.items():
-            signal.signal(number, previous)
+        """Gives the signals back their former meaning."""
+        signals.restore(self._previous)
+        self._previous = {}

@@ -10,6 +10,8 @@ from nst_tf.callbacks.callback import Callback, StepEnd
 
 logger = logging.getLogger("nst_tf")
 
+_MARK = '{"preview": true}'  # In place of a recipe.
+
 
 class Preview(Callback):
     """Refreshes a picture file every so many steps, atomically.
@@ -32,8 +34,16 @@ class Preview(Callback):
         if self._count % self._every:
             return
         try:
-            images.save(step.picture(), self._path)
-        except errors.OutputError as error:
+            images.save(step.picture(), self._path, recipe=_MARK)
+        except Exception as error:  # Want of memory, too: whatever it is, the work goes on.
             if not self._failed:
-                logger.warning("No preview for now: %s", error)
+                logger.warning("No preview for now: %s", errors.reason(error))
             self._failed = True
+
+
+def is_preview(path: str | os.PathLike[str]) -> bool:
+    """Returns whether a file is a picture that `Preview` wrote."""
+    try:
+        return images.read_recipe(path) == _MARK
+    except errors.ImageError:
+        return False

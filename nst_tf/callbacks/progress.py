@@ -8,6 +8,7 @@ from typing import TextIO
 
 import tqdm
 
+from nst_tf import terminal
 from nst_tf.callbacks.callback import Callback, Run, StepEnd, group_terms
 
 
@@ -16,12 +17,12 @@ class Progress(Callback):
 
     Args:
         stream: where to write; standard error where it is None. A terminal gets a bar, anything
-            else gets lines.
+            else gets lines, and a stream that fails gets nothing more.
         seconds: between two lines of a log.
     """
 
     def __init__(self, stream: TextIO | None = None, seconds: float = 5.0) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = terminal.Output(stream or sys.stderr)
         self._seconds = seconds
         self._live = self._stream.isatty()
 
@@ -68,14 +69,15 @@ class Progress(Callback):
             return
         level = self._levels[step.level]
         rate = (step.step - self._run.taken(step.level)) / max(now - self._level_start, 1e-9)
-        print(
+        self._stream.line(
             f"level {step.level + 1}/{len(self._levels)} {level.width}x{level.height}  "
-            f"step {step.step}/{level.steps}  {losses}  {rate:.2f} steps/s  {_clock(left)} left",
-            file=self._stream,
-            flush=True,
+            f"step {step.step}/{level.steps}  {losses}  {rate:.2f} steps/s  {_clock(left)} left"
         )
 
     def on_end(self, image: object) -> None:
+        self._close()
+
+    def on_error(self, error: BaseException) -> None:
         self._close()
 
     def _close(self) -> None:

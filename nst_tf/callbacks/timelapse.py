@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nst_tf import files, images
+from nst_tf import errors, files, images
 from nst_tf.callbacks.callback import Callback, Run, StepEnd
 
 logger = logging.getLogger("nst_tf")
@@ -34,10 +34,12 @@ class Timelapse(Callback):
 
     Args:
         path: the file; its suffix chooses the format, one of `FILM_SUFFIXES`.
+        overwrite: replace a file that is there.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool = True) -> None:
         self._path = Path(path)
+        self._overwrite = overwrite
         self._suffix = self._path.suffix.lower()
         self._film: _Mp4 | _Gif | None = None
         self._every, self._count = 1, 0
@@ -61,16 +63,20 @@ class Timelapse(Callback):
                 last = _pixels(image)
                 for _ in range(round(_LAST_SECONDS * _RATE[self._suffix])):
                     self._film.show(last)
-                self._film.write(self._path)
+                self._film.write(self._path, self._overwrite)
             self._film = None
+
+    def on_error(self, error: BaseException) -> None:
+        """Drops the film."""
+        self._film = None
 
     @contextlib.contextmanager
     def _reported(self) -> Any:
         """Tells of what cannot be written, and gives the film up."""
         try:
             yield
-        except (OSError, ValueError) as error:  # PyAV raises either.
-            logger.warning("%s: no film (%s).", self._path, getattr(error, "strerror", 0) or error)
+        except Exception as error:  # Want of memory, too: whatever it is, the work goes on.
+            logger.warning("%s: no film (%s).", self._path, errors.reason(error))
             self._film = None
 
 
@@ -101,12 +107,12 @@ class _Mp4:
         frame = av.VideoFrame.from_ndarray(_enlarged(pixels, *self._size))
         self._container.mux(self._stream.encode(frame))
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, overwrite: bool) -> None:
         """Ends the film and puts it in its place."""
         self._container.mux(self._stream.encode())
         self._container.close()
         self._file.seek(0)
-        with files.atomic_file(path) as target:
+        with files.atomic_file(path, overwrite) as target:
             while block := self._file.read(1 << 20):
                 target.write(block)
         self._file.close()
@@ -129,10 +135,10 @@ class _Gif:
         frame = Image.fromarray(_enlarged(pixels, *self._size))
         self._frames.append(frame.quantize(dither=Image.Dither.FLOYDSTEINBERG))
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, overwrite: bool) -> None:
         """Ends the film and puts it in its place."""
         first, *rest = self._frames
-        with files.atomic_file(path) as target:
+        with files.atomic_file(path, overwrite) as target:
             first.save(
                 target, "GIF", save_all=True, append_images=rest, duration=1000 // _RATE[".gif"],
                 loop=0,

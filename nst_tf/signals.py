@@ -1,0 +1,44 @@
+"""Signals that ask a program to end, as Ctrl-C, `kill` and a closed terminal send them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Windows has no SIGHUP."""
+
+
+def install(handler: Callable[[int, Any], object]) -> dict[int, Any]:
+    """Sets the handler of all `SIGNALS`, and returns those before, for `restore`.
+
+    A signal that is ignored stays so: `nohup` asks for that, and a shell for its background jobs.
+    Outside of the main thread, where Python handles no signals, nothing is set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    kept = (signal.SIG_IGN, None)  # None is a handler that Python does not know.
+    found = [number for number in SIGNALS if signal.getsignal(number) not in kept]
+    return {number: signal.signal(number, handler) for number in found}
+
+
+def restore(previous: Mapping[int, Any]) -> None:
+    """Sets the handlers that `install` returned."""
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[list[int]]:
+    """Holds signals back; yields a list that grows by those that come."""
+    came: list[int] = []
+    previous = install(lambda number, _: came.append(number))
+    try:
+        yield came
+    finally:
+        restore(previous)
