@@ -9,7 +9,17 @@ PACKAGE = Path(__file__).parents[1] / "nst_tf"
 
 LEVELS = [
     {"errors"},
-    {"backend", "files", "hypercolumns", "layers", "presets", "pyramid", "shelf", "tiles"},
+    {
+        "backend",
+        "files",
+        "hypercolumns",
+        "layers",
+        "limits",
+        "presets",
+        "pyramid",
+        "shelf",
+        "tiles",
+    },
     {"config", "snapshot"},
     {"backbones", "color", "images", "losses", "masks", "optimizers", "sizes"},
     {"callbacks", "inputs", "objective", "recipe", "sheet"},
