@@ -57,12 +57,12 @@ def _run(
     inputs.check(config, len(paths.styles), bool(paths.content_mask), len(paths.style_masks))
     levels = _announce(config, paths, output)
     hashes = _hash_inputs(config, paths, replayed)
-    given = paths.pictures(config.max_pixels)
+    given = paths.pictures(config.max_pixels, config.init)
     photo, paintings = given.photo, given.paintings
     inputs.match_masks(config, len(paintings), given.content_mask, given.style_masks)
     _save_overlay(options, given)
-    found = _found(config, options, given.roles(config))
-    model = console.build_backbone(config, levels[-1])
+    found = _found(config, options, given.roles())
+    model = console.build_backbone(config)
     from nst_tf import report, transfer
 
     engine = transfer.StyleTransfer(config.replace(backbone=model.architecture.name), model)
@@ -70,6 +70,8 @@ def _run(
     checkpoints = _checkpoints(options)
     watchers = [callbacks.Progress(), history, interrupt, *_shows(options, output), *checkpoints]
     snapshot = snapshots.read(found) if found else None
+    plans = snapshot.plans if snapshot else transfer.planned(config, model, levels, given)
+    console.announce(config, model, levels, plans, given)
     begin = time.perf_counter()
     try:
         picture = engine.stylize(
@@ -79,6 +81,8 @@ def _run(
             snapshot,
             content_mask=given.content_mask,
             style_masks=given.style_masks,
+            init=given.init,
+            plans=plans,
         )
     except KeyboardInterrupt as stop:
         how = _how_to_go_on(checkpoints)
@@ -242,8 +246,6 @@ def _hash_inputs(
     hashes = recipe.input_hashes(paths.roles(config))
     if replayed:
         recipe.check_inputs(replayed, hashes)
-    if "init" in hashes:
-        images.load(config.init, config.max_pixels)  # Better refused now than after the set-up.
     return hashes
 
 
@@ -251,7 +253,7 @@ def _save_overlay(options: configs.FileOptions, given: recipe.Pictures) -> None:
     """Tells what was understood of the content mask, and draws it where that is asked for."""
     if given.content_mask is None:
         return
-    regions = masks.read(given.content_mask.rgb, "content mask")
+    regions = inputs.regions_of(given.content_mask, "content mask")
     console.say(f"{options.content_mask}: {regions.in_words()}.")
     if options.save_mask_overlay:
         maps = images.resize(regions.maps, *given.photo.size)

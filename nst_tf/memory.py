@@ -14,7 +14,18 @@ from typing import NamedTuple
 import psutil
 import tensorflow as tf
 
-from nst_tf import backbones, errors, layers, limits, optimizers, pyramid, shelf, sizes
+from nst_tf import (
+    backbones,
+    errors,
+    inputs,
+    layers,
+    limits,
+    optimizers,
+    pyramid,
+    recipe,
+    shelf,
+    sizes,
+)
 from nst_tf import config as configs
 from nst_tf import tiles as tile_plans
 
@@ -62,6 +73,20 @@ class Given(NamedTuple):
     paintings: Sequence[tuple[int, int]] = ()
     bytes: int = 0
 
+    @classmethod
+    def of(cls, pictures: recipe.Pictures) -> Given:
+        """Returns what is to be known of pictures."""
+        masks = [inputs.regions_of(mask, "style mask") for mask in pictures.style_masks]
+        if pictures.content_mask:
+            masks.append(inputs.regions_of(pictures.content_mask, "content mask"))
+        arrays = [
+            array for each in pictures.roles().values() for array in (each.pixels, each.alpha)
+        ]
+        kept = sum(array.nbytes for array in arrays if array is not None)
+        kept += sum(2 * regions.maps.nbytes for regions in masks)  # As read, and in one order.
+        sizes_ = [painting.size for painting in pictures.paintings]
+        return cls(pictures.photo.size, sizes_, kept)
+
 
 _NOTHING = Given()
 
@@ -99,6 +124,10 @@ class _Section:
 
 def _sections(costs: Costs, cuts: Sequence[str]) -> list[_Section]:
     names = [cost.name for cost in costs]
+    if not set(cuts) <= set(names):
+        raise errors.ConfigError(
+            f"the network is to be cut at {', '.join(cuts)}; it has {', '.join(names)}."
+        )
     ends = [0, *(names.index(cut) + 1 for cut in cuts), len(names)]
     return [_section(tuple(costs), *each) for each in itertools.pairwise(ends)]
 
@@ -143,6 +172,18 @@ def expected(
     )
     before = _bytes_before(config, costs, level, plan, given)
     return round(_bytes_beside(config, costs, given) + max(steps, before))
+
+
+def most_expected(
+    config: configs.StyleTransferConfig,
+    costs: Costs,
+    levels: Sequence[pyramid.Level],
+    plans: Sequence[tile_plans.Plan],
+    pictures: recipe.Pictures,
+) -> int:
+    """Returns about how many bytes a run takes, which is what its largest level takes."""
+    given, planned = Given.of(pictures), zip(levels, plans, strict=True)
+    return max(expected(config, costs, *each, given) for each in planned)
 
 
 def _bytes_beside(config: configs.StyleTransferConfig, costs: Costs, given: Given) -> int:
