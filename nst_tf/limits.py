@@ -15,23 +15,25 @@ _FILES = {
 """Of both versions of control groups: limit, use, and the part of the use that is given back."""
 
 
-def free(root: Path = Path("/")) -> float:
+def free(used: int, root: Path = Path("/")) -> float:
     """Returns the bytes that this process may still take, infinite where nothing limits it.
 
     Args:
+        used: bytes that it has taken. Some of them, as of shared libraries, may be on the account
+            of another group; they count here too.
         root: of the file system in which `proc` and `sys` lie.
     """
-    left = [_left_in(group, *_FILES[kind]) for kind, group in _groups(root)]
+    left = [_left_in(group, used, *_FILES[kind]) for kind, group in _groups(root)]
     return min([*left, _left_to_address()])
 
 
-def _left_in(group: Path, limit: str, use: str, given_back: str) -> float:
+def _left_in(group: Path, used: int, limit: str, use: str, given_back: str) -> float:
     """Returns what a control group leaves to its processes."""
     try:
         most = int((group / limit).read_text())
-        used = int((group / use).read_text())
+        taken = int((group / use).read_text())
         entries = (line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return max(0, most - used + int(dict(entries).get(given_back, 0)))
+        return max(0, most - max(used, taken - int(dict(entries).get(given_back, 0))))
     except (OSError, ValueError):  # There is no such limit: `max`, or no such file.
         return math.inf
 

@@ -155,6 +155,7 @@ def expected(
     level: pyramid.Level,
     plan: tile_plans.Plan,
     given: Given = _NOTHING,
+    later: int = 0,
 ) -> int:
     """Returns about how many bytes a level takes, the program included.
 
@@ -164,14 +165,16 @@ def expected(
         level: of the pyramid.
         plan: how the level is looked at.
         given: the pictures.
+        later: bytes that a larger level takes beside what this one has TensorFlow's pool take,
+            which stays taken.
     """
     sections = zip(_sections(costs, plan.cuts), plan.sides, strict=True)
     steps = max(
         _step_bytes(config, section, side, level, plan.tiled, plan.keeps)
         for section, side in sections
     )
-    before = _bytes_before(config, costs, level, plan, given)
-    return round(_bytes_beside(config, costs, given) + max(steps, before))
+    before = _bytes_before(config, costs, level, plan, given, later)
+    return round(_bytes_beside(config, costs, given) + max(steps + later, before))
 
 
 def most_expected(
@@ -219,11 +222,12 @@ def _bytes_before(
     level: pyramid.Level,
     plan: tile_plans.Plan,
     given: Given,
+    later: int,
 ) -> float:
     """Returns the bytes of what is done before the first step, one picture after the other."""
     size = level.height, level.width
-    photo = _RESIZED * math.prod(size) + _DECODED * math.prod(given.photo)
-    styles = [_style_bytes(config, costs, level, each, plan) for each in given.paintings]
+    photo = _resizing_bytes(given.photo, size)
+    styles = [_style_bytes(config, costs, level, each, plan, later) for each in given.paintings]
     return _CARRIED * _state_bytes(config, level, plan.tiled) + max([photo, *styles])
 
 
@@ -233,13 +237,20 @@ def _style_bytes(
     level: pyramid.Level,
     painting: tuple[int, int],
     plan: tile_plans.Plan,
+    later: int,
 ) -> float:
     """Returns the bytes that it takes to measure a painting for a level."""
     (section,), size = _sections(costs, ()), sizes.style_size(config, painting, level)
     shown = _padded(config) * _LAYER * section.widest
     shown += _bytes_of(config.style_layers, section) + _style_losses(config) * section.widest
-    pictures = _RESIZED * math.prod(size) + _DECODED * math.prod(painting)
-    return shown * section.most_shown(size, plan.style_side) + pictures
+    shown *= section.most_shown(size, plan.style_side)
+    return shown + max(_resizing_bytes(painting, size), later)
+
+
+def _resizing_bytes(before: tuple[int, int], after: tuple[int, int]) -> int:
+    """Returns the bytes that it takes to bring a picture to a size, if it has another one."""
+    decoded = 0 if before == after else _DECODED * math.prod(before)
+    return decoded + _RESIZED * math.prod(after)
 
 
 def filtering_bytes(config: configs.StyleTransferConfig, costs: Costs) -> int:
@@ -349,12 +360,10 @@ def plans(
     limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else available())
     pixels = [level.height * level.width for level in levels]
     keeps = not on_gpu and shelf.room() > _FILED * max(pixels)
-    # What a level has TensorFlow's pool take stays taken, beside the arrays of the largest.
-    limits_ = [limit and limit - _HOSTED * (max(pixels) - each) for each in pixels]
     # The finest first: if anything is too large, it is.
     found = [
-        _best(config, costs, level, most, keeps, given)
-        for level, most in zip(levels[::-1], limits_[::-1], strict=True)
+        _best(config, costs, level, limit, keeps, given, _HOSTED * (max(pixels) - each))
+        for level, each in zip(levels[::-1], pixels[::-1], strict=True)
     ]
     return found[::-1]
 
@@ -366,8 +375,9 @@ def _best(
     limit: int,
     keeps: bool,
     given: Given,
+    later: int,
 ) -> tile_plans.Plan:
-    """Returns the plan of least work within a limit, 0 being none."""
+    """Returns the plan of least work within a limit, 0 being none; see `expected`."""
     beside = _bytes_beside(config, costs, given)
 
     def within(taken: float) -> bool:
@@ -377,7 +387,7 @@ def _best(
         """Returns the plan with the largest tiles of paintings that fit, or the smallest."""
         for side in _style_sides(config, level, given):
             plan = plan._replace(style_side=side)
-            if within(_bytes_before(config, costs, level, plan, given)):
+            if within(_bytes_before(config, costs, level, plan, given, later)):
                 break
         return plan
 
@@ -387,7 +397,7 @@ def _best(
         fitting = [
             side
             for side in sides
-            if within(_step_bytes(config, section, side, level, cut or side > 0, keeps))
+            if within(later + _step_bytes(config, section, side, level, cut or side > 0, keeps))
         ]
         return min(
             fitting,
@@ -403,7 +413,7 @@ def _best(
             for section, each in zip(sections, choices, strict=True)
         ]
         plan = with_styles(tile_plans.Plan(cuts, tuple(sides), keeps))
-        needed = expected(config, costs, level, plan, given)
+        needed = expected(config, costs, level, plan, given, later)
         fits = not limit or needed <= limit
         if fits and not plan.tiled:
             return plan  # No other one takes less work.
@@ -465,7 +475,7 @@ def _sides(config: configs.StyleTransferConfig, longest: int) -> list[int]:
 def available() -> int:
     """Returns a safe share of the memory that this process may take, in bytes."""
     used = psutil.Process().memory_info().rss
-    free = min(psutil.virtual_memory().available, limits.free())
+    free = min(psutil.virtual_memory().available, limits.free(used))
     return round(_SAFE_SHARE * (used + free))
 
 

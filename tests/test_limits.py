@@ -42,11 +42,12 @@ def test_a_group_of_version_2_and_all_that_it_is_in_are_heeded(tmp_path):
     group(top / "user.slice/job", V2, 7_000, 3_000, cached=500)
     group(top / "user.slice/job/step", V2, "max", 2_000)
     group(top / "user.slice/other", V2, 10, 0)
-    assert limits.free(tmp_path) == 7_000 - 3_000 + 500
+    assert limits.free(0, tmp_path) == 7_000 - 3_000 + 500
+    assert limits.free(4_000, tmp_path) == 7_000 - 4_000
     group(top / "user.slice", V2, 9_000, 8_000)
-    assert limits.free(tmp_path) == 1_000
+    assert limits.free(0, tmp_path) == 1_000
     group(top / "user.slice/job/step", V2, 2_500, 2_600)
-    assert limits.free(tmp_path) == 0
+    assert limits.free(0, tmp_path) == 0
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_within_a_container_its_own_group_is_at_the_top(tmp_path, path, root):
         folder = tmp_path / place.replace("/", "-")
         system(folder, f"1:name=systemd:/\n{line.format(path)}\n", mount.format(root=root))
         group(folder / place, version, 5_000, 1_000)
-        assert limits.free(folder) == 4_000
+        assert limits.free(0, folder) == 4_000
 
 
 def test_a_group_of_version_1_and_all_that_it_is_in_are_heeded(tmp_path):
@@ -73,16 +74,16 @@ def test_a_group_of_version_1_and_all_that_it_is_in_are_heeded(tmp_path):
     group(top, V1, unlimited, 10_000)
     group(top / "slurm", V1, 6_000, 4_000, cached=1_000)
     group(top / "slurm/job", V1, unlimited, 4_000)
-    assert limits.free(tmp_path) == 3_000
+    assert limits.free(0, tmp_path) == 3_000
     group(top / "slurm/job", V1, 5_000, 4_000)
-    assert limits.free(tmp_path) == 1_000
+    assert limits.free(0, tmp_path) == 1_000
 
 
 @pytest.mark.parametrize("groups", [None, "", "0::/job\n"])
 def test_where_nothing_is_noted_nothing_is_limited(tmp_path, groups):
     if groups is not None:
         system(tmp_path, groups, MOUNT_V2.format(root="/"))
-    assert limits.free(tmp_path) == math.inf
+    assert limits.free(0, tmp_path) == math.inf
 
 
 @pytest.mark.parametrize("room", [1_000_000_000, 3_000_000_000])
@@ -92,9 +93,9 @@ def test_the_limit_of_the_address_space_is_heeded(tmp_path, room):
     size = psutil.Process().memory_info()
     resource.setrlimit(resource.RLIMIT_AS, (size.vms + room, before[1]))
     try:
-        left, counted_on = limits.free(tmp_path), memory.available()
+        left, counted_on = limits.free(0, tmp_path), memory.available()
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
     assert left == pytest.approx(room, rel=0.05)
     assert counted_on <= 0.8 * (size.rss + 1.05 * room)
-    assert limits.free(tmp_path) == math.inf
+    assert limits.free(0, tmp_path) == math.inf
