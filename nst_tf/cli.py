@@ -28,7 +28,7 @@ from nst_tf import config as configs
 from nst_tf import snapshot as snapshots
 
 if TYPE_CHECKING:
-    from nst_tf import report, transfer
+    from nst_tf import report, tiles, transfer
 
 logger = logging.getLogger("nst_tf")
 
@@ -72,12 +72,12 @@ def _run(
     inputs.check(config, len(paths.styles), bool(paths.content_mask), len(paths.style_masks))
     levels = _announce(config, paths, output)
     hashes = _hash_inputs(config, paths, replayed)
-    given = paths.pictures(config.max_pixels)
+    given = paths.pictures(config.max_pixels, config.init)
     photo, paintings = given.photo, given.paintings
     inputs.match_masks(config, len(paintings), given.content_mask, given.style_masks)
     _save_overlay(options, given)
-    found = _found(config, options, given.roles(config))
-    model = console.build_backbone(config, levels[-1])
+    found = _found(config, options, given.roles())
+    model = console.build_backbone(config)
     from nst_tf import report, transfer
 
     engine = transfer.StyleTransfer(config.replace(backbone=model.architecture.name), model)
@@ -85,9 +85,11 @@ def _run(
     checkpoints = _checkpoints(options)
     watchers = [callbacks.Progress(), history, interrupt, *_shows(options, output), *checkpoints]
     snapshot = snapshots.read(found) if found else None
+    plans = snapshot.plans if snapshot else transfer.planned(config, model, levels, given)
+    console.announce(config, model, levels, plans, given)
     begin = time.perf_counter()
     try:
-        failure = _stylize(engine, given, watchers, snapshot)
+        failure = _stylize(engine, given, watchers, snapshot, plans)
         seconds = time.perf_counter() - begin
         picture = _last_good(history)
         if picture is None or not history.run.finished:
@@ -121,11 +123,20 @@ def _stylize(
     given: recipe.Pictures,
     watchers: Sequence[callbacks.Callback],
     snapshot: snapshots.Snapshot | None,
+    plans: Sequence[tiles.Plan],
 ) -> BaseException | None:
     """Runs the steps, and returns what ended them before their time, if anything did."""
-    masks_ = {"content_mask": given.content_mask, "style_masks": given.style_masks}
     try:
-        engine.stylize(given.photo, given.paintings, watchers, snapshot, **masks_)
+        engine.stylize(
+            given.photo,
+            given.paintings,
+            watchers,
+            snapshot,
+            content_mask=given.content_mask,
+            style_masks=given.style_masks,
+            init=given.init,
+            plans=plans,
+        )
     except (Exception, KeyboardInterrupt) as error:
         logger.debug("The run has failed.", exc_info=error)
         return error
@@ -356,8 +367,6 @@ def _hash_inputs(
     hashes = recipe.input_hashes(paths.roles(config))
     if replayed:
         recipe.check_inputs(replayed, hashes)
-    if "init" in hashes:
-        images.load(config.init, config.max_pixels)  # Better refused now than after the set-up.
     return hashes
 
 
@@ -365,7 +374,7 @@ def _save_overlay(options: configs.FileOptions, given: recipe.Pictures) -> None:
     """Tells what was understood of the content mask, and draws it where that is asked for."""
     if given.content_mask is None:
         return
-    regions = masks.read(given.content_mask.rgb, "content mask")
+    regions = inputs.regions_of(given.content_mask, "content mask")
     console.say(f"{options.content_mask}: {regions.in_words()}.")
     if options.save_mask_overlay:
         maps = images.resize(regions.maps, *given.photo.size)

@@ -8,6 +8,7 @@ command, such as file names, and has no part in the picture.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 import numbers
@@ -319,8 +320,9 @@ class StyleTransferConfig:
     def __post_init__(self) -> None:
         if isinstance(self.tile_size, int):
             object.__setattr__(self, "tile_size", str(self.tile_size))
+        owner: type = type(self)
         for field in dataclasses.fields(self):
-            value = coerce(field, typing.get_type_hints(type(self))[field.name], self)
+            value = coerce(field, hints(owner)[field.name], self)
             object.__setattr__(self, field.name, value)
         _check_ranges(self)
         if self.content_style_ratio:
@@ -357,8 +359,10 @@ class StyleTransferConfig:
     @property
     def balanced(self) -> StyleTransferConfig:
         """The settings with `strength` worked into the weights and the noise of the start."""
-        if self.strength == _AS_IT_IS:
-            return self
+        return self if self.strength == _AS_IT_IS else self._balanced
+
+    @functools.cached_property
+    def _balanced(self) -> StyleTransferConfig:
         more = self.strength / _AS_IT_IS
         return self.replace(
             strength=_AS_IT_IS,
@@ -529,6 +533,12 @@ class SweepOptions:
     overwrite: bool = knob(
         False, "Sweep", "replace pictures in the folder that were made in another way"
     )
+
+
+@functools.cache
+def hints(owner: type) -> dict[str, Any]:
+    """Returns the declared type of every field of a dataclass, by its name."""
+    return typing.get_type_hints(owner)
 
 
 def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:

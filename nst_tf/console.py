@@ -15,21 +15,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from PIL import Image
 
-from nst_tf import (
-    backend,
-    errors,
-    files,
-    flags,
-    images,
-    presets,
-    pyramid,
-    signals,
-    terminal,
-)
+from nst_tf import backend, errors, files, flags, images, presets, signals, terminal
 from nst_tf import config as configs
 
 if TYPE_CHECKING:
-    from nst_tf import backbones, memory
+    from nst_tf import backbones, pyramid, recipe
+    from nst_tf import tiles as tile_plans
 
 
 class Terminated(KeyboardInterrupt):
@@ -168,47 +159,52 @@ class _Notes(logging.Handler):
 # The set-up.
 
 
-def build_backbone(
-    config: configs.StyleTransferConfig, finest: pyramid.Level
-) -> backbones.Backbone:
-    """Returns the network, and tells what it is and what it runs on.
+def build_backbone(config: configs.StyleTransferConfig) -> backbones.Backbone:
+    """Returns the network of a run, and shows the progress of a download."""
+    load_tensorflow([config])
+    from nst_tf import transfer
+
+    transfer.find_device(config.device)
+    with _download_bar() as progress:
+        return transfer.build_backbone(config, progress)
+
+
+def announce(
+    config: configs.StyleTransferConfig,
+    model: backbones.Backbone,
+    levels: Sequence[pyramid.Level],
+    plans: Sequence[tile_plans.Plan],
+    given: recipe.Pictures,
+) -> None:
+    """Tells what a run works with, and the memory that it takes.
 
     Args:
         config: of the run.
-        finest: its last level, which tells how much memory it takes.
+        model: its network.
+        levels: of its pyramid.
+        plans: how each of them is looked at.
+        given: its pictures.
     """
-    load_tensorflow([config])
     from nst_tf import memory, report, transfer
 
-    device = transfer.find_device(config.device)
-    with _download_bar() as progress:
-        model = transfer.build_backbone(config, progress)
-    name = _device_name(device)
-    on_gpu = name.startswith("GPU")
-    expected, tiles = _preflight(config, model.costs(), finest, on_gpu)
+    name = _device_name(transfer.find_device(config.device))
+    expected = memory.most_expected(config, model.costs(), levels, plans, given)
+    side = plans[-1].sides[0]
+    tiles = f" in tiles of {side} pixels" if side else ""
     say(
         f"{name}; {model.architecture.name} with weights from "
         f"{report.backbone(model)['weights']}; about {gigabytes(expected)} of memory "
         f"expected{tiles}."
     )
+    on_gpu = name.startswith("GPU")
     if config.memory_limit == "auto" and not on_gpu and expected > (free := memory.available()):
-        adam, _ = _preflight(config.replace(optimizer="adam"), model.costs(), finest, on_gpu)
+        adam = config.replace(optimizer="adam")
+        lighter = transfer.planned(adam, model, levels, given)
+        least = memory.most_expected(adam, model.costs(), levels, lighter, given)
         say(
             f"That is more than the {gigabytes(free)} that can be counted on: the system may end "
-            f"the run. --optimizer=adam would take about {gigabytes(adam)}."
+            f"the run. --optimizer=adam would take about {gigabytes(least)}."
         )
-    return model
-
-
-def _preflight(
-    config: configs.StyleTransferConfig, costs: memory.Costs, level: pyramid.Level, on_gpu: bool
-) -> tuple[int, str]:
-    """Returns the bytes that a level is expected to take, and in what tiles, in words."""
-    from nst_tf import memory
-
-    (plan,) = memory.plans(config, costs, [level], on_gpu)
-    tiles = f" in tiles of {plan.sides[0]} pixels" if plan.sides[0] else ""
-    return memory.expected(config, costs, level, plan), tiles
 
 
 def load_tensorflow(settings: Sequence[configs.StyleTransferConfig]) -> None:

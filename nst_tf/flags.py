@@ -66,7 +66,7 @@ def define(*dataclass_types: type) -> flags.FlagValues:
     """Returns flags for every field of the given config dataclasses."""
     values = flags.FlagValues()
     for owner in dataclass_types:
-        kinds = typing.get_type_hints(owner)
+        kinds = config.hints(owner)
         for field in dataclasses.fields(owner):
             _define_flag(values, field, kinds[field.name])
     flags.DEFINE_string("flagfile", None, "read flags from this file", values)
@@ -129,7 +129,7 @@ def parse_value(owner: type, name: str, text: str) -> Any:
     """
     values = flags.FlagValues()
     field = next(field for field in dataclasses.fields(owner) if field.name == name)
-    _define_flag(values, field, typing.get_type_hints(owner)[name])
+    _define_flag(values, field, config.hints(owner)[name])
     parse(values, ["", f"--{name}={text}"])
     return values[name].value
 

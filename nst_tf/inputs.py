@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from nst_tf import config as configs
 
 _EVERY_PIXEL = np.ones((1, 1, 1, 1), np.float32)  # Weighs all pixels alike.
 _NOTHING = 1e-3  # Share of a picture that is not worth a region.
+_READ: weakref.WeakKeyDictionary[images.Picture, masks.Regions] = weakref.WeakKeyDictionary()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,12 +143,27 @@ def match_masks(
     """
     check(config, paintings, content_mask is not None, len(style_masks))
     shares = config.style_blend or (1.0,) * paintings
-    styles = [masks.read(mask.rgb, "style mask") for mask in style_masks]
+    styles = [regions_of(mask, "style mask") for mask in style_masks]
     if content_mask is not None:
-        content = masks.read(content_mask.rgb, "content mask")
+        content = regions_of(content_mask, "content mask")
         return _matched(content, styles, shares, config.outside == "style")
     inside = [regions.inside[..., np.newaxis] for regions in styles]
     return Matched((), [shares], None, inside or _all_of(paintings))
+
+
+def regions_of(mask: images.Picture, name: str) -> masks.Regions:
+    """Returns the regions that a mask shows, which are looked for once.
+
+    Args:
+        mask: as it was given.
+        name: of the mask, for the error.
+
+    Raises:
+        ConfigError: it has no region.
+    """
+    if mask not in _READ:
+        _READ[mask] = masks.read(mask.rgb, name)
+    return _READ[mask]
 
 
 def check(

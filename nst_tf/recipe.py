@@ -51,8 +51,12 @@ class Paths:
         masks = self.content_mask or None, self.style_masks
         return _roles(self.content, self.styles, *masks, init=init)
 
-    def pictures(self, max_pixels: int) -> Pictures:
+    def pictures(self, max_pixels: int, init: str) -> Pictures:
         """Returns them decoded.
+
+        Args:
+            max_pixels: largest accepted picture, in pixels.
+            init: the initial image, as a config names it.
 
         Raises:
             ImageError: one cannot be used.
@@ -66,29 +70,32 @@ class Paths:
             list(map(load, self.styles)),
             load(self.content_mask) if self.content_mask else None,
             list(map(load, self.style_masks)),
+            None if init in configs.INITIALISATIONS else load(init),
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """The pictures that another is made from; see `Paths`."""
+    """The pictures that another is made from; see `Paths`.
+
+    Attributes:
+        photo: to repaint.
+        paintings: to repaint it after.
+        content_mask: or None.
+        style_masks: one for each painting, or none.
+        init: the initial picture, where it is a file.
+    """
 
     photo: images.Picture
     paintings: Sequence[images.Picture]
     content_mask: images.Picture | None = None
     style_masks: Sequence[images.Picture] = ()
+    init: images.Picture | None = None
 
-    def roles(self, config: configs.StyleTransferConfig) -> dict[str, images.Picture]:
-        """Returns every picture that goes into a result, by its role.
-
-        Raises:
-            ImageError: the initial picture cannot be used.
-        """
-        init = None
-        if config.init not in configs.INITIALISATIONS:
-            init = images.load(config.init, config.max_pixels)
+    def roles(self) -> dict[str, images.Picture]:
+        """Returns every picture that goes into a result, by its role."""
         masks = self.content_mask, self.style_masks
-        return _roles(self.photo, self.paintings, *masks, initial=init)
+        return _roles(self.photo, self.paintings, *masks, initial=self.init)
 
 
 def _roles(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import math
 import os
 import shutil
@@ -39,7 +40,8 @@ class Shelf(Sequence[Arrays]):
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(dir=_folder())  # noqa: SIM115 (it stays open)
+        # Without a buffer: what a full disk left in one would be in the way of all that follows.
+        self._file = tempfile.TemporaryFile(buffering=0, dir=_folder())  # noqa: SIM115 (stays open)
         self._end = 0
         self._places: list[dict[str, dict[str, Callable[[], np.ndarray]]]] = []
 
@@ -75,13 +77,12 @@ class Shelf(Sequence[Arrays]):
         data = np.packbits(flat) if array.dtype.kind == "b" else flat.view(np.uint8)
         self._file.seek(place)
         try:
-            self._file.write(data.data)
-            self._file.flush()
+            _write(self._file, data.data)
         except OSError:
             with contextlib.suppress(OSError):
                 self._file.truncate(place)
             raise
-        self._end = self._file.tell()
+        self._end = place + data.size
         return functools.partial(self._get, place, array.shape, array.dtype)
 
     def _put_anywhere(self, array: Any) -> Callable[[], np.ndarray]:
@@ -106,15 +107,32 @@ class Shelf(Sequence[Arrays]):
         if dtype.kind == "b":
             self._unpack(data)
         else:
-            self._file.readinto(data.data)
+            _read(self._file, data.data)
         return found
 
     def _unpack(self, data: np.ndarray) -> None:
         """Reads a bit for each byte, in parts that stay in the processor's cache."""
+        packed = np.empty(_CACHED // 8, np.uint8)
         for first in range(0, data.size, _CACHED):
             part = data[first : first + _CACHED]
-            packed = np.frombuffer(self._file.read(-(-part.size // 8)), np.uint8)
-            part[...] = np.unpackbits(packed, count=part.size)
+            bits = packed[: -(-part.size // 8)]
+            _read(self._file, bits.data)
+            part[...] = np.unpackbits(bits, count=part.size)
+
+
+def _write(file: io.FileIO, data: memoryview) -> None:
+    """Writes all of the bytes, or raises OSError; a file may take a part of them at a time."""
+    while data:
+        data = data[file.write(data) :]
+
+
+def _read(file: io.FileIO, data: memoryview) -> None:
+    """Fills all of the bytes, or raises OSError; a file may give a part of them at a time."""
+    while data:
+        count = file.readinto(data)
+        if not count:
+            raise OSError(f"a temporary file in {_folder()} ends {len(data)} bytes too early")
+        data = data[count:]
 
 
 def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:

@@ -66,6 +66,11 @@ def plan(
                 f"the style would be {width}x{height} pixels; the chosen layers need a short side "
                 f"of at least {least}. Raise style_scale or image_size, or crop a very long style."
             )
+        if height * width > config.max_pixels:
+            raise errors.ConfigError(
+                f"the style would be {width}x{height}, {height * width} pixels, and max_pixels "
+                f"allows {config.max_pixels}. Lower style_scale or image_size, or raise max_pixels."
+            )
     return levels
 
 

@@ -133,7 +133,7 @@ def read(path: Path) -> Snapshot:
         CheckpointError: it is of another version.
     """
     about = read_about(path)
-    plans = [tiles.Plan(tuple(cuts), tuple(sides), keeps) for cuts, sides, keeps in about["plans"]]
+    plans = [tiles.Plan(tuple(cuts), tuple(sides), *more) for cuts, sides, *more in about["plans"]]
     names = ("level", "step", "history", "made_with")
     tensors = _OnDisk(path / _TENSORS, about["tensors"])
     return Snapshot(tensors=tensors, plans=plans, **{name: about[name] for name in names})

@@ -20,7 +20,7 @@ from nst_tf import callbacks, console, errors, files, flags, grid, images, input
 from nst_tf import config as configs
 
 if TYPE_CHECKING:
-    from nst_tf import backbones
+    from nst_tf import backbones, tiles
 
 USAGE = """Repaints a photo with every combination of settings, and lays the results side by side.
 
@@ -53,13 +53,13 @@ def _command(values: Any) -> int:
     painted = recipe.in_words(options.content, options.style)
     console.say(f"{painted}, {len(plan.cells)} pictures -> {plan.folder}.")
     hashes = _hash_inputs(plan)
-    _check_masks(plan)
+    given = _read_pictures(plan)
     with _made_folder(plan.folder):
         _check_derived(plan)
-        jobs = _prepare(plan, hashes)
+        jobs = _prepare(plan, hashes, given)
         _check_pictures(plan, jobs)
         try:
-            status = _run(plan, jobs)
+            status = _run(plan, jobs, given)
             _write_sheet(plan, jobs)
             _write_table(plan, jobs)
         except KeyboardInterrupt as stop:
@@ -83,6 +83,7 @@ class Job:
         recipe: of the picture.
         path: of the picture; its report is beside it.
         outcome: `kept`, `made`, or why there is no picture.
+        plans: how each level is looked at.
     """
 
     cell: grid.Cell
@@ -91,6 +92,7 @@ class Job:
     recipe: str
     path: Path
     outcome: str = "not run"
+    plans: Sequence[tiles.Plan] = ()
 
     @property
     def report(self) -> Path:
@@ -104,24 +106,29 @@ class Job:
 
 
 def _hash_inputs(plan: grid.Plan) -> dict[str, dict[str, Any]]:
-    """Returns the hashes of all inputs by initial image, and makes sure that all can be read."""
+    """Returns the hashes of all inputs by initial image."""
     hashes: dict[str, dict[str, Any]] = {}
     for cell in plan.cells:
         if cell.config.init not in hashes:
-            if cell.config.init not in configs.INITIALISATIONS:
-                images.load(cell.config.init, cell.config.max_pixels)
             paths = plan.paths.roles(cell.config)
             hashes[cell.config.init] = recipe.input_hashes(paths)
     return hashes
 
 
-def _check_masks(plan: grid.Plan) -> None:
-    """Makes sure that the masks fit each other, with the settings of every cell."""
-    if not (plan.paths.content_mask or plan.paths.style_masks):
-        return
-    given = plan.paths.pictures(plan.max_pixels)
+def _read_pictures(plan: grid.Plan) -> dict[str, recipe.Pictures]:
+    """Returns the pictures by initial image, which fit each other with the settings of all cells.
+
+    Each is decoded once.
+    """
+    found: dict[str, recipe.Pictures] = {}
+    first = plan.paths.pictures(plan.max_pixels, configs.INITIALISATIONS[0])
     for cell in plan.cells:
-        inputs.match_masks(cell.config, len(given.paintings), given.content_mask, given.style_masks)
+        config = cell.config
+        if config.init not in found:
+            init = images.load(config.init, config.max_pixels) if config.goes_on else None
+            found[config.init] = dataclasses.replace(first, init=init)
+        inputs.match_masks(config, len(first.paintings), first.content_mask, first.style_masks)
+    return found
 
 
 @contextlib.contextmanager
@@ -169,25 +176,35 @@ def _existing(paths: Sequence[Path], how: str) -> errors.OutputError:
     )
 
 
-def _prepare(plan: grid.Plan, hashes: Mapping[str, Mapping[str, Any]]) -> list[Job]:
+def _prepare(
+    plan: grid.Plan,
+    hashes: Mapping[str, Mapping[str, Any]],
+    given: Mapping[str, recipe.Pictures],
+) -> list[Job]:
     """Returns the jobs in the order of the cells, with one network for all that can share it."""
     console.load_tensorflow([cell.config for cell in plan.cells])
     largest = sorted(plan.cells, key=lambda cell: -math.prod(cell.size))
     models: dict[tuple[Any, ...], backbones.Backbone] = {}
-    for cell in largest:  # The first of each network is the one that takes most memory.
-        key = _network(cell.config)
-        if key not in models:
-            models[key] = console.build_backbone(cell.config, cell.levels[-1])
+    plans: dict[str, list[tiles.Plan]] = {}
     from nst_tf import report, transfer
 
+    for cell in largest:  # The first of each network is the one that takes most memory.
+        key, pictures = _network(cell.config), given[cell.config.init]
+        told = key in models
+        if not told:
+            models[key] = console.build_backbone(cell.config)
+        run = cell.config, models[key], cell.levels
+        plans[cell.name] = transfer.planned(*run, pictures)
+        if not told:
+            console.announce(*run, plans[cell.name], pictures)
     versions = report.versions()
     jobs = []
     for cell in plan.cells:
-        transfer.find_device(cell.config.device)
         model = models[_network(cell.config)]
         config = cell.config.replace(backbone=model.architecture.name)
         made = recipe.dump(config, versions, report.backbone(model), hashes[config.init])
-        jobs.append(Job(cell, config, model, made, plan.folder / cell.name))
+        path = plan.folder / cell.name
+        jobs.append(Job(cell, config, model, made, path, plans=plans[cell.name]))
     return jobs
 
 
@@ -246,15 +263,14 @@ def _read_report(job: Job) -> dict[str, Any] | None:
 # The work.
 
 
-def _run(plan: grid.Plan, jobs: Sequence[Job]) -> int:
+def _run(plan: grid.Plan, jobs: Sequence[Job], given: Mapping[str, recipe.Pictures]) -> int:
     """Makes the pictures that are not there yet, and returns the exit status."""
-    given = plan.paths.pictures(plan.max_pixels)
     for number, job in enumerate(jobs, 1):
         kept = ": kept" if job.done else ""
         console.say(f"[{number}/{len(jobs)}] {job.cell.label}{kept}")
         if not job.done:
             try:
-                signal = _make(job, given, plan.options.overwrite)
+                signal = _make(job, given[job.config.init], plan.options.overwrite)
             except KeyboardInterrupt as stop:
                 return console.stopped_by(stop)
             if signal:
@@ -276,6 +292,8 @@ def _make(job: Job, given: recipe.Pictures, overwrite: bool) -> int:
             [callbacks.Progress(), history, interrupt],
             content_mask=given.content_mask,
             style_masks=given.style_masks,
+            init=given.init,
+            plans=job.plans,
         )
     except errors.DivergenceError as error:
         interrupt.restore()

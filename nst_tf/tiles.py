@@ -16,16 +16,24 @@ class Plan(NamedTuple):
         sides: of the tiles of each section, in pixels of the picture; 0 for a single tile.
         keeps: whether what the way back through tiles needs is put aside in a file, and not
             computed a second time.
+        style_side: of the tiles that a painting is measured in, all of the network at once, in
+            pixels of it at its size for the level; 0 for a single tile.
     """
 
     cuts: tuple[str, ...] = ()
     sides: tuple[int, ...] = (0,)
     keeps: bool = True
+    style_side: int = 0
 
     @property
     def tiled(self) -> bool:
         """Whether the level is looked at in other ways than as a whole."""
         return self.sides != WHOLE.sides
+
+    @property
+    def of_styles(self) -> Plan:
+        """How a painting is looked at."""
+        return Plan(sides=(self.style_side,), keeps=self.keeps)
 
 
 WHOLE = Plan()

@@ -135,8 +135,22 @@ class StyleTransfer:
         *,
         content_mask: Any = None,
         style_masks: Any = (),
+        init: Any = None,
+        plans: Sequence[tiles.Plan] | None = None,
     ) -> tf.Tensor:
-        """Repaints one photo. Arguments, result and errors are those of `nst_tf.stylize`.
+        """Repaints one photo. Result and errors are those of `nst_tf.stylize`, and so are the
+        arguments, but for two.
+
+        Args:
+            content: the photo.
+            styles: the painting or paintings.
+            callbacks: told of the progress.
+            start: where to go on.
+            content_mask: the regions of the photo.
+            style_masks: the regions of the paintings.
+            init: the picture that the config names by a path, where it is read already.
+            plans: how each level is looked at, as `planned` returned it; by the memory that is
+                free now where it is None. A start has plans of its own.
 
         Raises:
             ConfigError: the settings do not fit the pictures, or the start is of another run.
@@ -144,11 +158,17 @@ class StyleTransfer:
             DivergenceError: the loss became NaN or infinite.
         """
         load = functools.partial(images.load, max_pixels=self.config.max_pixels)
+        if init is not None and not self.config.goes_on:
+            raise errors.ConfigError(
+                f"init is given a picture, and the config's init is {self.config.init!r}; expected "
+                "the path of that picture there, or no picture."
+            )
         given = recipe.Pictures(
             load(content),
             [load(style) for style in images.expand(_listed(styles))],
             None if content_mask is None else load(content_mask),
             [load(mask) for mask in images.expand(_listed(style_masks))],
+            load(self.config.init if init is None else init) if self.config.goes_on else None,
         )
         paintings = [painting.size for painting in given.paintings]
         levels = sizes.plan(self.config, given.photo.size, paintings)
@@ -156,7 +176,7 @@ class StyleTransfer:
             self.config, given.photo, given.paintings, given.content_mask, given.style_masks
         )
         with tf.device(self._device):
-            return self._run(shown, given, levels, callbacks, start)
+            return self._run(shown, given, levels, callbacks, start, plans)
 
     def _run(
         self,
@@ -165,13 +185,15 @@ class StyleTransfer:
         levels: Sequence[pyramid.Level],
         callbacks_: Sequence[callbacks.Callback],
         start: snapshots.Snapshot | None,
+        plans: Sequence[tiles.Plan] | None,
     ) -> tf.Tensor:
-        made_with = functools.cache(lambda: self._made_with(given.roles(self.config)))
-        walk = self._begin(shown, levels, start, made_with)
-        if self.config.memory_limit != "auto" or any(plan.tiled for plan in walk.plans):
+        made_with = functools.cache(lambda: self._made_with(given.roles()))
+        walk = self._begin(shown, given, levels, start, plans, made_with)
+        in_parts = any(plan.tiled or plan.style_side for plan in walk.plans)
+        if self.config.memory_limit != "auto" or in_parts:
             memory.hand_back_freed()
-            costs, planned = self.backbone.costs(), zip(levels, walk.plans, strict=True)
-            needed = max(memory.expected(self.config, costs, *each) for each in planned)
+            costs = self.backbone.costs()
+            needed = memory.most_expected(self.config, costs, levels, walk.plans, given)
             memory.reserve(needed - memory.filtering_bytes(self.config, costs))
         told = [walk.history, *callbacks_]
         unended: list[callbacks.Callback] = []
@@ -221,8 +243,10 @@ class StyleTransfer:
     def _begin(
         self,
         shown: inputs.Inputs,
+        given: recipe.Pictures,
         levels: Sequence[pyramid.Level],
         start: snapshots.Snapshot | None,
+        plans: Sequence[tiles.Plan] | None,
         made_with: Callable[[], dict[str, Any]],
     ) -> _Walk:
         """Returns where a run begins, which is where an earlier one stood if there is a start."""
@@ -232,9 +256,8 @@ class StyleTransfer:
             compiled = _Compiled(self.config, self._backbones, self._optimizer, key)
             self._compiled = {(): self._compiled[()], key: compiled}  # Of masks, the latest.
         if start is None:
-            first = shown.paintings[0]
-            image = _variable(self._initial_image(shown.photo, first, levels[0]))
-            plans = memory.plans(self.config, self.backbone.costs(), levels, "GPU" in image.device)
+            image = _variable(self._initial_image(shown, given.init, levels[0]))
+            plans = list(plans or planned(self.config, self.backbone, levels, given))
             run = callbacks.Run(self.config, self.backbone, levels, image.device)
             return _Walk(run, shown, compiled, image, {}, plans, made_with, (0, 0))
         image = _variable(start.tensors["image"])
@@ -358,7 +381,7 @@ class StyleTransfer:
             )
 
     def _initial_image(
-        self, photo: images.Picture, painting: images.Picture, level: pyramid.Level
+        self, shown: inputs.Inputs, given: images.Picture | None, level: pyramid.Level
     ) -> tf.Tensor:
         """Returns the start of the coarsest level, `(1, height, width, 3)`."""
         init, shape = self.config.init, (level.height, level.width, 3)
@@ -368,8 +391,7 @@ class StyleTransfer:
             colour = self.backbone.mean_colour if init == "mean" else 0.5
             start = np.full(shape, colour, np.float32)
         else:
-            named = {"content": photo, "style": painting}
-            picture = named[init] if init in named else images.load(init, self.config.max_pixels)
+            picture = given or (shown.photo if init == "content" else shown.paintings[0])
             start = images.resize(picture.rgb, level.height, level.width)
         share = np.float32(0 if self.config.goes_on else self.config.balanced.init_noise)
         return _tensor((1 - share) * start + share * self._noise(shape))
@@ -398,12 +420,12 @@ class StyleTransfer:
         """Returns the targets of a painting, computed at the first use at each size."""
         painting, cache = walk.shown.paintings[index], walk.compiled.style_targets
         size = sizes.style_size(self.config, painting.size, level)
-        key = (*walk.shown.style_key(index), *size, plan)  # Other tiles round otherwise.
+        key = (*walk.shown.style_key(index), *size, plan.of_styles)  # Other tiles round otherwise.
         kept = cache.get(key)
         if kept is None:
             weights = walk.shown.style_weights(index, *size)
             pixels = images.resize(painting.rgb, *size)
-            found = walk.compiled.measured(pixels, weights, "style", plan)
+            found = walk.compiled.measured(pixels, weights, "style", plan.of_styles)
             kept = found.shared if isinstance(found, gradients.TiledTargets) else found
             cache.put(key, kept)
         return kept
@@ -601,6 +623,28 @@ def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) ->
     )
 
 
+def planned(
+    config: configs.StyleTransferConfig,
+    backbone: backbones.Backbone,
+    levels: Sequence[pyramid.Level],
+    given: recipe.Pictures,
+) -> list[tiles.Plan]:
+    """Returns how each level of a run is looked at, by the memory that is free now.
+
+    Args:
+        config: the settings.
+        backbone: the network.
+        levels: of the pyramid.
+        given: the pictures.
+
+    Raises:
+        ConfigError: this machine has no such device, or no tile is small enough.
+    """
+    device = find_device(config.device)
+    on_gpu = "GPU" in device if device else bool(tf.config.list_logical_devices("GPU"))
+    return memory.plans(config, backbone.costs(), levels, on_gpu, memory.Given.of(given))
+
+
 def find_device(name: str) -> str | None:
     """Returns the TensorFlow name of a device, or None to leave the choice to TensorFlow.
 
@@ -627,7 +671,7 @@ def _smaller(level: pyramid.Level, plan: tiles.Plan, error: Exception) -> tiles.
     if smaller < _LEAST_SIDE:
         raise _too_large(level, ", even in small tiles") from error
     logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)
-    return tiles.Plan(sides=(smaller,), keeps=plan.keeps)
+    return tiles.Plan(sides=(smaller,), keeps=plan.keeps, style_side=smaller)
 
 
 def _too_large(level: pyramid.Level, how: str) -> errors.StyleTransferError:

@@ -15,6 +15,7 @@ LEVELS = [
         "files",
         "hypercolumns",
         "layers",
+        "limits",
         "presets",
         "pyramid",
         "shelf",

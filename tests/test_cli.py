@@ -34,6 +34,7 @@ from nst_tf import (
     files,
     flags,
     images,
+    masks,
     presets,
     recipe,
 )
@@ -1198,16 +1199,55 @@ def test_a_ratio_may_be_written_as_a_fraction():
 def test_memory_that_cannot_suffice_is_said_before_the_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from nst_tf import console, memory, pyramid
+    from nst_tf import console, images, memory, pyramid, recipe, transfer
 
     monkeypatch.setattr(memory, "available", lambda: 2_000_000_000)
     settings = config.StyleTransferConfig(backbone="vgg16")
-    console.build_backbone(settings, pyramid.Level(256, 256, 9))
+    model = console.build_backbone(settings)
+    picture = images.Picture(np.zeros((60, 80, 3), np.uint8))
+    given = recipe.Pictures(picture, [picture])
+
+    def announce(settings: config.StyleTransferConfig, height: int, width: int):
+        levels = [pyramid.Level(height, width, 9)]
+        plans = transfer.planned(settings, model, levels, given)
+        console.announce(settings, model, levels, plans, given)
+
+    announce(settings, 256, 256)
     assert "may end the run" not in capsys.readouterr().err
-    console.build_backbone(settings, pyramid.Level(3000, 4000, 9))
+    announce(settings, 3000, 4000)
     said = capsys.readouterr().err
     assert "in tiles of" in said
     assert "more than the 2.0 GB that can be counted on" in said
     assert "--optimizer=adam would take about" in said
-    console.build_backbone(settings.replace(memory_limit="20GB"), pyramid.Level(3000, 4000, 9))
+    announce(settings.replace(memory_limit="20GB"), 3000, 4000)
     assert "may end the run" not in capsys.readouterr().err
+
+
+def test_every_picture_is_decoded_and_every_mask_analysed_once(
+    main: Callable[..., int],
+    content_path: Path,
+    style_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    decoded, analysed = [], []
+    decode, read = images._decode, masks.read
+
+    def decoding(image: Image.Image, name: str, *more: object, **others: object) -> np.ndarray:
+        decoded.append(Path(name).name)
+        return decode(image, name, *more, **others)
+
+    def reading(mask: object, name: str, *more: object) -> masks.Regions:
+        analysed.append(name)
+        return read(mask, name, *more)
+
+    monkeypatch.setattr(images, "_decode", decoding)
+    monkeypatch.setattr(masks, "read", reading)
+    for name in ("mask.png", "of_style.png", "init.png"):
+        Image.fromarray(np.full((64, 64, 3), 255, np.uint8)).save(tmp_path / name)
+    arguments = ["--content_mask=mask.png", "--style_mask=of_style.png", "--init=init.png"]
+    overlay = ["--save_mask_overlay=overlay.png", "--checkpoint_dir=kept"]
+    assert main(*QUICK, *arguments, *overlay, "--output=result.png") == 0
+    names = [content_path.name, style_path.name, "mask.png", "of_style.png", "init.png"]
+    assert sorted(decoded) == sorted(names)
+    assert sorted(analysed) == ["content mask", "style mask"]

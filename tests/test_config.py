@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nst_tf import config as configs
-from nst_tf import errors, flags, layers
+from nst_tf import errors, flags, layers, sizes
 
 Config = configs.StyleTransferConfig
 FIELDS = [field for owner in flags.ALL for field in dataclasses.fields(owner)]
@@ -392,3 +393,25 @@ def test_smoothed_gradients_do_not_go_with_circular_padding():
     circular = configs.StyleTransferConfig(padding="circular", content_weight=0.0)
     with pytest.raises(errors.ConfigError, match="lbfgs_octaves"):
         circular.replace(lbfgs_octaves=4)
+
+
+# Strength is worked in once.
+
+
+def test_what_strength_comes_to_is_no_part_of_the_settings():
+    given = Config(strength=0.7, style_weight=3.0)
+    again = Config.from_dict(json.loads(json.dumps(given.to_dict())))
+    assert given.balanced is given.balanced
+    assert given == again and hash(given) == hash(again) and len({given, again}) == 1
+    assert pickle.loads(pickle.dumps(given)) == given
+    assert set(given.to_dict()) == {field.name for field in dataclasses.fields(Config)}
+    assert given.balanced.style_weight == pytest.approx(3 * 1.4**2)
+    other = given.replace(strength=0.9)
+    assert other.balanced.style_weight == pytest.approx(3 * 1.8**2)
+    assert given.replace(strength=0.5).balanced.style_weight == 3
+
+
+def test_a_style_is_never_larger_than_the_largest_picture_accepted():
+    with pytest.raises(errors.ConfigError, match=r"style would be 51200x38400.*style_scale"):
+        sizes.plan(Config(style_scale=100), (300, 400), [(300, 400)])
+    sizes.plan(Config(style_scale=12), (300, 400), [(300, 400)])

@@ -39,34 +39,80 @@ def test_arrays_come_back_in_any_order():
     assert kept[5] == {}
 
 
-def fill_disk(kept, fault, monkeypatch):
-    """Has all that is written to a shelf fail from now on."""
-    file = kept._file
+@pytest.fixture
+def limit_files():
+    """Lets no file grow beyond some bytes, so that what is written fails as on a full disk."""
+    resource = pytest.importorskip("resource", reason="no such limit on this system")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    class Full:
-        def __getattr__(self, name):
-            return getattr(file, name)
+    def limit(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    setattr(Full, fault, full)
-    monkeypatch.setattr(kept, "_file", Full())
-    return file
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("fault", ["write", "flush"])
-def test_what_the_disk_has_no_room_for_is_kept_in_memory(fault, monkeypatch):
+@pytest.mark.parametrize("lengths", [(10, 5000), (20_000, 200_000)], ids=["small", "large"])
+def test_a_full_disk_loses_nothing(lengths, limit_files):
+    """Whichever array the disk is full at, those before it and after it come back."""
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        kept, expected = shelf.Shelf(), []
+        limit_files(int(random.integers(0, 10 * lengths[1])))
+        for _ in range(20):
+            array = random.random(random.integers(*lengths), np.float32)
+            kept.append({"t": {"a": array, "b": array > 0.5}})
+            expected.append(array)
+        for index, array in enumerate(expected):
+            found = kept[index]["t"]
+            np.testing.assert_array_equal(found["a"], array)
+            np.testing.assert_array_equal(found["b"], array > 0.5)
+
+
+def test_what_the_disk_has_no_room_for_is_refused_until_there_is(limit_files):
     kept = shelf.Shelf()
-    kept.append(arrays(0))
-    file = fill_disk(kept, fault, monkeypatch)
-    kept.append(arrays(1))
-    with pytest.raises(OSError, match="No space left"):
-        kept.put(np.ones(3))
-    monkeypatch.setattr(kept, "_file", file)
-    kept.append(arrays(2))
-    for seed in range(3):
-        assert_same(kept[seed], arrays(seed))
+    get = kept.put(np.arange(1000.0))
+    limit_files(12_000)
+    with pytest.raises(OSError, match="File too large"):
+        kept.put(np.ones(1000))
+    fits = kept.put(np.ones(500))
+    limit_files(100_000)
+    later = kept.put(np.full(1000, 2.0))
+    for found, expected in ((get, np.arange(1000.0)), (fits, np.ones(500)), (later, 2.0)):
+        np.testing.assert_array_equal(found(), expected)
+
+
+class InParts:
+    """A file that takes and gives a few bytes at a time, as the system may do."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def write(self, data):
+        return self.file.write(data[:1001])
+
+    def readinto(self, data):
+        return self.file.readinto(data[:999])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool"])
+def test_what_is_written_and_read_in_parts_is_whole(dtype, monkeypatch):
+    kept = shelf.Shelf()
+    monkeypatch.setattr(kept, "_file", InParts(kept._file))
+    array = np.arange(30_000).astype(dtype)
+    np.testing.assert_array_equal(kept.put(array)(), array)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool"])
+def test_a_file_that_ends_too_early_is_an_error(dtype):
+    kept = shelf.Shelf()
+    get = kept.put(np.ones(1000, dtype))
+    kept._file.truncate(100)
+    with pytest.raises(OSError, match="bytes too early"):
+        get()
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 64, 8 * shelf._CACHED + 13])

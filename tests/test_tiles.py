@@ -26,7 +26,9 @@ from nst_tf import (
     memory,
     objective,
     pyramid,
+    recipe,
     shelf,
+    sizes,
     tiles,
 )
 from nst_tf.backbones import convolution
@@ -440,6 +442,27 @@ def test_memory_that_is_too_little_for_any_tile_is_said(pair, monkeypatch):
         transfer.stylize(*pair)
 
 
+def test_plans_that_are_handed_on_are_those_that_run(pair, monkeypatch):
+    """Whatever memory is free by then; one painting is measured in tiles."""
+    transfer = nst_tf.StyleTransfer(SETTINGS.replace(optimizer="adam"))
+    whole = transfer.stylize(*pair)
+    handed_on = [tiles.WHOLE._replace(style_side=32), tiles.Plan((), (64,), True, 48)]
+    ends = []
+
+    class Watch(nst_tf.callbacks.Callback):
+        def on_step_end(self, step):
+            ends.append(step.snapshot().plans)
+
+    def not_again(*_):
+        raise AssertionError("memory is planned twice")
+
+    monkeypatch.setattr(memory, "plans", not_again)
+    picture = transfer.stylize(*pair, [Watch()], plans=handed_on)
+    assert all(plans == handed_on for plans in ends)
+    np.testing.assert_allclose(picture, whole, atol=2e-3)
+    assert (picture != whole).numpy().any()
+
+
 # How much memory.
 
 
@@ -526,6 +549,73 @@ def test_nothing_is_kept_where_there_is_no_room_or_a_gpu(vgg16, monkeypatch):
     assert (planned(), planned(on_gpu=True)) == (True, False)
     monkeypatch.setattr(shelf, "room", lambda: 3_000_000_000)
     assert not planned()
+
+
+@pytest.mark.parametrize(
+    ("size", "changes"),
+    [(512, {}), (1024, {}), (2048, {"memory_limit": "3GB"}), (4096, {"tile_size": 512})],
+)
+def test_planning_builds_no_config(vgg16, size, changes, monkeypatch):
+    settings = config.StyleTransferConfig(strength=0.7, image_size=size, **changes)
+    levels, costs = sizes.plan(settings, (300, 451), [(300, 451)]), vgg16.costs()
+    built, check = [], config.StyleTransferConfig.__post_init__
+    monkeypatch.setattr(
+        config.StyleTransferConfig,
+        "__post_init__",
+        lambda self: (built.append(self), check(self)),
+    )
+    given = memory.Given((300, 451), [(300, 451)])
+    found = memory.plans(settings, costs, levels, False, given)
+    assert found[-1].tiled is bool(changes)
+    assert not built
+
+
+def test_a_painting_is_measured_in_tiles_where_it_does_not_fit(vgg16):
+    """Of 1536 pixels, for a picture of 128 that is looked at as a whole."""
+    costs, level = vgg16.costs(), pyramid.Level(96, 128, 30)
+    given = memory.Given((96, 128), [(300, 400), (400, 300)])
+
+    def planned(limit, **changes):
+        settings = config.StyleTransferConfig(style_scale=12, memory_limit=limit, **changes)
+        (plan,) = memory.plans(settings, costs, [level], False, given)
+        return plan, memory.expected(settings, costs, level, plan, given)
+
+    wide, most = planned("1TB")
+    assert wide == tiles.WHOLE
+    limits = [f"{round(share * most / 1e6)}MB" for share in (0.9, 0.7)]
+    found = [planned(limit) for limit in limits]
+    assert all(not plan.tiled and plan.style_side for plan, _ in found)
+    assert found[0][0].style_side > found[1][0].style_side
+    assert all(
+        taken <= config.read_bytes(limit) for (_, taken), limit in zip(found, limits, strict=True)
+    )
+    for changes, words in (
+        ({"style_loss": "remd"}, "style_loss=remd keeps"),
+        ({"tile_size": 0}, "tile_size=0 keeps"),
+    ):
+        with pytest.raises(errors.ConfigError, match=f"too little.*{words}.*style_scale"):
+            planned(limits[1], **changes)
+
+
+def test_pictures_that_stay_in_memory_count(vgg16):
+    costs, level = vgg16.costs(), pyramid.Level(96, 128, 30)
+    photo = nst_tf.images.Picture(np.zeros((60, 80, 3), np.uint8), np.ones((60, 80), np.float32))
+    mask = nst_tf.images.Picture(np.full((50, 50, 3), 255, np.uint8))
+    shown = recipe.Pictures(photo, [mask, mask], content_mask=mask)
+    kept = 60 * 80 * 7 + 3 * 50 * 50 * 3 + 2 * 50 * 50 * 4  # Regions are in two orders.
+    assert memory.Given.of(shown) == ((60, 80), [(50, 50), (50, 50)], kept)
+
+    def expected(given, **changes):
+        settings = config.StyleTransferConfig(**changes)
+        return memory.expected(settings, costs, level, tiles.WHOLE, given)
+
+    given = memory.Given((60, 80), [(50, 50)])
+    more = expected(given._replace(bytes=10**9)) - expected(given)
+    assert more == 10**9
+    recolored = expected(given, color="match") - expected(given)
+    assert recolored == 12 * (60 * 80 + 50 * 50)
+    large = expected(memory.Given((8000, 9000), [])) - expected(memory.Given())
+    assert large > 12 * 8000 * 9000  # In floating point, before it is made smaller.
 
 
 def test_a_limit_below_any_tile_says_what_it_takes(vgg16):
