@@ -176,7 +176,8 @@ def test_names_and_kinds_of_a_state_are_nobodys_business(tmp_path):
     }  # fmt: skip
     kept = snapshots.Snapshot(
         1, 2, {"image": tf.ones((1, 2, 3, 3)), **state}, [tiles.Plan(("x",), (1, 2)), tiles.WHOLE],
-        [{"loss": 0.1, "terms": {}}], {"config": {}},
+        [{"level": 1, "step": 2, "loss": 0.1, "terms": {}, "seconds": 0.5}],
+        {"config": {"backbone": "vgg16"}, "inputs": {}, "backbone": {}, "versions": {}},
     )  # fmt: skip
     snapshots.write(kept, tmp_path / "checkpoint-000001")
     found = snapshots.read(tmp_path / "checkpoint-000001")
@@ -373,13 +374,21 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
-DATA = "tensors.data-00000-of-00001"
+DATA = "tensors.bin"
+
+
+def renew(path: Path) -> None:
+    """Gives a checkpoint the hashes of what is in it."""
+    names = ("run.json", DATA)
+    sums = "".join(f"{files.file_hash(path / name)}  {name}\n" for name in names)
+    (path / "SHA256SUMS").write_text(sums)
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "truncated tensors": lambda path: cut(path / DATA),
     "a flipped bit": lambda path: flip(path / DATA),
     "a flipped bit of the record": lambda path: flip(path / "run.json"),
     "no tensors": lambda path: (path / DATA).unlink(),
-    "no index": lambda path: (path / "tensors.index").unlink(),
     "no record": lambda path: (path / "run.json").unlink(),
     "a garbled record": lambda path: (path / "run.json").write_bytes(b"\xff{"),
     "no sums": lambda path: (path / "SHA256SUMS").unlink(),
@@ -427,7 +436,7 @@ def test_a_run_goes_on_from_the_one_before(transfer, copied):
 
 def test_none_that_is_sound_is_an_error(copied):
     flip(copied / "checkpoint-000005" / DATA)
-    cut(copied / "checkpoint-000004" / "tensors.index")
+    cut(copied / "checkpoint-000004" / DATA)
     with pytest.raises(errors.CheckpointError, match=r"every checkpoint in it is damaged.*Remove"):
         callbacks.Checkpoint(copied).load()
 
@@ -436,8 +445,7 @@ def test_another_format_is_refused(copied):
     for path in snapshots.stored(copied):
         about = json.loads((path / "run.json").read_text())
         (path / "run.json").write_text(json.dumps({**about, "format": 7}))
-        sums = snapshots._sums(path)
-        (path / "SHA256SUMS").write_text("".join(f"{sums[name]}  {name}\n" for name in sums))
+        renew(path)
     with pytest.raises(errors.CheckpointError, match="format 7"):
         callbacks.Checkpoint(copied).load()
 
