@@ -177,6 +177,7 @@ def _check_checkpoints(options: configs.FileOptions) -> None:
     if os.path.isfile(folder):
         raise errors.OutputError(f"--checkpoint_dir={folder}: this is a file; expected a folder.")
     images.probe_writable(folder / snapshots.PREFIX if os.path.isdir(folder) else folder)
+    callbacks.require_free(folder)
     if snapshots.stored(folder) and not (options.resume or options.overwrite):
         raise callbacks.occupied(folder)
 

@@ -112,8 +112,8 @@ def write(snapshot: Snapshot, path: Path) -> None:
                 for value in snapshot.tensors.values():
                     file.write(_bytes(np.asarray(value)))
             (folder / _RUN).write_text(text)
-            sums = _sums(folder)
-            (folder / _SUMS).write_text("".join(f"{sums[name]}  {name}\n" for name in sums))
+            sums = [f"{files.file_hash(folder / name)}  {name}\n" for name in (_RUN, _TENSORS)]
+            (folder / _SUMS).write_text("".join(sums))
     except OSError as error:
         reason = error.strerror or error
         raise errors.OutputError(f"{path}: the checkpoint cannot be written ({reason}).") from error
@@ -126,8 +126,7 @@ def read_about(path: Path) -> dict[str, Any]:
         CheckpointError: it is of another version, or what it says cannot be.
     """
     try:
-        if _size(path / _RUN) > _LONGEST:
-            raise _DamagedError(path, f"{_RUN} is too long")
+        _require_size(path, _RUN, 0, _LONGEST)
         about = json.loads((path / _RUN).read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise _DamagedError(path, f"{_RUN} cannot be read") from error
@@ -150,7 +149,7 @@ def read(path: Path) -> Snapshot:
         CheckpointError: it is of another version, or damaged.
     """
     about = read_about(path)
-    plans = [tiles.Plan(tuple(cuts), tuple(sides), keeps) for cuts, sides, keeps in about["plans"]]
+    plans = [tiles.Plan(tuple(cuts), tuple(sides), *more) for cuts, sides, *more in about["plans"]]
     names = ("level", "step", "history", "made_with")
     return Snapshot(
         tensors=_Stored(path, about["tensors"]),
@@ -207,11 +206,6 @@ def _bytes(values: np.ndarray) -> memoryview:
     return np.ascontiguousarray(stored).reshape(-1).view(np.uint8).data
 
 
-def _sums(folder: Path) -> dict[str, str]:
-    """Returns the hash of every file of a snapshot, by its name."""
-    return {name: files.file_hash(folder / name) for name in (_RUN, _TENSORS)}
-
-
 # What is read may come from anybody, its hashes included.
 
 
@@ -221,15 +215,14 @@ def _check(path: Path) -> None:
     What else lies in its folder, such as the notes of a file manager, does not matter.
     """
     try:
-        if _size(path / _SUMS) > _LONGEST:
-            raise _DamagedError(path, f"{_SUMS} is too long")
+        _require_size(path, _SUMS, 0, _LONGEST)
         lines = (path / _SUMS).read_text().splitlines()
         noted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except (OSError, ValueError) as error:
         raise _DamagedError(path, f"{_SUMS} cannot be read") from error
-    _check_sum(path, _RUN, noted)
+    _check_file(path, _RUN, noted, 0, _LONGEST)
     tensors = _Stored(path, read_about(path)["tensors"])
-    _check_sum(path, _TENSORS, noted, tensors.size)
+    _check_file(path, _TENSORS, noted, tensors.size, tensors.size)
     for name in tensors:
         values = tensors.array(name)
         wrong = ~np.isfinite(values) if name == "image" else np.isnan(values)
@@ -237,28 +230,26 @@ def _check(path: Path) -> None:
             raise _DamagedError(path, f"a tensor in {_TENSORS} is not all numbers")
 
 
-def _check_sum(path: Path, name: str, noted: Mapping[str, str], size: int | None = None) -> None:
+def _check_file(path: Path, name: str, noted: Mapping[str, str], least: int, most: int) -> None:
     """Raises CheckpointError where a file is not the one that was written."""
     try:
-        found = _size(path / name)
-        if size is not None and found != size:
-            raise _DamagedError(path, f"{name} has {found} bytes, and not {size}")
+        _require_size(path, name, least, most)
         if files.file_hash(path / name) != noted.get(name):
             raise _DamagedError(path, f"{name} does not have its hash")
     except OSError as error:
         raise _DamagedError(path, f"{name} cannot be read") from error
 
 
-def _size(path: Path) -> int:
-    """Returns the bytes of a file.
+def _require_size(path: Path, name: str, least: int, most: int) -> None:
+    """Raises CheckpointError where a file is not regular, or not as long as it should be.
 
-    Raises:
-        OSError: it is not a regular one. A link may lead anywhere, and a pipe never ends.
+    A link may lead anywhere, and a pipe never ends.
     """
-    found = path.lstat()
+    found = (path / name).lstat()
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    return found.st_size
+        raise _DamagedError(path, f"{name} is no regular file")
+    if not least <= found.st_size <= most:
+        raise _DamagedError(path, f"{name} is too short or too long")
 
 
 def _is_count(value: Any) -> bool:
@@ -290,11 +281,12 @@ def _is_image(value: Any) -> bool:
 
 
 def _is_plan(value: Any) -> bool:
-    if not (isinstance(value, list) and len(value) == 3):
+    if not (isinstance(value, list) and len(value) == len(tiles.Plan._fields)):
         return False
-    cuts, sides, keeps = value
+    cuts, sides, keeps, *more = value
     named = isinstance(cuts, list) and all(isinstance(cut, str) for cut in cuts)
-    return named and _is_counts(sides) and len(sides) == len(cuts) + 1 and type(keeps) is bool
+    counted = _is_counts(sides) and len(sides) == len(cuts) + 1 and _is_counts(more)
+    return named and counted and type(keeps) is bool
 
 
 def _is_anything(value: Any) -> bool:
