@@ -302,6 +302,7 @@ def _check_checkpoints(options: configs.FileOptions) -> None:
             "choose another folder."
         ) from None
     images.probe_writable(folder / snapshots.PREFIX if os.path.isdir(folder) else folder)
+    callbacks.require_free(folder)
     if snapshots.stored(folder) and not (options.resume or options.overwrite):
         raise callbacks.occupied(folder)
 

@@ -41,6 +41,7 @@ _CACHED_BYTES = 1 << 25  # Of the targets that are kept, each of a style at a si
 _LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
 _STATE = "state/"  # Begins the names of the optimiser's entries in a snapshot.
 _CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
+_Kind = tuple[tuple[int, ...], tf.DType]
 _MOST_FAILURES = 8  # Steps in a row that may go back, each with half the rate of the last.
 
 
@@ -260,10 +261,9 @@ class StyleTransfer:
             plans = list(plans or planned(self.config, self.backbone, levels, given))
             run = callbacks.Run(self.config, self.backbone, levels, image.device)
             return _Walk(run, shown, compiled, image, {}, plans, made_with, (0, 0))
-        image = _variable(start.tensors["image"])
-        self._check_start(start, image.shape[1:3], made_with(), levels)
-        names = _state_names(start)
-        state = {name: _variable(start.tensors[_STATE + name]) for name in names}
+        tensors = self._check_start(start, made_with(), levels)
+        image = _variable(tensors.pop("image"))
+        state = {name.removeprefix(_STATE): _variable(tensors.pop(name)) for name in [*tensors]}
         begin = start.level, start.step, start.history, int(state["returns"])
         run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
         plans, at = list(start.plans), (start.level, start.step)
@@ -354,31 +354,45 @@ class StyleTransfer:
     def _check_start(
         self,
         start: snapshots.Snapshot,
-        size: Sequence[int],
         made_with: dict[str, Any],
         levels: Sequence[pyramid.Level],
-    ) -> None:
-        """Warns of other software.
+    ) -> dict[str, tf.Tensor]:
+        """Returns the tensors of a start. Warns of other software.
 
         Raises:
             ConfigError: the snapshot is of a run that differs from this one.
+            CheckpointError: it can no longer be read.
         """
         software = {"versions": made_with["versions"]}
         recipe.require_same(start.made_with, {**made_with, "versions": start.made_with["versions"]})
         for line in recipe.differences(start.made_with, software):
             logger.warning("%s; the picture may differ in its last bits.", line)
-        level = levels[start.level] if start.level < len(levels) else pyramid.Level(0, 0, 0)
-        known = self._optimizer.initial_state(tf.zeros((1, 1, 1, 3)), level.steps)
         if (
-            size != (level.height, level.width)
-            or start.step > level.steps
-            or len(start.plans) != len(levels)
-            or set(_state_names(start)) != set(known)
+            0 <= start.level < len(levels)
+            and 0 < start.step <= levels[start.level].steps
+            and len(start.plans) == len(levels)
+            and all(self._is_possible(plan) for plan in start.plans)
         ):
-            raise errors.ConfigError(
-                "the snapshot does not fit the levels and the optimiser of this version of nst_tf. "
-                "Go on with the version that began, or start from the beginning."
-            )
+            tensors = {name: start.tensors[name] for name in start.tensors}
+            if _kinds(tensors) == self._kept_kinds(levels[start.level]):
+                return tensors
+        raise errors.ConfigError(
+            "the snapshot does not fit the levels and the optimiser of this version of nst_tf. "
+            "Go on with the version that began, or start from the beginning."
+        )
+
+    def _is_possible(self, plan: tiles.Plan) -> bool:
+        """Returns whether the network can be looked at as a plan says."""
+        names = [cost.name for cost in self.backbone.costs()]
+        places = [names.index(cut) if cut in names else -1 for cut in plan.cuts]
+        return -1 not in places and places == sorted(set(places))
+
+    def _kept_kinds(self, level: pyramid.Level) -> dict[str, _Kind]:
+        """Returns shape and type of every tensor in a snapshot of a level, by its name."""
+        with tf.Graph().as_default():  # Where tensors have shapes, but take no memory.
+            image = tf.zeros((1, level.height, level.width, 3))
+            state = self._optimizer.initial_state(image, level.steps)
+            return _kinds({"image": image, **{_STATE + name: state[name] for name in state}})
 
     def _initial_image(
         self, shown: inputs.Inputs, given: images.Picture | None, level: pyramid.Level
@@ -686,9 +700,9 @@ def _listed(source: Any) -> Sequence[Any]:
     return source if isinstance(source, (list, tuple)) else [source]
 
 
-def _state_names(start: snapshots.Snapshot) -> list[str]:
-    """Returns the names of the entries of the optimiser's state in a snapshot."""
-    return [name.removeprefix(_STATE) for name in start.tensors if name.startswith(_STATE)]
+def _kinds(tensors: Mapping[str, tf.Tensor]) -> dict[str, _Kind]:
+    """Returns shape and type of tensors."""
+    return {name: (tuple(value.shape), value.dtype) for name, value in tensors.items()}
 
 
 def _variable(value: tf.Tensor) -> tf.Variable:

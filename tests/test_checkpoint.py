@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -176,7 +177,8 @@ def test_names_and_kinds_of_a_state_are_nobodys_business(tmp_path):
     }  # fmt: skip
     kept = snapshots.Snapshot(
         1, 2, {"image": tf.ones((1, 2, 3, 3)), **state}, [tiles.Plan(("x",), (1, 2)), tiles.WHOLE],
-        [{"loss": 0.1, "terms": {}}], {"config": {}},
+        [{"level": 1, "step": 2, "loss": 0.1, "terms": {}, "seconds": 0.5}],
+        {"config": {"backbone": "vgg16"}, "inputs": {}, "backbone": {}, "versions": {}},
     )  # fmt: skip
     snapshots.write(kept, tmp_path / "checkpoint-000001")
     found = snapshots.read(tmp_path / "checkpoint-000001")
@@ -373,13 +375,37 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
-DATA = "tensors.data-00000-of-00001"
+DATA = "tensors.bin"
+
+
+def renew(path: Path) -> None:
+    """Gives a checkpoint the hashes of what is in it."""
+    names = ("run.json", DATA)
+    sums = "".join(f"{files.file_hash(path / name)}  {name}\n" for name in names)
+    (path / "SHA256SUMS").write_text(sums)
+
+
+def linked(name: str) -> Callable[[Path], object]:
+    """Returns a function that moves a file elsewhere and leaves a link."""
+
+    def change(path: Path) -> None:
+        (path / name).rename(path.parent / "elsewhere")
+        (path / name).symlink_to(path.parent / "elsewhere")
+
+    return change
+
+
+def pipe(name: str) -> Callable[[Path], object]:
+    """Returns a function that puts what never ends in the place of a file."""
+    return lambda path: ((path / name).unlink(), os.mkfifo(path / name))
+
+
+NAMES, HUGE = ("run.json", DATA, "SHA256SUMS"), 1 << 40
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "truncated tensors": lambda path: cut(path / DATA),
     "a flipped bit": lambda path: flip(path / DATA),
     "a flipped bit of the record": lambda path: flip(path / "run.json"),
     "no tensors": lambda path: (path / DATA).unlink(),
-    "no index": lambda path: (path / "tensors.index").unlink(),
     "no record": lambda path: (path / "run.json").unlink(),
     "a garbled record": lambda path: (path / "run.json").write_bytes(b"\xff{"),
     "no sums": lambda path: (path / "SHA256SUMS").unlink(),
@@ -389,6 +415,12 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a flipped bit of the sums": lambda path: flip(path / "SHA256SUMS"),
     "nothing": lambda path: [file.unlink() for file in path.iterdir()],
     "a file": lambda path: (files.remove_folder(path), path.touch()),
+    "a link to nothing": lambda path: (files.remove_folder(path), path.symlink_to("nothing")),
+    **{f"a link for {name}": linked(name) for name in NAMES},
+    **{f"a pipe for {name}": pipe(name) for name in NAMES},
+    "a terabyte of a record": lambda path: os.truncate(path / "run.json", HUGE),
+    "a terabyte of tensors": lambda path: os.truncate(path / DATA, HUGE),
+    "a terabyte of sums": lambda path: os.truncate(path / "SHA256SUMS", HUGE),
 }
 
 
@@ -414,6 +446,126 @@ def test_a_damaged_checkpoint_is_passed_over(copied, caplog, damage):
     assert "checkpoint-000004" not in caplog.text
 
 
+def test_foreign_files_in_a_checkpoint_do_not_matter(copied, caplog):
+    (copied / "checkpoint-000005" / "@eaDir").mkdir()
+    (copied / "checkpoint-000005" / ".DS_Store").touch()
+    assert callbacks.Checkpoint(copied).load().step == 2
+    assert not caplog.records
+
+
+def record(**changes: Any) -> Callable[[Path], object]:
+    """Returns a function that changes what a checkpoint says of itself; None removes it."""
+
+    def change(path: Path) -> None:
+        about = json.loads((path / "run.json").read_text())
+        about = {name: value for name, value in {**about, **changes}.items() if value is not None}
+        (path / "run.json").write_text(json.dumps(about))
+
+    return change
+
+
+def entry(**changes: Any) -> Callable[[Path], object]:
+    """Returns a function that changes what a checkpoint says of its last step."""
+
+    def change(path: Path) -> None:
+        *before, last = json.loads((path / "run.json").read_text())["history"]
+        record(history=[*before, {**last, **changes}])(path)
+
+    return change
+
+
+def tensor(name: str, *kind: Any) -> Callable[[Path], object]:
+    """Returns a function that changes shape and type of a tensor."""
+
+    def change(path: Path) -> None:
+        shapes = json.loads((path / "run.json").read_text())["tensors"]
+        record(tensors={**shapes, name: list(kind)})(path)
+
+    return change
+
+
+def not_a_number(name: str) -> Callable[[Path], object]:
+    """Returns a function that puts NaN in the place of the first value of a tensor."""
+
+    def change(path: Path) -> None:
+        place = 0
+        for other, (shape, kind) in json.loads((path / "run.json").read_text())["tensors"].items():
+            if other == name:
+                break
+            place += int(np.prod(shape)) * np.dtype(kind).itemsize
+        with open(path / DATA, "r+b") as file:
+            file.seek(place)
+            file.write(np.float32(np.nan).tobytes())
+
+    return change
+
+
+def made_without(section: str) -> Callable[[Path], object]:
+    def change(path: Path) -> None:
+        made_with = json.loads((path / "run.json").read_text())["made_with"]
+        del made_with[section]
+        record(made_with=made_with)(path)
+
+    return change
+
+
+def text(content: str) -> Callable[[Path], object]:
+    return lambda path: (path / "run.json").write_text(content)
+
+
+IMAGE = [1, 40, 48, 3]
+FORGED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no object": (text("[]"), "all of it in run.json"),
+    "an empty object": (text("{}"), "all of it in run.json"),
+    "not JSON": (text("{"), "run.json cannot be read"),
+    "deep": (text("[" * 100_000), "run.json cannot be read"),
+    "a number of many digits": (text('{"level": ' + "9" * 5000 + "}"), "run.json cannot be read"),
+    **{f"no {name}": (record(**{name: None}), "all of it in run.json")
+       for name in ("level", "step", "tensors", "plans", "history", "made_with")},
+    **{f"made without {name}": (made_without(name), "made_with in run.json")
+       for name in ("config", "inputs", "backbone", "versions")},
+    **{f"{name} {value!r}": (record(**{name: value}), f"{name} in run.json")
+       for name, value in itertools.product(("level", "step"), (-1, 10**400, 1.5, True, "x", []))},
+    **{f"{name} {value!r}": (record(**{name: value}), f"{name} in run.json")
+       for name, value in itertools.product(("plans", "history", "tensors", "made_with"),
+                                            (1, "x", [1], [[]], {"x": 1}, [{"x": 1}]))},
+    "another level": (record(level=0), "history in run.json"),
+    "a later step": (record(step=3), "history in run.json"),
+    "no step": (record(history=[]), "history in run.json"),
+    "a loss that is text": (entry(loss="x"), "loss in run.json"),
+    "a term that is text": (entry(terms={"x": "y"}), "terms in run.json"),
+    "other terms": (entry(terms={"x": 1.0}), "history in run.json"),
+    "a time that is none": (entry(seconds=float("nan")), "seconds in run.json"),
+    "a time of many digits": (entry(seconds=10**400), "seconds in run.json"),
+    "fewer plans than levels": (record(plans=[[[], [0], True, 0]]), "level or step in run.json"),
+    "plans of other types": (record(plans=[[["x"], [0], True, 0]] * 2), "plans in run.json"),
+    "negative tiles": (record(plans=[[[], [-1], True, 0]] * 2), "plans in run.json"),
+    "no image": (record(tensors={"x": [[1], "float32"]}), "tensors in run.json"),
+    "an image of another shape": (tensor("image", [1, 40, 48, 4], "float32"), "image in run.json"),
+    "an image of another type": (tensor("image", IMAGE, "int32"), "image in run.json"),
+    "an image of another size": (tensor("image", [1, 2, 2, 3], "float32"), "tensors in run.json"),
+    "a tensor of another size": (tensor("state/direction", [1, 2, 2, 3], "float32"), "tensors"),
+    "a tensor of no size": (tensor("state/failures", [-1], "float32"), "tensors in run.json"),
+    "a huge tensor": (tensor("state/failures", [1 << 30], "float32"), f"{DATA} is too short"),
+    "a tensor beyond all size": (tensor("state/failures", [1 << 30] * 8, "float32"), "tensors"),
+    "objects": (tensor("state/failures", [], "O"), "tensors in run.json"),
+    "an image with NaN": (not_a_number("image"), "not all numbers"),
+    "a state with NaN": (not_a_number("state/failures"), "not all numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_forged_checkpoint_is_passed_over(copied, caplog, kind):
+    forge, words = FORGED[kind]
+    newest = copied / "checkpoint-000005"
+    forge(newest)
+    renew(newest)
+    assert callbacks.Checkpoint(copied).load().step == 1
+    [message] = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"{newest}: damaged (") and words in message
+    assert len(message) < len(str(newest)) + 120 and message.isprintable()
+
+
 def test_a_run_goes_on_from_the_one_before(transfer, copied):
     flip(copied / "checkpoint-000005" / DATA)
     checkpoint = callbacks.Checkpoint(copied, seconds=0)
@@ -427,7 +579,7 @@ def test_a_run_goes_on_from_the_one_before(transfer, copied):
 
 def test_none_that_is_sound_is_an_error(copied):
     flip(copied / "checkpoint-000005" / DATA)
-    cut(copied / "checkpoint-000004" / "tensors.index")
+    cut(copied / "checkpoint-000004" / DATA)
     with pytest.raises(errors.CheckpointError, match=r"every checkpoint in it is damaged.*Remove"):
         callbacks.Checkpoint(copied).load()
 
@@ -436,8 +588,7 @@ def test_another_format_is_refused(copied):
     for path in snapshots.stored(copied):
         about = json.loads((path / "run.json").read_text())
         (path / "run.json").write_text(json.dumps({**about, "format": 7}))
-        sums = snapshots._sums(path)
-        (path / "SHA256SUMS").write_text("".join(f"{sums[name]}  {name}\n" for name in sums))
+        renew(path)
     with pytest.raises(errors.CheckpointError, match="format 7"):
         callbacks.Checkpoint(copied).load()
 
@@ -499,7 +650,13 @@ def test_a_snapshot_that_does_not_fit_is_refused(transfer, stopped):
         {"step": 9},
         {"tensors": {"image": start.tensors["image"]}},
         {"plans": [tiles.WHOLE]},
+        {"plans": [tiles.Plan(("block9_conv9",), (16, 16))] * 2},
         {"level": 0},
+        {"level": -1},
+        {"step": 0},
+        {"tensors": {**start.tensors, "state/failures": tf.constant([0.0])}},
+        {"tensors": {**start.tensors, "state/failures": tf.constant(0)}},
+        {"tensors": {**start.tensors, "image": tf.zeros((1, 2, 2, 3))}},
     ):
         with pytest.raises(errors.ConfigError, match="does not fit"):
             run(transfer, start=dataclasses.replace(start, **changes))
@@ -543,6 +700,62 @@ def test_a_disk_that_fails_late_leaves_the_checkpoints_before(
     assert names(copied) == ["checkpoint-000004", "checkpoint-000005"]
     assert callbacks.Checkpoint(copied).load().step == 2
     assert caplog.text.count("No space left") == 1
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        ValueError("x"),
+        OSError(errno.EIO, "I/O"),
+        tf.errors.ResourceExhaustedError(None, None, "x"),
+    ],
+)
+def test_a_snapshot_that_cannot_be_had_stops_nothing(transfer, tmp_path, caplog, failure):
+    class Failing(callbacks.Checkpoint):
+        def on_step_end(self, step: callbacks.StepEnd) -> None:
+            def fail() -> snapshots.Snapshot:
+                raise failure
+
+            fails = step.level == 0
+            super().on_step_end(dataclasses.replace(step, snapshot=fail) if fails else step)
+
+    found = run(transfer, Failing(tmp_path / "kept", seconds=0))
+    np.testing.assert_array_equal(found, run(transfer))
+    assert len(caplog.records) == 1
+    assert "checkpoint-000001: the checkpoint cannot be written (" in caplog.text
+    assert names(tmp_path / "kept") == ["checkpoint-000006", "checkpoint-000007"]
+
+
+def test_a_folder_whose_name_is_no_text_will_do(transfer, tmp_path, caplog):
+    folder = tmp_path / os.fsdecode(b"kept \xff\n")
+    saved(transfer, folder)
+    checkpoint = callbacks.Checkpoint(folder, seconds=0)
+    found = run(transfer, checkpoint, start=checkpoint.load())
+    np.testing.assert_array_equal(found, run(transfer))
+    assert not caplog.records
+    checkpoint.remove()
+    assert names(tmp_path) == []
+
+
+def test_two_runs_in_one_folder_are_refused(transfer, tmp_path):
+    folder, told = tmp_path / "kept", []
+
+    class Other(callbacks.Callback):
+        def on_step_end(self, step: callbacks.StepEnd) -> None:
+            other = callbacks.Checkpoint(folder, overwrite=True)
+            with pytest.raises(errors.ConfigError, match=r"kept: another run .* is at work"):
+                run(transfer, other)
+            other.remove()
+            told.append(names(folder))
+
+    found = run(transfer, callbacks.Checkpoint(folder, seconds=0), Other(), Stop(2))
+    np.testing.assert_array_equal(found, run(transfer, Stop(2)))
+    assert told == [["checkpoint-000001"], ["checkpoint-000001", "checkpoint-000002"]]
+    checkpoint = callbacks.Checkpoint(folder)
+    run(transfer, checkpoint, start=checkpoint.load())
+    checkpoint.remove()
+    assert names(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing(transfer, tmp_path, caplog):

@@ -8,12 +8,14 @@ import hashlib
 import http.server
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -196,6 +198,168 @@ def test_file_with_a_hole_is_read_or_refused_but_never_a_crash(
     (tmp_path / "hole.h5").write_bytes(content)
     with contextlib.suppress(errors.WeightsError):
         assert weights.read(tmp_path / "hole.h5", shapes)
+
+
+# Files that somebody made to do harm.
+
+
+KERNEL, SHAPE = "block1_conv2/kernel", (3, 3, 4, 4)
+
+
+def with_kernel(*arguments: object, **settings: object) -> Callable[[h5py.File], object]:
+    """Returns a function that puts another dataset in the place of a kernel."""
+
+    def change(file: h5py.File) -> None:
+        del file[KERNEL]
+        file.create_dataset(KERNEL, *arguments, **settings)
+
+    return change
+
+
+def with_mean(value: object) -> Callable[[h5py.File], object]:
+    return lambda file: file.attrs.__setitem__("mean", value)
+
+
+def with_link(link: object) -> Callable[[h5py.File], object]:
+    """Returns a function that puts a link in the place of a kernel."""
+
+    def change(file: h5py.File) -> None:
+        del file[KERNEL]
+        file[KERNEL] = link
+
+    return change
+
+
+def virtual(file: h5py.File) -> None:
+    """Has a kernel taken from a pipe, which is opened for its shape, and never answers."""
+    layout = h5py.VirtualLayout(SHAPE, "f4", maxshape=(None, *SHAPE[1:]))
+    pipe = os.path.join(os.path.dirname(file.filename), "pipe")
+    layout[:] = h5py.VirtualSource(pipe, "x", SHAPE, maxshape=(None, *SHAPE[1:]))[:]
+    del file[KERNEL]
+    file.create_virtual_dataset(KERNEL, layout)
+
+
+def deep(file: h5py.File) -> None:
+    group: h5py.Group = file
+    for _ in range(2000):
+        group = group.create_group("a")
+
+
+def many(file: h5py.File) -> None:
+    for index in range(4100):
+        file.create_group(f"many/{index}")
+
+
+FLOATS = np.zeros(SHAPE, np.float32)
+HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
+    "texts": (with_kernel(data=np.full(SHAPE, b"abc")), "no floating-point numbers"),
+    "texts of any length": (with_kernel(SHAPE, h5py.string_dtype()), "no floating-point numbers"),
+    "references": (with_kernel(SHAPE, h5py.ref_dtype), "no floating-point numbers"),
+    "compound": (with_kernel(SHAPE, [("a", "f4"), ("b", "f4")]), "no floating-point numbers"),
+    "opaque": (with_kernel(data=np.zeros(SHAPE, "V4")), "no floating-point numbers"),
+    "complex": (with_kernel(data=FLOATS.astype("c8")), "no floating-point numbers"),
+    "integers": (with_kernel(data=FLOATS.astype("i4")), "no floating-point numbers"),
+    "too large for 32 bits": (with_kernel(data=np.full(SHAPE, 1e300)), "not all finite"),
+    "NaN": (with_kernel(data=FLOATS * np.nan), "not all finite"),
+    "never written": (with_kernel(SHAPE, "f4"), "h5repack"),
+    "compressed": (with_kernel(data=FLOATS, compression="gzip"), "h5repack"),
+    "a large chunk": (
+        with_kernel(SHAPE, "f4", maxshape=(None,) * 4, chunks=(3, 3, 1000, 1000)),
+        "h5repack",
+    ),
+    "a terabyte": (with_kernel((1 << 38,), "f4", chunks=(1 << 20,)), "holds no weights"),
+    "a terabyte of four dimensions": (
+        with_kernel((1 << 10,) * 4, "f4", chunks=(1, 1, 1024, 1024)),
+        "of shape",
+    ),
+    "many biases": (
+        lambda file: [file.create_dataset(f"block1_conv2/{i}", (4,)) for i in range(99)],
+        "and 99 more",
+    ),
+    "bytes of another file": (
+        with_kernel(SHAPE, "f4", external=[("/dev/zero", 0, FLOATS.nbytes)]),
+        "refers to other files",
+    ),
+    "virtual": (virtual, "refers to other files"),
+    "an external link": (with_link(h5py.ExternalLink("pipe", "x")), "holds no weights"),
+    "a soft link to itself": (with_link(h5py.SoftLink(f"/{KERNEL}")), "holds no weights"),
+    "deep": (deep, "holds more than"),
+    "many": (many, "holds more than"),
+    **{
+        f"mean is {name}": (with_mean(value), "`mean` is not three numbers")
+        for name, value in {
+            "text": "x",
+            "texts": ["x"] * 3,
+            "short": [1.0, 2.0],
+            "long": [1.0] * 5,
+            "scalar": 3.0,
+            "nan": [np.nan] * 3,
+            "infinite": [np.inf] * 3,
+            "negative": [-1.0] * 3,
+            "large": [256.0] * 3,
+            "matrix": [[1.0] * 3] * 3,
+            "empty": h5py.Empty("f4"),
+        }.items()
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def named_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the small VGG16 by name, as the bundled ones are."""
+    path = tmp_path_factory.mktemp("named") / "vgg16.h5"
+    with h5py.File(path, "w") as file:
+        for name, arrays in convolutions(small_network("vgg16", include_top=False)).items():
+            file[f"{name}/kernel"], file[f"{name}/bias"] = arrays
+    return path
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_file_is_refused_in_a_sentence(tmp_path: Path, named_file: Path, kind: str):
+    change, words = HOSTILE[kind]
+    os.mkfifo(tmp_path / "pipe")
+    path = shutil.copy(named_file, tmp_path / "hostile.h5")
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(errors.WeightsError) as caught:
+        weights.locate([small("vgg19"), small("vgg16")], str(path))
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and words in message
+    assert len(message) < len(str(path)) + 250 and message.isprintable()
+
+
+def test_what_is_not_of_the_network_is_not_read(tmp_path: Path, named_file: Path):
+    os.mkfifo(tmp_path / "pipe")
+    path = Path(shutil.copy(named_file, tmp_path / "more.h5"))
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("z/terabyte", (1 << 38,), "f4", chunks=(1 << 20,))
+        file.create_dataset("z/texts", data=np.full(SHAPE, b"abc"))
+        file["z/pipe"] = h5py.ExternalLink("pipe", "x")
+        file["z/loop"] = h5py.SoftLink("/z")
+        file["z/root"] = file["/"]
+    shapes = weights.convolution_shapes(small("vgg16"))
+    assert_same(weights.read(path, shapes), weights.read(named_file, shapes))
+    assert weights.locate([small("vgg16")], str(path)).mean == vgg16.ARCHITECTURE.mean
+
+
+@pytest.mark.parametrize("path, words", [("folder", "is a folder"), ("pipe", "not a regular file"),
+                                         ("/dev/zero", "not a regular file"),
+                                         ("huge", "too large")])  # fmt: skip
+def test_what_is_no_file_is_not_opened(tmp_path: Path, path: str, words: str):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 1 << 40)
+    with pytest.raises(errors.WeightsError, match=f"{path}: is .*{words}|{path}: {words}"):
+        weights.locate([small("vgg16")], str(tmp_path / path))
+
+
+def test_a_noted_mean_is_taken(tmp_path: Path, named_file: Path):
+    path = Path(shutil.copy(named_file, tmp_path / "noted.h5"))
+    with h5py.File(path, "r+") as file:
+        file.attrs["mean"] = [103.53, 116.28, 123.675]
+    found = weights.locate([small("vgg16")], str(path))
+    assert (found.mean, found.origin) == ((103.53, 116.28, 123.675), "torchvision")
 
 
 # Looking.

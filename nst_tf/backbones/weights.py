@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 import hashlib
 import http.client
+import itertools
 import logging
 import os
 import re
 import threading
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -32,6 +33,9 @@ INPUT_RANGES = {"caffe": 255.0, "torchvision": 3 / (0.229 + 0.224 + 0.225), "uni
 Without its biases a VGG is homogeneous, so its activations go with this range. The Keras
 weights are those of Caffe; `unit` is a network whose pixels were not normalised.
 """
+_MOST_OBJECTS = 4000  # Groups and datasets of a file; a trained VGG has some hundreds.
+_DEEPEST = 32  # Groups within each other; Keras has up to ten.
+_LARGEST = 8 << 30  # Bytes of a file; VGG19 with classifier and optimiser has 2 GB.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +94,8 @@ def locate(
             continue
         for failure in failures:
             logger.info("%s Using %s instead.", failure, architecture.name)
-        return _weights(architecture, cached, source)
+        noted = _noted_mean(cached) if cached == bundled else None
+        return _weights(architecture, cached, source, noted)
     raise errors.WeightsError(
         f"{failures[-1]} The nearest is --backbone=vgg16, whose weights ship with the package; or "
         "give a Keras weight file with --weights=PATH."
@@ -147,12 +152,11 @@ def _connect(url: str) -> http.client.HTTPResponse:
     return outcome[0]
 
 
-def _weights(architecture: Architecture, path: Path, source: str) -> Weights:
+def _weights(
+    architecture: Architecture, path: Path, source: str, noted: tuple[float, ...] | None
+) -> Weights:
     """Describes a file; one that notes a mean was converted from torchvision's weights."""
-    mean, origin = architecture.mean, "caffe"
-    with contextlib.suppress(OSError), h5py.File(path, "r") as file:
-        if "mean" in file.attrs:
-            mean, origin = tuple(map(float, file.attrs["mean"])), "torchvision"
+    mean, origin = (noted, "torchvision") if noted else (architecture.mean, "caffe")
     return Weights(architecture, path, source, mean, files.file_hash(path), origin)
 
 
@@ -174,20 +178,65 @@ def _given(candidates: Sequence[Architecture], path: Path) -> Weights:
         try:
             shapes = convolution_shapes(architecture)
             read(path, shapes)
-            with h5py.File(path, "r") as file:
+            with _opened(path) as file:
                 surplus = [
                     name
-                    for name in _convolutions(file)
+                    for name in _convolutions(path, file)
                     if re.fullmatch(r"block\d_conv\d", name) and name not in shapes
                 ]
             if surplus:
                 raise errors.WeightsError(
                     f"{path}: holds weights for {surplus[0]}, which {architecture.name} lacks."
                 )
-            return _weights(architecture, path, str(path))
+            return _weights(architecture, path, str(path), _noted_mean(path))
         except errors.WeightsError as error:
             failure = error
     raise failure
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Opens a weight file. Whatever HDF5 makes of what is in it ends as a WeightsError."""
+    expected = "expected Keras weights (.h5 or .weights.h5)"
+    try:
+        if path.is_dir():
+            raise errors.WeightsError(f"{path}: is a folder; {expected}.")
+        if path.exists() and not path.is_file():  # Opening a pipe would wait for ever.
+            raise errors.WeightsError(f"{path}: is not a regular file; {expected}.")
+        with open(path, "rb") as file:  # Which says in few words why it cannot be.
+            size = file.seek(0, os.SEEK_END)
+        if size > _LARGEST:
+            raise errors.WeightsError(f"{path}: is too large ({size >> 30} GiB); {expected}.")
+        with h5py.File(path, "r") as file:
+            yield file
+    except errors.WeightsError:
+        raise
+    except FileNotFoundError:
+        raise errors.WeightsError(f"{path}: no such file; {expected}.") from None
+    except Exception as error:  # A damaged file leads to errors of nearly every class.
+        number = getattr(error, "errno", None)
+        why = f"cannot be read ({os.strerror(number)})" if number else "not a readable HDF5 file"
+        raise errors.WeightsError(f"{path}: {why}; {expected}. Fetch or copy it again.") from error
+
+
+def _noted_mean(path: Path) -> tuple[float, ...] | None:
+    """Returns what the weights in a file expect to be subtracted, if it says so.
+
+    Raises:
+        WeightsError: what it says is no such mean.
+    """
+    with _opened(path) as file:
+        if "mean" not in file.attrs:
+            return None
+        noted = file.attrs.get_id("mean")
+        if noted.shape == (3,) and noted.dtype.kind in "fiu":
+            mean = tuple(map(float, file.attrs["mean"]))
+            if all(0 <= value <= 255 for value in mean):
+                return mean
+    raise errors.WeightsError(
+        f"{path}: its attribute `mean` is not three numbers in 0 to 255: the mean of blue, green "
+        "and red that the weights expect to be subtracted."
+    )
 
 
 def convolution_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -216,39 +265,40 @@ def read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, list[np.nd
     Raises:
         WeightsError: the file is missing, damaged, or made for another network.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            stored = _convolutions(file)
-    except FileNotFoundError:
-        raise errors.WeightsError(
-            f"{path}: no such file; expected Keras weights (.h5 or .weights.h5)."
-        ) from None
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise errors.WeightsError(
-            f"{path}: not a readable HDF5 file ({error}); expected Keras weights (.h5 or "
-            ".weights.h5). Fetch or copy it again."
-        ) from error
-    arrays = {name: stored.get(name) for name in shapes}
-    if not any(arrays.values()):
-        arrays = dict(zip(shapes, (stored[name] for name in sorted(stored, key=_position)),
-                          strict=False))  # fmt: skip
-    return {name: _checked(path, name, arrays.get(name), shape) for name, shape in shapes.items()}
+    with _opened(path) as file:
+        stored = _convolutions(path, file)
+        found = {name: stored.get(name) for name in shapes}
+        if not any(found.values()):
+            by_position = (stored[name] for name in sorted(stored, key=_position))
+            found = dict(zip(shapes, by_position, strict=False))
+        return {name: _read(path, name, found.get(name), shapes[name]) for name in shapes}
 
 
-def _convolutions(file: h5py.File) -> dict[str, list[np.ndarray]]:
-    """Returns the arrays below every group that holds a 4-dimensional one, by its name."""
-    found: dict[str, list[np.ndarray]] = {}
+def _convolutions(path: Path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
+    """Returns the datasets below every group that holds a 4-dimensional one, by its name.
 
-    def visit(path: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.ndim in (1, 4) and "optimizer" not in path:
-            parts = [part for part in path.split("/")[:-1] if part != "vars"]
-            found.setdefault(parts[-1] if parts else "", []).append(item[()])
+    Nothing of them is read yet.
+    """
+    found: dict[str, list[h5py.Dataset]] = {}
+    count = itertools.count(1)
+
+    def visit(place: str, item: object) -> None:
+        parts = place.split("/")
+        if next(count) > _MOST_OBJECTS or len(parts) > _DEEPEST:
+            raise errors.WeightsError(f"{path}: holds more than the weights of a network.")
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.is_virtual or item.external:  # Asking these for their shape may open a file.
+            raise errors.WeightsError(f"{path}: refers to other files; expected all in one.")
+        if item.ndim in (1, 4) and "optimizer" not in place:
+            groups = [part for part in parts[:-1] if part != "vars"]
+            found.setdefault(groups[-1] if groups else "", []).append(item)
 
     file.visititems(visit)
     return {
-        name: sorted(arrays, key=np.ndim, reverse=True)
-        for name, arrays in found.items()
-        if any(array.ndim == 4 for array in arrays)
+        name: sorted(items, key=lambda item: item.ndim, reverse=True)
+        for name, items in found.items()
+        if any(item.ndim == 4 for item in items)
     }
 
 
@@ -258,17 +308,36 @@ def _position(name: str) -> int:
     return int(match[1]) if match else 0
 
 
-def _checked(
-    path: Path, name: str, arrays: list[np.ndarray] | None, shape: tuple[int, ...]
+def _read(
+    path: Path, name: str, stored: list[h5py.Dataset] | None, shape: tuple[int, ...]
 ) -> list[np.ndarray]:
-    if not arrays:
+    """Returns kernel and bias of a layer, once it is sure that they are what is expected."""
+    if not stored:
         raise errors.WeightsError(f"{path}: holds no weights for {name}; made for another network.")
-    if [array.shape for array in arrays] != [shape, shape[-1:]]:
-        shown = " and ".join(str(array.shape) for array in arrays)
+    if [item.shape for item in stored] != [shape, shape[-1:]]:
+        shown = " and ".join(str(item.shape) for item in stored[:2])
+        more = f" and {len(stored) - 2} more" if stored[2:] else ""
         raise errors.WeightsError(
-            f"{path}: {name} has weights of shape {shown}; expected {shape} and {shape[-1:]}."
+            f"{path}: {name} has weights of shape {shown}{more}; expected {shape} and {shape[-1:]}."
         )
-    converted = [array.astype(np.float32) for array in arrays]
-    if not all(np.isfinite(array).all() for array in converted):
+    if not all(item.dtype.kind == "f" and item.dtype.itemsize <= 8 for item in stored):
+        raise errors.WeightsError(f"{path}: the weights of {name} are no floating-point numbers.")
+    if not all(map(_is_plain, stored)):
+        raise errors.WeightsError(
+            f"{path}: the weights of {name} are compressed, in chunks or not there; expected them "
+            "as Keras saves them. `h5repack -f NONE -l CONTI OLD NEW` unpacks a file."
+        )
+    with np.errstate(over="ignore"):
+        arrays = [item[()].astype(np.float32) for item in stored]
+    if not all(np.isfinite(array).all() for array in arrays):
         raise errors.WeightsError(f"{path}: the weights of {name} are not all finite numbers.")
-    return converted
+    return arrays
+
+
+def _is_plain(item: h5py.Dataset) -> bool:
+    """Returns whether a file holds the bytes of a dataset as they are, so that they cannot grow."""
+    layout = item.id.get_create_plist().get_layout()
+    return (
+        layout in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
+        and item.id.get_storage_size() == item.size * item.dtype.itemsize
+    )

@@ -1,7 +1,7 @@
 """What watches a stylisation. One callback a file."""
 
 from nst_tf.callbacks.callback import Callback, Run, StepEnd, group_terms
-from nst_tf.callbacks.checkpoint import Checkpoint, occupied
+from nst_tf.callbacks.checkpoint import Checkpoint, occupied, require_free
 from nst_tf.callbacks.history import History
 from nst_tf.callbacks.interrupt import SIGNALS, Interrupt
 from nst_tf.callbacks.preview import Preview, is_preview
@@ -23,4 +23,5 @@ __all__ = [
     "group_terms",
     "is_preview",
     "occupied",
+    "require_free",
 ]

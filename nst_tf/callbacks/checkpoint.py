@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ class Checkpoint(Callback):
     """Saves where the run stands, again and again, so that it can go on after whatever happens.
 
     It does so every so many seconds, at the end of every level, and where the run is stopped.
-    The last two checkpoints are kept. One that cannot be written is reported once; the work
-    goes on, and the next is tried when it is due.
+    The last two checkpoints are kept. One that cannot be written, for whatever reason, is reported
+    once; the work goes on, and the next is tried when it is due. While a run lasts, no other one
+    can begin in its folder, where the system and the disk have locks.
 
     Args:
         folder: for the checkpoints of one run at a time; made if it is not there.
@@ -43,6 +45,7 @@ class Checkpoint(Callback):
         self._overwrite = overwrite
         self._failed = False
         self._own: list[Path] = []
+        self._held = contextlib.ExitStack()
 
     @property
     def saved(self) -> Path | None:
@@ -62,11 +65,20 @@ class Checkpoint(Callback):
         """Makes the folder ready.
 
         Raises:
-            ConfigError: it holds checkpoints that the run does not go on from, and `overwrite`
-                is False.
+            ConfigError: another run is at work in it; or it holds checkpoints that the run does
+                not go on from, and `overwrite` is False.
         """
         self._run = run
         self._last: StepEnd | None = None
+        self._held.close()
+        with contextlib.suppress(OSError):  # Which is told when there is something to save.
+            self._folder.mkdir(exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_held(self._folder))
+            self._make_ready(run)
+            self._held = stack.pop_all()
+
+    def _make_ready(self, run: Run) -> None:
         held, current = snapshots.stored(self._folder), self._path(run.level, run.step)
         self._own = held[: held.index(current) + 1] if current in held else []
         if held and not self._own:
@@ -86,19 +98,28 @@ class Checkpoint(Callback):
 
     def on_end(self, image: tf.Tensor) -> None:
         """Saves the step that the run was stopped at, which is known only now."""
-        if self._last is not None and self.saved != self._path(self._last.level, self._last.step):
-            self._save(self._last)
+        with self._held:
+            last = self._last
+            if last is not None and self.saved != self._path(last.level, last.step):
+                self._save(last)
+
+    def on_error(self, error: BaseException) -> None:
+        """Lets go of the folder."""
+        self._held.close()
 
     def remove(self) -> None:
         """Removes the checkpoints, and the folder if nothing else is in it.
 
-        To be called once the finished picture is safe.
+        To be called once the finished picture is safe. Those of another run, which has begun in
+        the folder since, are left alone.
         """
-        for path in snapshots.stored(self._folder):
-            _remove(path)
+        self._held.close()
         self._own = []
-        with contextlib.suppress(OSError):  # There is something in it, or it is not ours.
-            self._folder.rmdir()
+        with contextlib.suppress(errors.ConfigError), _held(self._folder):
+            for path in snapshots.stored(self._folder):
+                _remove(path)
+            with contextlib.suppress(OSError):  # There is something in it, or it is not ours.
+                self._folder.rmdir()
 
     def _path(self, level: int, step: int) -> Path:
         """Returns the place of a checkpoint, which tells the steps taken in all levels."""
@@ -108,10 +129,13 @@ class Checkpoint(Callback):
     def _save(self, step: StepEnd) -> None:
         path = self._path(step.level, step.step)
         try:
-            self._write(step, path)
-        except errors.OutputError as error:
+            self._folder.mkdir(exist_ok=True)
+            snapshots.write(step.snapshot(), path)
+        except Exception as error:  # Whatever it is, the picture is worth more.
             if not self._failed:
-                logger.warning("%s The work goes on, and the next one is tried.", error)
+                logger.warning(
+                    "%s The work goes on, and the next one is tried.", _in_words(error, path)
+                )
             self._failed = True
         else:
             self._failed = False
@@ -121,12 +145,51 @@ class Checkpoint(Callback):
                     _remove(old)
         self._written = time.monotonic()
 
-    def _write(self, step: StepEnd, path: Path) -> None:
+
+def _in_words(error: Exception, path: Path) -> str:
+    """Returns why a checkpoint cannot be written."""
+    if isinstance(error, errors.OutputError):
+        return str(error)
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return f"{path}: the checkpoint cannot be written ({reason})."
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Holds a folder, so that another process, or another run in this one, cannot.
+
+    The lock is that of the folder itself: it leaves no file, and ends with the process. Where there
+    are no such locks, and where the folder cannot be opened, nothing is held.
+
+    Raises:
+        ConfigError: another one holds it.
+    """
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):  # Windows has no such locks.
+        yield
+        return
+    try:
         try:
-            self._folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise errors.OutputError(f"{path}: cannot be written ({error.strerror}).") from error
-        snapshots.write(step.snapshot(), path)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise errors.ConfigError(
+                f"{folder}: another run keeps its checkpoints here, and is at work. Wait for it, "
+                "or choose another folder."
+            ) from None
+        except OSError:  # Nor have some disks.
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def require_free(folder: Path) -> None:
+    """Raises ConfigError where a run is at work that keeps its checkpoints in a folder."""
+    with _held(folder):
+        pass
 
 
 def occupied(folder: Path) -> errors.ConfigError:
