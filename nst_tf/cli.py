@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import time
@@ -40,8 +41,14 @@ def _command(values: Any) -> int:
             f"--preset={options.preset} and --replay={options.replay} both give all settings; give "
             "one of them."
         )
-    replayed = recipe.load(options.replay) if options.replay else {}
-    config = flags.to_config(values, options.preset, replayed.get("config", {}))
+    if not options.replay:
+        return _run(flags.to_config(values, options.preset), options, paths)
+    replayed = recipe.load(options.replay)
+    given = flags.given(values, configs.StyleTransferConfig)
+    config = flags.to_config(values, settings=recipe.settings(replayed, given))
+    config = recipe.with_network(config, recipe.essence(replayed))
+    for sentence in recipe.changes(replayed, config, given):
+        console.say(sentence)
     return _run(config, options, paths, replayed)
 
 
@@ -49,7 +56,7 @@ def _run(
     config: configs.StyleTransferConfig,
     options: configs.FileOptions,
     paths: recipe.Paths,
-    replayed: Mapping[str, Any],
+    replayed: Mapping[str, Any] | None = None,
 ) -> int:
     start = time.perf_counter()
     output = _output(options)
@@ -61,11 +68,16 @@ def _run(
     photo, paintings = given.photo, given.paintings
     inputs.match_masks(config, len(paintings), given.content_mask, given.style_masks)
     _save_overlay(options, given)
-    found = _found(config, options, given.roles(config))
+    found, config = _found(config, options, given.roles(config))
     model = console.build_backbone(config, levels[-1])
     from nst_tf import report, transfer
 
     engine = transfer.StyleTransfer(config.replace(backbone=model.architecture.name), model)
+    surroundings = report.surroundings(transfer.find_device(config.device))
+    made = recipe.record(engine.config, report.backbone(model), surroundings, hashes)
+    if replayed:
+        recipe.require_same_maker(replayed, made)
+    unchanged = console.InputsUnchanged(paths.roles(config), hashes)
     history, interrupt = callbacks.History(), callbacks.Interrupt()
     checkpoints = _checkpoints(options)
     watchers = [callbacks.Progress(), history, interrupt, *_shows(options, output), *checkpoints]
@@ -75,7 +87,7 @@ def _run(
         picture = engine.stylize(
             photo,
             paintings,
-            watchers,
+            [unchanged, *watchers],
             snapshot,
             content_mask=given.content_mask,
             style_masks=given.style_masks,
@@ -92,8 +104,7 @@ def _run(
         kept = _save(picture, _partial(output), photo, "", options)
         console.say(f"Stopped. What there is so far is {kept}.{_how_to_go_on(checkpoints)}")
         return console.stopped_by(interrupt.signal)
-    made = recipe.dump(engine.config, report.versions(), report.backbone(model), hashes)
-    kept = _save(picture, output, photo, made, options)
+    kept = _save(picture, output, photo, json.dumps(made), options)
     before = snapshot.history[-1]["seconds"] if snapshot else 0
     record = report.Record(history.run, history.entries, before + seconds)
     _write_extras(options, record)
@@ -185,21 +196,22 @@ def _found(
     config: configs.StyleTransferConfig,
     options: configs.FileOptions,
     pictures: Mapping[str, images.Picture],
-) -> Path | None:
-    """Returns the checkpoint to go on from, if there is one, once it is sure that it is ours."""
+) -> tuple[Path | None, configs.StyleTransferConfig]:
+    """Returns the checkpoint to go on from, if there is one, once it is sure that it is ours.
+
+    The settings come with it: of them `auto` is the network that the checkpoint was made with.
+    """
     if not options.resume:
-        return None
+        return None, config
     found = snapshots.newest(Path(options.checkpoint_dir))
     if not found:
         console.say(f"{options.checkpoint_dir}: no checkpoint to resume; starting anew.")
-        return None
+        return None, config
     about = snapshots.read_about(found)
-    now = recipe.made_with(config, pictures)
-    if config.backbone == "auto":  # Which it is will be known, and checked, with the network.
-        now["config"]["backbone"] = about["made_with"]["config"]["backbone"]
-    recipe.require_same(about["made_with"], now)
+    config = recipe.with_network(config, about["made_with"])
+    recipe.require_same(about["made_with"], recipe.made_with(config, pictures))
     console.say(f"Going on from {found}: step {about['step']} of level {about['level'] + 1}.")
-    return found
+    return found, config
 
 
 def _checkpoints(options: configs.FileOptions) -> list[callbacks.Checkpoint]:
@@ -236,12 +248,12 @@ def _announce(
 def _hash_inputs(
     config: configs.StyleTransferConfig,
     paths: recipe.Paths,
-    replayed: Mapping[str, Any],
+    replayed: Mapping[str, Any] | None,
 ) -> dict[str, dict[str, str]]:
     """Returns the hashes of all inputs, which are those of the replayed recipe if there is one."""
     hashes = recipe.input_hashes(paths.roles(config))
     if replayed:
-        recipe.check_inputs(replayed, hashes)
+        recipe.require_inputs(replayed, config, hashes)
     if "init" in hashes:
         images.load(config.init, config.max_pixels)  # Better refused now than after the set-up.
     return hashes

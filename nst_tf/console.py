@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from PIL import Image
 
 from nst_tf import backend, callbacks, errors, flags, images, presets, pyramid
 from nst_tf import config as configs
+from nst_tf import recipe as recipes
 
 if TYPE_CHECKING:
     from nst_tf import backbones, memory
@@ -250,6 +251,21 @@ def _download_bar() -> Iterator[Any]:
     yield progress
     for bar in bars:
         bar.close()
+
+
+class InputsUnchanged(callbacks.Callback):
+    """Ends a run at its beginning if inputs are not what was hashed before they were read.
+
+    Args:
+        paths: of the inputs, by role.
+        hashes: what `recipe.input_hashes` returned of them.
+    """
+
+    def __init__(self, paths: Mapping[str, str], hashes: Mapping[str, Mapping[str, str]]) -> None:
+        self._paths, self._hashes = paths, hashes
+
+    def on_begin(self, run: callbacks.Run) -> None:
+        recipes.require_unchanged(self._paths, self._hashes)
 
 
 # Saving.

@@ -76,6 +76,9 @@ def stylize(
         WeightsError: the weights of the backbone cannot be had.
         DivergenceError: the loss became NaN or infinite.
     """
+    config = config or configs.StyleTransferConfig()
+    if start:
+        config = recipe.with_network(config, start.made_with)
     return StyleTransfer(config).stylize(
         content, styles, callbacks, start, content_mask=content_mask, style_masks=style_masks
     )
@@ -107,6 +110,8 @@ class StyleTransfer:
         backend.require_tensorflow()
         self._device = find_device(self.config.device)
         self.backbone = backbone or build_backbone(self.config)
+        if not backbone and self.config.backbone == "auto":
+            self.config = self.config.replace(backbone=self.backbone.architecture.name)
         self._backbones = {"content": self.backbone, "style": self.backbone}
         if not backbone and self.config.padding == "circular":
             # The picture has no border, but paintings have one, and do not go on across it.
@@ -292,7 +297,7 @@ class StyleTransfer:
         return {
             **recipe.made_with(self.config, pictures),
             "backbone": {"network": network["name"], "its weights": network["sha256"]},
-            "versions": report.versions(),
+            **report.surroundings(self._device),
         }
 
     def _check_start(
@@ -302,15 +307,12 @@ class StyleTransfer:
         made_with: dict[str, Any],
         levels: Sequence[pyramid.Level],
     ) -> None:
-        """Warns of other software.
+        """Warns of other software and another machine.
 
         Raises:
             ConfigError: the snapshot is of a run that differs from this one.
         """
-        software = {"versions": made_with["versions"]}
-        recipe.require_same(start.made_with, {**made_with, "versions": start.made_with["versions"]})
-        for line in recipe.differences(start.made_with, software):
-            logger.warning("%s; the picture may differ in its last bits.", line)
+        recipe.require_same(start.made_with, made_with)
         level = levels[start.level] if start.level < len(levels) else pyramid.Level(0, 0, 0)
         known = self._optimizer.initial_state(tf.zeros((1, 1, 1, 3)), level.steps)
         if (

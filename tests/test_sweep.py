@@ -266,8 +266,8 @@ def test_cell_is_what_the_library_makes(
     np.testing.assert_array_equal(pixels(path), np.rint(expected * 255).astype(np.uint8))
     made = recipe.load(str(path))
     assert Config.from_dict(made["config"]) == config
-    recipe.check_inputs(
-        made, recipe.input_hashes({"content": str(content_path), "style": str(style_path)})
+    assert made["inputs"] == recipe.input_hashes(
+        {"content": str(content_path), "style": str(style_path)}
     )
     assert read_report(finished, init, weight)["config"] == made["config"]
 
@@ -448,7 +448,7 @@ def test_sheet_of_a_sweep_has_all_labels_and_pictures(
 ):
     plan = make_plan(content_path, style_path, *GRIDS, f"--output={finished}")
     jobs = [
-        sweep.Job(cell, cell.config, None, "", finished / cell.name, "made") for cell in plan.cells
+        sweep.Job(cell, cell.config, None, {}, finished / cell.name, "made") for cell in plan.cells
     ]
     jobs[1].outcome = "diverged"
     figure = sheet.draw(sweep.contact_sheet(plan, jobs))

@@ -89,7 +89,10 @@ def locate(
             failures.append(str(error))
             continue
         for failure in failures:
-            logger.info("%s Using %s instead.", failure, architecture.name)
+            logger.warning(
+                "%s Using %s instead, which gives another picture than %s.",
+                failure, architecture.name, candidates[0].name,
+            )  # fmt: skip
         return _weights(architecture, cached, source)
     raise errors.WeightsError(
         f"{failures[-1]} The nearest is --backbone=vgg16, whose weights ship with the package; or "

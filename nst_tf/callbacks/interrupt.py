@@ -26,6 +26,7 @@ class Interrupt(Callback):
 
     def __init__(self) -> None:
         self.signal = 0
+        self._previous: dict[signal.Signals, Any] = {}
 
     @property
     def pressed(self) -> bool:
