@@ -302,7 +302,8 @@ def _fail(job: Job, error: Exception) -> None:
     job.outcome = "diverged" if isinstance(error, errors.DivergenceError) else "failed"
     job.reason = str(error).partition("\n")[0]
     if not isinstance(error, errors.StyleTransferError):
-        job.reason = f"{type(error).__name__}: {job.reason}"
+        kind = type(error).__name__
+        job.reason = f"{kind}: {job.reason}" if job.reason else kind
     console.say(f"{job.cell.label}: {job.outcome}. {job.reason}")
 
 
