@@ -538,7 +538,7 @@ def test_a_resume_that_cannot_be_is_refused_early(
 
 
 def test_another_network_is_refused_once_it_is_known(copied: Path, main: Callable[..., int]):
-    """`auto` in both runs, and between them the weights of a better network came."""
+    """Weights that are not those of the checkpoint, whatever the settings say."""
     about = json.loads((max(copied.iterdir()) / "run.json").read_text())
     made_with = config.StyleTransferConfig.from_dict(about["made_with"]["config"])
     assert made_with.backbone == "vgg16" == about["made_with"]["backbone"]["network"]

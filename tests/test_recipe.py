@@ -16,6 +16,7 @@ from PIL import Image
 
 import nst_tf
 from nst_tf import backbones, callbacks, cli, console, errors, images, recipe, report
+from nst_tf import snapshot as snapshots
 
 Config = nst_tf.StyleTransferConfig
 CONFIG = Config(backbone="vgg16", image_size=64, levels=1, steps=(2,))
@@ -295,23 +296,50 @@ def test_threads_are_those_that_tensorflow_is_told(monkeypatch: pytest.MonkeyPat
     assert report.machine(None)["threads"] == 3
 
 
-def test_a_start_tells_its_network_and_its_machine(
-    content_path: Path, style_path: Path, caplog: pytest.LogCaptureFixture
-):
+@pytest.fixture(scope="module")
+def run(content_path: Path, style_path: Path) -> tuple[np.ndarray, nst_tf.Snapshot]:
+    """A run's picture, and where it stood after its first step."""
+
     class Keep(callbacks.Callback):
         def on_step_end(self, step: callbacks.StepEnd) -> None:
             kept.append(step.snapshot())
 
     kept: list[nst_tf.Snapshot] = []
-    pictures = str(content_path), str(style_path)
-    expected = nst_tf.stylize(*pictures, CONFIG, [Keep()])
-    start = kept[0]
+    picture = nst_tf.stylize(str(content_path), str(style_path), CONFIG, [Keep()])
+    return np.asarray(picture), kept[0]
+
+
+def test_a_start_tells_its_network_and_its_machine(
+    run: tuple[np.ndarray, nst_tf.Snapshot], content_path: Path, style_path: Path,
+    caplog: pytest.LogCaptureFixture,
+):  # fmt: skip
+    expected, start = run
     assert start.made_with["machine"] == report.machine(None)
     machine = {**start.made_with["machine"], "threads": 96}
     start = dataclasses.replace(start, made_with={**start.made_with, "machine": machine})
-    found = nst_tf.stylize(*pictures, CONFIG.replace(backbone="auto"), start=start)
+    auto = CONFIG.replace(backbone="auto")
+    found = nst_tf.stylize(str(content_path), str(style_path), auto, start=start)
     assert "threads: 96 in the checkpoint" in caplog.text
     np.testing.assert_array_equal(found, expected)
+
+
+def test_auto_is_the_network_of_the_checkpoint(
+    run: tuple[np.ndarray, nst_tf.Snapshot], quiet: None, content_path: Path, style_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    def stop(config: Config, level: object) -> None:
+        reached.append(config)
+        raise errors.StyleTransferError("that far")
+
+    reached: list[Config] = []
+    monkeypatch.setattr(console, "build_backbone", stop)
+    Path("kept").mkdir()
+    snapshots.write(run[1], Path("kept/checkpoint-000001"))
+    status = cli.main(
+        ["stylize", f"--content={content_path}", f"--style={style_path}", "--image_size=64",
+         "--levels=1", "--steps=2", "--checkpoint_dir=kept", "--resume", "--backbone=auto"]
+    )  # fmt: skip
+    assert (status, [config.backbone for config in reached]) == (FILES, ["vgg16"])
 
 
 # What anybody may have written.
