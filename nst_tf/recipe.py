@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import reprlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -227,19 +228,13 @@ def essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
     sections = {name: recipe[name] for name in ("config", "versions", "machine") if name in recipe}
     if network := recipe.get("backbone"):
         sections["backbone"] = {"network": network["name"], "its weights": network["sha256"]}
-    return {**_resolved(sections), "inputs": _named(recipe["inputs"])}
+        if sections["config"].get("backbone") == "auto":
+            sections["config"] = {**sections["config"], "backbone": network["name"]}
+    return {**sections, "inputs": _named(recipe["inputs"])}
 
 
 def _named(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, _File]:
     return {f"{role} picture": _File(each["sha256"], each["name"]) for role, each in inputs.items()}
-
-
-def _resolved(then: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns a record whose settings name the network that `auto` was."""
-    network = then.get("backbone", {}).get("network")
-    if network and then.get("config", {}).get("backbone") == "auto":
-        return {**then, "config": {**then["config"], "backbone": network}}
-    return then
 
 
 def differences(
@@ -255,7 +250,7 @@ def differences(
     return [
         f"{_printable(name)}: {_short(then[section].get(name))} in the {place}, {_short(value)} now"
         for section in now
-        if section in then
+        if isinstance(then.get(section), Mapping)
         for name, value in {**dict.fromkeys(then[section]), **now[section]}.items()
         if then[section].get(name) != value
     ]
@@ -280,9 +275,10 @@ def require_same(
     """
     shades = {name: now[name] for name in ("versions", "machine") if name in now}
     rest = {name: section for name, section in now.items() if name not in shades}
-    if found := differences(_resolved(then), rest, place):
+    if found := differences(then, rest, place):
         raise _REFUSALS[place]("; ".join(found))
-    doubts = [f"{name}: unknown in the {place}" for name in now if name not in then]
+    unknown = [name for name in now if not isinstance(then.get(name), Mapping)]
+    doubts = [f"{name}: unknown in the {place}" for name in unknown]
     doubts += differences(then, shades, place)
     if doubts:
         logger.warning("%s; the picture may differ in its last bits.", "; ".join(doubts))
@@ -349,8 +345,15 @@ def require_same_maker(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     require_same(before, {name: after[name] for name in names}, "recipe")
 
 
+_WORDS = reprlib.Repr()  # Which neither long lists nor deep ones are too much for.
+_WORDS.maxlevel, _WORDS.maxlist, _WORDS.maxother = 3, 20, _LONGEST_QUOTE
+
+
 def _short(value: Any) -> str:
-    text = "nothing" if value is None else _printable(f"{value}")
+    """Returns a value in words, a hash by its beginning."""
+    if value is None:
+        return "nothing"
+    text = _printable(f"{value}" if isinstance(value, (str, _File)) else _WORDS.repr(value))
     return f"{text[:12]}..." if len(text) == 64 else text  # A hash.
 
 

@@ -287,6 +287,18 @@ def test_what_an_older_record_does_not_know_is_told(caplog: pytest.LogCaptureFix
     assert not caplog.text
 
 
+def test_what_a_record_of_no_run_says_is_told_in_few_words(caplog: pytest.LogCaptureFixture):
+    deep: list = []
+    for _ in range(900):
+        deep = [deep]
+    now = {"config": {"steps": [1, 30]}, "machine": {"threads": 2}}
+    recipe.require_same({"config": now["config"], "machine": 5}, now)
+    assert "machine: unknown in the checkpoint" in caplog.text
+    with pytest.raises(errors.ConfigError, match=r"steps: \[\[\[.*in the checkpoint") as caught:
+        recipe.require_same({"config": {"steps": deep, "\x1b[2J": "a" * 10_000}}, now)
+    assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
+
+
 def test_threads_are_those_that_tensorflow_is_told(monkeypatch: pytest.MonkeyPatch):
     import tensorflow as tf
 
