@@ -138,7 +138,7 @@ def test_bfloat16_is_as_silent(command: Command, tmp_path: Path):
 def test_report_holds_the_whole_run(finished: subprocess.CompletedProcess, folder: Path):
     report = json.loads((folder / "report.json").read_text())
     assert set(report) == {
-        "config", "versions", "device", "backbone", "levels", "history", "returns",
+        "config", "versions", "machine", "device", "backbone", "levels", "history", "returns",
         "seconds", "peak_memory_bytes",
     }  # fmt: skip
     made_with = config.StyleTransferConfig.from_dict(report["config"])
