@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -42,9 +43,21 @@ def prefer_onednn() -> None:
 @functools.cache
 def vector_instructions() -> str:
     """Returns `avx512f` or `avx2`, the widest that the processor is known to have, or nothing."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:  # Not Linux.
-        return ""
-    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
+    flags = _processor().get("flags", "").split()
     return next((name for name in ("avx512f", "avx2") if name in flags), "")
+
+
+def processor() -> str:
+    """Returns the name of the processor, or of its kind where it has none."""
+    return _processor().get("model name") or platform.processor() or platform.machine()
+
+
+@functools.cache
+def _processor() -> dict[str, str]:
+    """Returns what Linux says of the first processor, by the names that it uses."""
+    try:
+        first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
+    except OSError:  # Not Linux.
+        return {}
+    fields = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in fields}

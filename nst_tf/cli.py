@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 import os
@@ -55,8 +56,14 @@ def _command(values: Any) -> int:
             f"--preset={options.preset} and --replay={options.replay} both give all settings; give "
             "one of them."
         )
-    replayed = recipe.load(options.replay) if options.replay else {}
-    config = flags.to_config(values, options.preset, replayed.get("config", {}))
+    if not options.replay:
+        return _run(flags.to_config(values, options.preset), options, paths)
+    replayed = recipe.load(options.replay)
+    given = flags.given(values, configs.StyleTransferConfig)
+    config = flags.to_config(values, settings=recipe.settings(replayed, given))
+    config = recipe.with_network(config, recipe.essence(replayed))
+    for sentence in recipe.changes(replayed, config, given):
+        console.say(sentence)
     return _run(config, options, paths, replayed)
 
 
@@ -64,7 +71,7 @@ def _run(
     config: configs.StyleTransferConfig,
     options: configs.FileOptions,
     paths: recipe.Paths,
-    replayed: Mapping[str, Any],
+    replayed: Mapping[str, Any] | None = None,
 ) -> int:
     start = time.perf_counter()
     _check_checkpoints(options)
@@ -76,11 +83,16 @@ def _run(
     photo, paintings = given.photo, given.paintings
     inputs.match_masks(config, len(paintings), given.content_mask, given.style_masks)
     _save_overlay(options, given)
-    found = _found(config, options, given.roles())
+    recipe.require_unchanged(paths.roles(config), hashes)
+    found, config = _found(config, options, given.roles())
     model = console.build_backbone(config)
     from nst_tf import report, transfer
 
     engine = transfer.StyleTransfer(config.replace(backbone=model.architecture.name), model)
+    surroundings = report.surroundings(transfer.find_device(config.device))
+    made = recipe.record(engine.config, report.backbone(model), surroundings, hashes)
+    if replayed:
+        recipe.require_same_maker(replayed, made)
     history, interrupt = callbacks.History(), callbacks.Interrupt(hold=True)
     checkpoints = _checkpoints(options)
     watchers = [callbacks.Progress(), history, interrupt, *_shows(options, output), *checkpoints]
@@ -97,8 +109,7 @@ def _run(
             raise _unfinished(failure, interrupt.signal, kept, checkpoints)
         if failure:
             console.say(f"At the end, {_in_words(failure)}")
-        made = recipe.dump(engine.config, report.versions(), report.backbone(model), hashes)
-        kept = _save(picture, output, photo, made, options)
+        kept = _save(picture, output, photo, json.dumps(made), options)
         console.give(kept)
         for checkpoint in checkpoints:
             checkpoint.remove()
@@ -311,21 +322,22 @@ def _found(
     config: configs.StyleTransferConfig,
     options: configs.FileOptions,
     pictures: Mapping[str, images.Picture],
-) -> Path | None:
-    """Returns the checkpoint to go on from, if there is one, once it is sure that it is ours."""
+) -> tuple[Path | None, configs.StyleTransferConfig]:
+    """Returns the checkpoint to go on from, if there is one, once it is sure that it is ours.
+
+    The settings come with it: of them `auto` is the network that the checkpoint was made with.
+    """
     if not options.resume:
-        return None
+        return None, config
     found = snapshots.newest(Path(options.checkpoint_dir))
     if not found:
         console.say(f"{options.checkpoint_dir}: no checkpoint to resume; starting anew.")
-        return None
+        return None, config
     about = snapshots.read_about(found)
-    now = recipe.made_with(config, pictures)
-    if config.backbone == "auto":  # Which it is will be known, and checked, with the network.
-        now["config"]["backbone"] = about["made_with"]["config"]["backbone"]
-    recipe.require_same(about["made_with"], now)
+    config = recipe.with_network(config, about["made_with"])
+    recipe.require_same(about["made_with"], recipe.made_with(config, pictures))
     console.say(f"Going on from {found}: step {about['step']} of level {about['level'] + 1}.")
-    return found
+    return found, config
 
 
 def _checkpoints(options: configs.FileOptions) -> list[callbacks.Checkpoint]:
@@ -362,12 +374,12 @@ def _announce(
 def _hash_inputs(
     config: configs.StyleTransferConfig,
     paths: recipe.Paths,
-    replayed: Mapping[str, Any],
+    replayed: Mapping[str, Any] | None,
 ) -> dict[str, dict[str, str]]:
     """Returns the hashes of all inputs, which are those of the replayed recipe if there is one."""
     hashes = recipe.input_hashes(paths.roles(config))
     if replayed:
-        recipe.check_inputs(replayed, hashes)
+        recipe.require_inputs(replayed, config, hashes)
     return hashes
 
 

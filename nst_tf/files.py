@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import json
 import os
 import secrets
 import shutil
@@ -14,6 +15,7 @@ import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _LONGEST_NAME = 255  # Bytes that file systems take.
 
@@ -25,6 +27,25 @@ def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
         while block := file.read(1 << 20):
             state.update(block)
     return state.hexdigest()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Returns what a JSON text says that anybody may have written.
+
+    Raises:
+        ValueError: it is no JSON, is nested too deep, or holds a whole number beyond the range of
+            floating-point ones.
+    """
+    try:
+        return json.loads(text, parse_int=_whole_number)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > 300:
+        raise ValueError(f"a whole number has {len(digits)} digits")
+    return int(digits)
 
 
 @contextlib.contextmanager

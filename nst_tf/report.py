@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
+import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,17 +17,58 @@ from typing import Any
 import tensorflow as tf
 
 import nst_tf
-from nst_tf import backbones, callbacks, files
+from nst_tf import backbones, backend, callbacks, files
 
 
 def versions() -> dict[str, str]:
     """Returns the versions of everything that shapes a picture."""
-    packages = ("tensorflow", "keras", "numpy", "pillow")
+    found = {"nst_tf": nst_tf.__version__, "python": platform.python_version()}
+    for package in ("tensorflow", "keras", "numpy", "numba", "pillow"):
+        with contextlib.suppress(metadata.PackageNotFoundError):  # Numba can be missing.
+            found[package] = metadata.version(package)
+    return found
+
+
+def machine(device: str | None) -> dict[str, Any]:
+    """Returns what of the machine has a say in the last bits of a picture.
+
+    Args:
+        device: TensorFlow's name of what the picture is made on, or None where it chooses.
+    """
     return {
-        "nst_tf": nst_tf.__version__,
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in packages},
+        "device": _device_name(device),
+        "processor": backend.processor(),
+        "vector instructions": backend.vector_instructions() or "unknown",
+        "threads": _threads(),
+        "oneDNN": "on" if backbones.reorders() else "off",
+        "minimal filtering": "on" if backbones.filters_minimally("float32") else "off",
     }
+
+
+def surroundings(device: str | None) -> dict[str, dict[str, Any]]:
+    """Returns what has a say in the last bits of a picture: `versions` and `machine`."""
+    return {"versions": versions(), "machine": machine(device)}
+
+
+def _device_name(device: str | None) -> str:
+    """Returns `CPU`, or what the maker of a GPU calls it."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus or "CPU" in (device or "").upper():
+        return "CPU"
+    number = int((device or "GPU:0").rsplit(":", 1)[1])
+    return tf.config.experimental.get_device_details(gpus[number]).get("device_name", "GPU")
+
+
+def _threads() -> int:
+    """Returns how many threads TensorFlow shares an operation out to."""
+    asked = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    return (
+        tf.config.threading.get_intra_op_parallelism_threads()
+        or (int(asked) if asked.isdecimal() else 0)
+        or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
+        or os.cpu_count()
+        or 1
+    )
 
 
 def backbone(model: backbones.Backbone) -> dict[str, str]:
@@ -84,7 +127,7 @@ class Record:
         """
         record = {
             "config": self.run.config.to_dict(),
-            "versions": versions(),
+            **surroundings(self.run.device),
             "device": self.run.device,
             "backbone": backbone(self.run.backbone),
             "levels": [

@@ -43,7 +43,8 @@ class Snapshot:
         plans: how each level is looked at. That depends on the memory that is free, and has a
             say in the last bits of the picture.
         history: the entries of all steps so far, as `callbacks.History` has them.
-        made_with: what the picture is made with: `config`, `inputs`, `backbone`, `versions`.
+        made_with: what the picture is made with: `config`, `inputs`, `backbone`, `versions`,
+            `machine`.
     """
 
     level: int

@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ Quote a --grid that holds a semicolon. Settings that are not swept are given as 
 SHEET, TABLE = "sheet.png", "losses.csv"
 _LAST_COLUMNS = ("seconds", "picture")
 _UNWEIGHTED = " unweighted"
+_LONGEST_REASON = 80  # Characters of what the sheet says about a cell that failed.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +55,7 @@ def _command(values: Any) -> int:
     painted = recipe.in_words(options.content, options.style)
     console.say(f"{painted}, {len(plan.cells)} pictures -> {plan.folder}.")
     hashes = _hash_inputs(plan)
-    given = _read_pictures(plan)
+    given = _read_pictures(plan, hashes)
     with _made_folder(plan.folder):
         _check_derived(plan)
         jobs = _prepare(plan, hashes, given)
@@ -65,7 +67,7 @@ def _command(values: Any) -> int:
         except KeyboardInterrupt as stop:
             raise type(stop)(f"Interrupted; finished pictures are in {plan.folder}.") from None
     _say_summary(plan, jobs, time.perf_counter() - start)
-    print(plan.folder / SHEET)
+    console.give(plan.folder / SHEET)
     return status
 
 
@@ -82,16 +84,18 @@ class Job:
         model: the network, which other jobs may share.
         recipe: of the picture.
         path: of the picture; its report is beside it.
-        outcome: `kept`, `made`, or why there is no picture.
+        outcome: `kept`, `made`, or why there is no picture, in a word.
+        reason: the same in words, where it failed.
         plans: how each level is looked at.
     """
 
     cell: grid.Cell
     config: configs.StyleTransferConfig
     model: backbones.Backbone
-    recipe: str
+    recipe: Mapping[str, Any]
     path: Path
     outcome: str = "not run"
+    reason: str = ""
     plans: Sequence[tiles.Plan] = ()
 
     @property
@@ -115,10 +119,12 @@ def _hash_inputs(plan: grid.Plan) -> dict[str, dict[str, Any]]:
     return hashes
 
 
-def _read_pictures(plan: grid.Plan) -> dict[str, recipe.Pictures]:
+def _read_pictures(
+    plan: grid.Plan, hashes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, recipe.Pictures]:
     """Returns the pictures by initial image, which fit each other with the settings of all cells.
 
-    Each is decoded once.
+    Each is decoded once, and is the one that was hashed.
     """
     found: dict[str, recipe.Pictures] = {}
     first = plan.paths.pictures(plan.max_pixels, configs.INITIALISATIONS[0])
@@ -126,6 +132,7 @@ def _read_pictures(plan: grid.Plan) -> dict[str, recipe.Pictures]:
         config = cell.config
         if config.init not in found:
             init = images.load(config.init, config.max_pixels) if config.goes_on else None
+            recipe.require_unchanged(plan.paths.roles(config), hashes[config.init])
             found[config.init] = dataclasses.replace(first, init=init)
         inputs.match_masks(config, len(first.paintings), first.content_mask, first.style_masks)
     return found
@@ -163,7 +170,7 @@ def _check_derived(plan: grid.Plan) -> None:
 def _is_derived(path: Path) -> bool:
     try:
         if path.name == SHEET:
-            return "sweep" in json.loads(images.read_recipe(path))
+            return "sweep" in files.parse_json(images.read_recipe(path))
         return path.read_text().partition("\n")[0].rstrip().endswith(",".join(_LAST_COLUMNS))
     except (errors.ImageError, OSError, ValueError, TypeError):
         return False
@@ -197,12 +204,12 @@ def _prepare(
         plans[cell.name] = transfer.planned(*run, pictures)
         if not told:
             console.announce(*run, plans[cell.name], pictures)
-    versions = report.versions()
     jobs = []
     for cell in plan.cells:
+        surroundings = report.surroundings(transfer.find_device(cell.config.device))
         model = models[_network(cell.config)]
         config = cell.config.replace(backbone=model.architecture.name)
-        made = recipe.dump(config, versions, report.backbone(model), hashes[config.init])
+        made = recipe.record(config, report.backbone(model), surroundings, hashes[config.init])
         path = plan.folder / cell.name
         jobs.append(Job(cell, config, model, made, path, plans=plans[cell.name]))
     return jobs
@@ -233,25 +240,17 @@ def _check_pictures(plan: grid.Plan, jobs: Sequence[Job]) -> None:
 
 def _is_made_by(job: Job) -> bool:
     try:
-        return _essence(recipe.load(str(job.path))) == _essence(json.loads(job.recipe))
-    except (errors.ImageError, LookupError, TypeError, AttributeError):
+        found = recipe.load(str(job.path))
+    except errors.ImageError:
         return False
-
-
-def _essence(made: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a recipe without the names of files, which do not shape the picture."""
-    return {
-        "config": made["config"],
-        "versions": made["versions"],
-        "backbone": (made["backbone"]["name"], made["backbone"]["sha256"]),
-        "inputs": {role: entry["sha256"] for role, entry in made["inputs"].items()},
-    }
+    then, now = ({**recipe.essence(made), "machine": None} for made in (found, job.recipe))
+    return then == now  # Another machine has a say in the last bits alone.
 
 
 def _read_report(job: Job) -> dict[str, Any] | None:
     """Returns the report of a picture, or None where it is missing, damaged or another's."""
     try:
-        read = json.loads(job.report.read_text())
+        read = files.parse_json(job.report.read_text())
         same = read["config"] == job.config.to_dict()
         numbers = [read["seconds"], read["history"][-1]["loss"]]
         numbers += read["history"][-1]["terms"].values()
@@ -269,52 +268,62 @@ def _run(plan: grid.Plan, jobs: Sequence[Job], given: Mapping[str, recipe.Pictur
         kept = ": kept" if job.done else ""
         console.say(f"[{number}/{len(jobs)}] {job.cell.label}{kept}")
         if not job.done:
+            interrupt = callbacks.Interrupt(hold=True)
             try:
-                signal = _make(job, given[job.config.init], plan.options.overwrite)
+                _make(job, given[job.config.init], interrupt, plan.options.overwrite)
             except KeyboardInterrupt as stop:
                 return console.stopped_by(stop)
-            if signal:
-                return console.stopped_by(signal)
+            except Exception as error:  # Whatever it is, the other cells are not to blame.
+                _fail(job, error)
+            finally:
+                interrupt.restore()
+            if interrupt.signal:
+                return console.stopped_by(interrupt.signal)
     return 0 if all(job.done for job in jobs) else 1
 
 
-def _make(job: Job, given: recipe.Pictures, overwrite: bool) -> int:
-    """Makes one picture and its report; returns the signal that asked to stop, or 0."""
+def _make(
+    job: Job, given: recipe.Pictures, interrupt: callbacks.Interrupt, overwrite: bool
+) -> None:
+    """Makes one picture and its report, if it is not interrupted."""
     from nst_tf import report, transfer
 
     engine = transfer.StyleTransfer(job.config, job.model)
-    history, interrupt = callbacks.History(), callbacks.Interrupt()
+    history = callbacks.History()
     begin = time.perf_counter()
-    try:
-        picture = engine.stylize(
-            given.photo,
-            given.paintings,
-            [callbacks.Progress(), history, interrupt],
-            content_mask=given.content_mask,
-            style_masks=given.style_masks,
-            init=given.init,
-            plans=job.plans,
-        )
-    except errors.DivergenceError as error:
-        interrupt.restore()
-        job.outcome = "diverged"
-        console.say(f"{job.cell.label}: {error}")
-        return interrupt.signal
+    picture = engine.stylize(
+        given.photo,
+        given.paintings,
+        [callbacks.Progress(), history, interrupt],
+        content_mask=given.content_mask,
+        style_masks=given.style_masks,
+        init=given.init,
+        plans=job.plans,
+    )
     seconds = time.perf_counter() - begin
-    if interrupt.pressed:
-        return interrupt.signal
+    if not history.run.finished:
+        return
     job.report.unlink(missing_ok=True)  # A picture must never stand beside another's report.
     job.path = console.save(
         picture,
         job.path,
         given.photo.alpha,
-        recipe=job.recipe,
+        recipe=json.dumps(job.recipe),
         overwrite=overwrite or _is_made_by(job),
     )
     with _as_output_error(job.report):
         report.Record(history.run, history.entries, seconds).write(str(job.report))
     job.outcome = "made"
-    return 0
+
+
+def _fail(job: Job, error: Exception) -> None:
+    """Notes and tells why there is no picture."""
+    job.outcome = "diverged" if isinstance(error, errors.DivergenceError) else "failed"
+    job.reason = str(error).partition("\n")[0]
+    if not isinstance(error, errors.StyleTransferError):
+        kind = type(error).__name__
+        job.reason = f"{kind}: {job.reason}" if job.reason else kind
+    console.say(f"{job.cell.label}: {job.outcome}. {job.reason}")
 
 
 @contextlib.contextmanager
@@ -337,7 +346,7 @@ def _say_summary(plan: grid.Plan, jobs: Sequence[Job], seconds: float) -> None:
 def contact_sheet(plan: grid.Plan, jobs: Sequence[Job]) -> sheet.Sheet:
     """Returns the sheet of a sweep, whose jobs are in the order of the plan's cells."""
     names = [Path(name) for name in (plan.paths.content, *plan.paths.styles)]
-    shown = [_shown(job.path, plan.max_pixels) if job.done else job.outcome for job in jobs]
+    shown = [_shown(job.path, plan.max_pixels) if job.done else _gap(job) for job in jobs]
     count = len(plan.columns)
     return sheet.Sheet(
         title=recipe.in_words(names[0].name, [name.name for name in names[1:]]),
@@ -348,6 +357,12 @@ def contact_sheet(plan: grid.Plan, jobs: Sequence[Job]) -> sheet.Sheet:
         pictures=[shown[start : start + count] for start in range(0, len(shown), count)],
         size=max((cell.size for cell in plan.cells), key=max),
     )
+
+
+def _gap(job: Job) -> str:
+    """Returns what the sheet shows in the place of a picture."""
+    reason = textwrap.shorten(job.reason, _LONGEST_REASON, placeholder="...")
+    return f"{job.outcome}: {reason}" if reason else job.outcome
 
 
 def _shown(path: Path, max_pixels: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from nst_tf import (
     callbacks,
     errors,
     gradients,
+    host,
     images,
     inputs,
     memory,
@@ -28,7 +29,6 @@ from nst_tf import (
     recipe,
     report,
     sizes,
-    surroundings,
     tiles,
 )
 from nst_tf import config as configs
@@ -45,7 +45,7 @@ _Kind = tuple[tuple[int, ...], tf.DType]
 _MOST_FAILURES = 8  # Steps in a row that may go back, each with half the rate of the last.
 
 
-@surroundings.undisturbed
+@host.undisturbed
 def stylize(
     content: Any,
     styles: Any,
@@ -82,6 +82,9 @@ def stylize(
         WeightsError: the weights of the backbone cannot be had.
         DivergenceError: the loss became NaN or infinite.
     """
+    config = config or configs.StyleTransferConfig()
+    if start:
+        config = recipe.with_network(config, start.made_with)
     return StyleTransfer(config).stylize(
         content, styles, callbacks, start, content_mask=content_mask, style_masks=style_masks
     )
@@ -104,7 +107,7 @@ class StyleTransfer:
         WeightsError: the weights of the backbone cannot be had.
     """
 
-    @surroundings.undisturbed
+    @host.undisturbed
     def __init__(
         self,
         config: configs.StyleTransferConfig | None = None,
@@ -114,6 +117,8 @@ class StyleTransfer:
         backend.require_tensorflow()
         self._device = find_device(self.config.device)
         self.backbone = backbone or build_backbone(self.config)
+        if not backbone and self.config.backbone == "auto":
+            self.config = self.config.replace(backbone=self.backbone.architecture.name)
         self._backbones = {"content": self.backbone, "style": self.backbone}
         if not backbone and self.config.padding == "circular":
             # The picture has no border, but paintings have one, and do not go on across it.
@@ -126,7 +131,7 @@ class StyleTransfer:
             self._optimizer, run_eagerly=self.config.run_eagerly
         )
 
-    @surroundings.undisturbed
+    @host.undisturbed
     def stylize(
         self,
         content: Any,
@@ -230,7 +235,7 @@ class StyleTransfer:
                 callback.on_level_begin(index)
             targets = functools.partial(self._level_targets, walk, level)
             for end in self._steps(walk, index, targets):
-                surroundings.leave_if_over()
+                host.leave_if_over()
                 for callback in told:
                     callback.on_step_end(end)
                 if run.stopping:
@@ -348,7 +353,7 @@ class StyleTransfer:
         return {
             **recipe.made_with(self.config, pictures),
             "backbone": {"network": network["name"], "its weights": network["sha256"]},
-            "versions": report.versions(),
+            **report.surroundings(self._device),
         }
 
     def _check_start(
@@ -357,16 +362,13 @@ class StyleTransfer:
         made_with: dict[str, Any],
         levels: Sequence[pyramid.Level],
     ) -> dict[str, tf.Tensor]:
-        """Returns the tensors of a start. Warns of other software.
+        """Returns the tensors of a start. Warns of other software and another machine.
 
         Raises:
             ConfigError: the snapshot is of a run that differs from this one.
             CheckpointError: it can no longer be read.
         """
-        software = {"versions": made_with["versions"]}
-        recipe.require_same(start.made_with, {**made_with, "versions": start.made_with["versions"]})
-        for line in recipe.differences(start.made_with, software):
-            logger.warning("%s; the picture may differ in its last bits.", line)
+        recipe.require_same(start.made_with, made_with)
         if (
             0 <= start.level < len(levels)
             and 0 < start.step <= levels[start.level].steps

@@ -19,7 +19,7 @@ LEVELS = [
         "presets",
         "pyramid",
         "shelf",
-        "surroundings",
+        "host",
         "signals",
         "terminal",
         "tiles",

@@ -266,8 +266,8 @@ def test_cell_is_what_the_library_makes(
     np.testing.assert_array_equal(pixels(path), np.rint(expected * 255).astype(np.uint8))
     made = recipe.load(str(path))
     assert Config.from_dict(made["config"]) == config
-    recipe.check_inputs(
-        made, recipe.input_hashes({"content": str(content_path), "style": str(style_path)})
+    assert made["inputs"] == recipe.input_hashes(
+        {"content": str(content_path), "style": str(style_path)}
     )
     assert read_report(finished, init, weight)["config"] == made["config"]
 
@@ -306,13 +306,15 @@ def test_second_run_makes_nothing_again_but_the_sheet(
     assert "[4/4] init=content, style_weight=10: kept" in captured.err
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "another's"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "deep", "another's"])
 def test_cell_without_its_report_is_made_again(
     damage: str, folder: Path, main: Callable[..., int], runs: list
 ):
     path = (folder / cell_name("noise", 10)).with_suffix(".json")
     other = (folder / cell_name("noise", 1)).with_suffix(".json").read_text()
-    path.write_text({"missing": "", "cut": path.read_text()[:200], "another's": other}[damage])
+    whole = path.read_text()
+    texts = {"missing": "", "cut": whole[:200], "deep": "[" * 100_000, "another's": other}
+    path.write_text(texts[damage])
     if damage == "missing":
         path.unlink()
     assert main(*GRIDS, f"--output={folder}") == 0
@@ -367,6 +369,28 @@ def test_sheet_or_table_of_somebody_else_is_left_alone(
     assert (tmp_path / name).read_bytes() == content_path.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["sheet.png", cell_name("noise", 1)])
+def test_a_deep_recipe_is_nobody_elses_than_a_strangers(
+    name: str, folder: Path, main: Callable[..., int], runs: list,
+    capfd: pytest.CaptureFixture[str],
+):  # fmt: skip
+    images.save(np.zeros((4, 4, 3)), folder / name, recipe="[" * 100_000)
+    assert main(*GRIDS, f"--output={folder}") == 1
+    assert f"{folder / name}: exists already" in capfd.readouterr().err
+    assert not runs
+
+
+def test_another_machine_is_no_reason_to_make_a_picture_again(
+    folder: Path, main: Callable[..., int], runs: list
+):
+    path = folder / cell_name("noise", 1)
+    made = recipe.load(str(path))
+    made["machine"]["threads"] += 1
+    images.save(pixels(path) / 255, path, recipe=json.dumps(made))
+    assert main(*GRIDS, f"--output={folder}") == 0
+    assert not runs
+
+
 def test_one_network_serves_all_cells_that_agree_on_it(
     main: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -394,6 +418,60 @@ def test_cell_that_diverges_leaves_a_gap(main: Callable[..., int], tmp_path: Pat
     gap, whole = read_table(folder)
     assert (gap["style_weight"], gap["loss"], gap["picture"]) == ("1e+300", "", "")
     assert float(whole["loss"]) > 0
+
+
+def test_a_sweep_goes_on_past_whatever_fails_in_a_cell(
+    main: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str], runs: list,
+):  # fmt: skip
+    import tensorflow as tf
+
+    failures = {
+        1: MemoryError(),
+        2: errors.ImageError("init.png: no such file."),
+        3: OSError(28, "No space left on device"),
+        4: tf.errors.InternalError(None, None, "first line\nsecond line"),
+    }
+    stylize = transfer.StyleTransfer.stylize
+
+    def failing(self: transfer.StyleTransfer, *arguments: Any, **options: Any) -> Any:
+        if self.config.seed in failures:
+            raise failures[self.config.seed]
+        return stylize(self, *arguments, **options)
+
+    folder = tmp_path / "sweep"
+    (folder / "seed=6.json").mkdir(parents=True)  # Where a report cannot be written.
+    arguments = ["--grid=seed=1,2,3,4,5,6", "--steps=1", f"--output={folder}"]
+    handlers = [signal.getsignal(number) for number in callbacks.SIGNALS]
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer.StyleTransfer, "stylize", failing)
+        assert main(*arguments) == 1
+    assert [signal.getsignal(number) for number in callbacks.SIGNALS] == handlers
+    told = capfd.readouterr().err
+    for words in (
+        "seed=1: failed. MemoryError", "seed=2: failed. init.png: no such file.\n",
+        "seed=3: failed. OSError: [Errno 28]", "seed=4: failed. InternalError: first line\n",
+        "seed=6: failed. ", "6 pictures: 5 failed, 1 made",
+    ):  # fmt: skip
+        assert words in told
+    assert "Traceback" not in told
+    assert [bool(row["loss"]) for row in read_table(folder)] == [False] * 4 + [True, False]
+    assert images.size(folder / "sheet.png")
+    (folder / "seed=6.json").rmdir()
+    runs.clear()
+    assert main(*arguments) == 0
+    assert [config.seed for config in runs] == [1, 2, 3, 4, 6]
+    assert all(row["loss"] for row in read_table(folder))
+
+
+def test_the_sheet_says_why_a_picture_is_missing(content_path: Path, style_path: Path):
+    plan = make_plan(content_path, style_path, "--grid=seed=1,2,3")
+    jobs = [sweep.Job(cell, cell.config, None, {}, Path(cell.name)) for cell in plan.cells]
+    jobs[1].outcome, jobs[1].reason = "failed", "MemoryError"
+    jobs[2].outcome, jobs[2].reason = "failed", "word " * 1000
+    first, second, third = sweep.contact_sheet(plan, jobs).pictures[0]
+    assert (first, second) == ("not run", "failed: MemoryError")
+    assert third.startswith("failed: word word") and len(third) < 100
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -448,7 +526,7 @@ def test_sheet_of_a_sweep_has_all_labels_and_pictures(
 ):
     plan = make_plan(content_path, style_path, *GRIDS, f"--output={finished}")
     jobs = [
-        sweep.Job(cell, cell.config, None, "", finished / cell.name, "made") for cell in plan.cells
+        sweep.Job(cell, cell.config, None, {}, finished / cell.name, "made") for cell in plan.cells
     ]
     jobs[1].outcome = "diverged"
     figure = sheet.draw(sweep.contact_sheet(plan, jobs))

@@ -792,6 +792,8 @@ def test_the_interpreter_exits_cleanly_whatever_threads_are_at_work(command_envi
     assert (done.returncode, done.stdout) == (0, "done 4\n")
     assert "Traceback" not in done.stderr
     assert "terminate" not in done.stderr
+
+
 # What callbacks are told of the end.
 
 

@@ -93,7 +93,10 @@ def locate(
             failures.append(str(error))
             continue
         for failure in failures:
-            logger.info("%s Using %s instead.", failure, architecture.name)
+            logger.warning(
+                "%s Using %s instead, which gives another picture than %s.",
+                failure, architecture.name, candidates[0].name,
+            )  # fmt: skip
         noted = _noted_mean(cached) if cached == bundled else None
         return _weights(architecture, cached, source, noted)
     raise errors.WeightsError(
