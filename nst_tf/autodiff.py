@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import threading
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -38,10 +40,35 @@ def custom_gradient(function: Differentiable) -> Callable[..., Any]:
     def call(*tensors: tf.Tensor) -> Any:
         if tf.executing_eagerly():
             return differentiable(*tensors)
-        specs = [tf.TensorSpec(each.shape, each.dtype) for each in tensors]
-        with tf.init_scope():
-            # Within a `tf.Graph`, as of TensorFlow 1, there is no way out of it.
-            traced = graph.get_concrete_function(*specs) if tf.executing_eagerly() else None
+        traced = _traced(graph, tensors)
         return traced(*tensors) if traced else differentiable(*tensors)
 
     return call
+
+
+_LOCK = threading.RLock()
+_READY: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _traced(graph: Any, tensors: Sequence[tf.Tensor]) -> Any:
+    """Returns a `tf.function` as a graph for tensors like these, with that of its gradient.
+
+    Both are made at once: TensorFlow makes the second where it is first asked for, and not well if
+    two threads ask at the same time.
+    """
+    specs = [tf.TensorSpec(each.shape, each.dtype) for each in tensors]
+    with _LOCK, tf.init_scope():
+        if not tf.executing_eagerly():  # A `tf.Graph`, as of TensorFlow 1; there is no way out.
+            return None
+        traced = graph.get_concrete_function(*specs)
+        if traced not in _READY:
+            _differentiate(traced, specs)
+            _READY.add(traced)
+        return traced
+
+
+def _differentiate(traced: Any, specs: Sequence[tf.TensorSpec]) -> None:
+    """Has TensorFlow make the graph of a gradient, which it keeps with that of the function."""
+    with tf.Graph().as_default():
+        given = [tf.compat.v1.placeholder(each.dtype, each.shape) for each in specs]
+        tf.gradients(traced(*given), given[:1])

@@ -75,7 +75,7 @@ def settings(replay: Replay, monkeypatch: pytest.MonkeyPatch) -> Callable[..., C
     """Replays a recipe up to the network, and returns the settings."""
     reached: list[Config] = []
 
-    def stop(config: Config, level: object) -> None:
+    def stop(config: Config) -> None:
         reached.append(config)
         raise errors.StyleTransferError("that far")
 
@@ -148,9 +148,9 @@ def test_an_input_that_changes_while_it_is_read_gives_no_false_recipe(
     shutil.copy(content_path, "photo.png")
     read = recipe.Paths.pictures
 
-    def replaced(self: recipe.Paths, max_pixels: int) -> recipe.Pictures:
+    def replaced(self: recipe.Paths, *given: Any) -> recipe.Pictures:
         Image.new("RGB", (96, 72), "navy").save("photo.png")
-        return read(self, max_pixels)
+        return read(self, *given)
 
     monkeypatch.setattr(recipe.Paths, "pictures", replaced)
     given = {"content": str(content_path), flag: "photo.png"}
@@ -339,7 +339,7 @@ def test_auto_is_the_network_of_the_checkpoint(
     run: tuple[np.ndarray, nst_tf.Snapshot], quiet: None, content_path: Path, style_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
-    def stop(config: Config, level: object) -> None:
+    def stop(config: Config) -> None:
         reached.append(config)
         raise errors.StyleTransferError("that far")
 

@@ -747,12 +747,6 @@ def test_settings_of_a_host_change_nothing(host, result):
     np.testing.assert_array_equal(found, result)
 
 
-def test_a_tape_of_a_host_records_nothing():
-    with tf.GradientTape() as tape:
-        nst_tf.stylize(PHOTO, PAINTING, SETTINGS)
-    assert not tape.watched_variables()
-
-
 AT_THE_END = """
     import sys, threading
     import numpy as np
@@ -787,7 +781,7 @@ def test_the_interpreter_exits_cleanly_whatever_threads_are_at_work(command_envi
     code = textwrap.dedent(AT_THE_END)
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=command_environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        env=command_environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "done 4\n")
     assert "Traceback" not in done.stderr
