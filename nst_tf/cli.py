@@ -57,7 +57,7 @@ def _run(
     inputs.check(config, len(paths.styles), bool(paths.content_mask), len(paths.style_masks))
     levels = _announce(config, paths, output)
     hashes = _hash_inputs(config, paths, replayed)
-    given = paths.pictures(config.max_pixels)
+    given = paths.pictures(config.max_pixels, config.memory_limit)
     photo, paintings = given.photo, given.paintings
     inputs.match_masks(config, len(paintings), given.content_mask, given.style_masks)
     _save_overlay(options, given)
@@ -242,8 +242,8 @@ def _hash_inputs(
     hashes = recipe.input_hashes(paths.roles(config))
     if replayed:
         recipe.check_inputs(replayed, hashes)
-    if "init" in hashes:
-        images.load(config.init, config.max_pixels)  # Better refused now than after the set-up.
+    if "init" in hashes:  # Better refused now than after the set-up.
+        recipe.load_within(config.memory_limit, config.init, config.max_pixels)
     return hashes
 
 
@@ -251,7 +251,7 @@ def _save_overlay(options: configs.FileOptions, given: recipe.Pictures) -> None:
     """Tells what was understood of the content mask, and draws it where that is asked for."""
     if given.content_mask is None:
         return
-    regions = masks.read(given.content_mask.rgb, "content mask")
+    regions = masks.read(given.content_mask.rgb, "content mask", given.content_mask.alpha)
     console.say(f"{options.content_mask}: {regions.in_words()}.")
     if options.save_mask_overlay:
         maps = images.resize(regions.maps, *given.photo.size)

@@ -75,13 +75,13 @@ class Inputs:
         """Returns a picture `(height, width, 3)` as it is shown to people."""
         size = picture.shape[:2]
         if self.colors_of is not None:
-            photo = images.resize(self.colors_of.rgb, *size)
+            photo = self.colors_of.resized(*size)
             picture = color.with_colors_of(picture, photo, self.space)
         if self.kept is not None and self.matched.regions is not None:
             inside = (
                 images.resize(self.matched.regions, *size).sum(axis=2, keepdims=True).clip(0, 1)
             )
-            photo = images.resize(self.kept.rgb, *size)
+            photo = self.kept.resized(*size)
             picture = photo + inside * (picture - photo)
         return picture
 
@@ -141,9 +141,9 @@ def match_masks(
     """
     check(config, paintings, content_mask is not None, len(style_masks))
     shares = config.style_blend or (1.0,) * paintings
-    styles = [masks.read(mask.rgb, "style mask") for mask in style_masks]
+    styles = [masks.read(mask.rgb, "style mask", mask.alpha) for mask in style_masks]
     if content_mask is not None:
-        content = masks.read(content_mask.rgb, "content mask")
+        content = masks.read(content_mask.rgb, "content mask", content_mask.alpha)
         return _matched(content, styles, shares, config.outside == "style")
     inside = [regions.inside[..., np.newaxis] for regions in styles]
     return Matched((), [shares], None, inside or _all_of(paintings))

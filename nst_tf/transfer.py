@@ -37,6 +37,7 @@ _CACHED_STYLES = 32  # Targets of that many pairs of style and size are kept.
 _LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
 _STATE = "state/"  # Begins the names of the optimiser's entries in a snapshot.
 _CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
+_SAME_SHAPE = 0.02  # Logarithm of the ratio of two aspect ratios that pass for one.
 _MOST_FAILURES = 8  # Steps in a row that may go back, each with half the rate of the last.
 
 
@@ -143,6 +144,8 @@ class StyleTransfer:
             None if content_mask is None else load(content_mask),
             [load(mask) for mask in images.expand(_listed(style_masks))],
         )
+        if not given.paintings:
+            raise errors.ConfigError("styles is empty; expected one painting or more.")
         paintings = [painting.size for painting in given.paintings]
         levels = sizes.plan(self.config, given.photo.size, paintings)
         shown = inputs.prepare(
@@ -337,7 +340,9 @@ class StyleTransfer:
         else:
             named = {"content": photo, "style": painting}
             picture = named[init] if init in named else images.load(init, self.config.max_pixels)
-            start = images.resize(picture.rgb, level.height, level.width)
+            if init not in named:
+                _warn_of_shape(init, picture.size, photo.size)
+            start = picture.resized(level.height, level.width)
         share = np.float32(0 if self.config.goes_on else self.config.balanced.init_noise)
         return _tensor((1 - share) * start + share * self._noise(shape))
 
@@ -353,7 +358,7 @@ class StyleTransfer:
             self._style_target(walk, index, level, plan) for index in range(len(shown.paintings))
         ]
         style = compiled.objective.blend(styles, shown.matched.blends)
-        content = images.resize(shown.photo.rgb, *size)
+        content = shown.photo.resized(*size)
         found = compiled.measured(content, shown.content_weights(*size), "content", plan)
         if isinstance(found, gradients.TiledTargets):
             return dataclasses.replace(found, shared={**found.shared, **style})
@@ -370,7 +375,7 @@ class StyleTransfer:
             if len(cache) >= _CACHED_STYLES:
                 cache.pop(next(iter(cache)), None)
             weights = walk.shown.style_weights(index, *size)
-            pixels = images.resize(painting.rgb, *size)
+            pixels = painting.resized(*size)
             found = walk.compiled.measured(pixels, weights, "style", plan)
             cache[key] = found.shared if isinstance(found, gradients.TiledTargets) else found
         return cache[key]
@@ -557,6 +562,16 @@ def _too_large(level: pyramid.Level, how: str) -> errors.StyleTransferError:
 def _listed(source: Any) -> Sequence[Any]:
     """Returns a list of pictures, given one or several."""
     return source if isinstance(source, (list, tuple)) else [source]
+
+
+def _warn_of_shape(init: str, size: Sequence[int], photo: Sequence[int]) -> None:
+    """Warns of an initial picture that has to be stretched to the shape of the photo."""
+    (height, width), (rows, columns) = size, photo
+    if abs(np.log(width * rows / (height * columns))) > _SAME_SHAPE:
+        logger.warning(
+            "%s: the initial picture is %dx%d and the photo %dx%d; it is stretched to that shape.",
+            init, width, height, columns, rows,
+        )  # fmt: skip
 
 
 def _state_names(start: snapshots.Snapshot) -> list[str]:

@@ -255,7 +255,9 @@ def test_hidden_colour_becomes_the_average_visible_one(tmp_path: Path):
     Image.fromarray(array).save(tmp_path / "hidden.png")
     picture = images.load(tmp_path / "hidden.png")
     expected = (np.array([200, 100, 0]) + 0.2 * np.array([100, 200, 0])) / 1.2 / 255
-    np.testing.assert_allclose(picture.rgb[1:], np.broadcast_to(expected, (3, 4, 3)), atol=1e-6)
+    np.testing.assert_allclose(
+        picture.rgb[1:], np.broadcast_to(expected, (3, 4, 3)), atol=0.51 / 255
+    )
     np.testing.assert_array_equal(in_bytes(picture.rgb[0, :2]), array[0, :2, :3])
 
 
@@ -713,11 +715,11 @@ def test_forged_header_is_refused_at_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
-def test_pixels_of_8_bits_take_a_byte_and_no_other_loses_any(kind):
+def test_pixels_keep_their_depth(kind):
     random = np.random.default_rng(0)
     top = 1 if kind == np.float32 else np.iinfo(kind).max
     array = (random.random((16, 16, 3)) * top).astype(kind)
     picture = images.load(array)
-    assert picture.pixels.dtype == (np.uint8 if kind == np.uint8 else np.float32)
+    assert picture.pixels.dtype == kind
     assert picture.rgb.dtype == np.float32
     np.testing.assert_allclose(picture.rgb, array / top, rtol=1e-6)
