@@ -155,7 +155,10 @@ def expand(sources: Iterable[Any]) -> list[Any]:
             found.append(source)
             continue
         folder = os.fsdecode(source)
-        names = [name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+        try:
+            names = [name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+        except OSError as error:
+            raise errors.ImageError(f"{folder}: cannot be listed ({error.strerror}).") from error
         taken = [name for name in names if Path(name).suffix.lower() in _READ]
         left = [name for name in names if Path(name).suffix.lower() in _UNREAD]
         hint = f"{', '.join(left)} cannot be read; export as PNG or JPEG." if left else ""
@@ -294,6 +297,8 @@ def _opened(source: Any, max_pixels: float) -> Iterator[tuple[Image.Image, Binar
 
 def _file(source: Any, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
     """Returns a file to read and to seek in. What is no regular file is not opened."""
+    if isinstance(source, io.TextIOBase):
+        raise errors.ImageError(f"{name}: the file is open for text; open it with the mode 'rb'.")
     if not _is_path(source):
         seekable = getattr(source, "seekable", lambda: False)()
         return contextlib.nullcontext(source if seekable else io.BytesIO(source.read()))
@@ -566,15 +571,16 @@ def _checked(source: Any, name: str = "the picture") -> np.ndarray:
         raise errors.ImageError(f"{name}: the {what}; {expected}.")
     if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype.kind in "fV":  # V: bfloat16.
+    if array.dtype.kind in "fV" and not array.dtype.names:  # V: bfloat16.
         with contextlib.suppress(TypeError, ValueError), np.errstate(over="ignore"):
             array = array.astype(np.float32, copy=False)
     if array.dtype != np.float32:
         raise errors.ImageError(f"{name}: the values are {array.dtype}; {expected}.")
     low, high = float(array.min()), float(array.max())
     if not (low >= -1e-4 and high <= 1 + 1e-4):
+        advice = "Divide 0 to 255 by 255." if math.isfinite(high) else "NaN and infinity are none."
         raise errors.ImageError(
-            f"{name}: the values go from {low:g} to {high:g}; {expected}. Divide 0 to 255 by 255."
+            f"{name}: the values go from {low:g} to {high:g}; {expected}. {advice}"
         )
     return array
 
