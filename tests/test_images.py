@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import os
 import struct
+import subprocess
+import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -665,6 +669,72 @@ def test_recipe_too_long_for_the_format_is_an_output_error(tmp_path: Path):
         images.save(noise(8, 8) / 255, tmp_path / "made.jpg", recipe="x" * 70_000)
 
 
+def test_recipe_is_read_without_the_pixels_whatever_the_size(tmp_path: Path):
+    images.save(noise(8, 8) / 255, tmp_path / "made.png", recipe=RECIPE)
+    content = (tmp_path / "made.png").read_bytes()
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 10_000, 8001, 8, 2, 0, 0, 0))
+    (tmp_path / "made.png").write_bytes(content[:8] + header + content[33:])
+    assert images.read_recipe(tmp_path / "made.png") == RECIPE
+
+
+def test_recipe_that_becomes_huge_is_refused(tmp_path: Path):
+    text = b"nst_tf\0\1\0\0\0" + zlib.compress(bytes(100_000_000), 9)
+    content = as_bytes("PNG")
+    path = tmp_path / "bomb.png"
+    path.write_bytes(content[:33] + png_chunk(b"iTXt", text) + content[33:])
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.ImageError, match=r"bomb\.png"):
+            images.read_recipe(path)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+# Memory.
+
+
+MEASURE = """
+import resource, sys
+from nst_tf import images
+path = sys.argv[1]
+images.load(sys.argv[2])  # Decoders are loaded.
+scale = 1 if sys.platform == "darwin" else 1024
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+height, width = images.size(path)
+needed = images.decoding_bytes(path)
+assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale < before + 0.3 * needed, "decoded"
+picture = images.load(path)
+picture.resized(64, 64)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+print((after - before) / (height * width), needed / (height * width))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module here")
+@pytest.mark.parametrize(
+    ("suffix", "mode", "expected"),
+    [("jpg", "RGB", 8), ("png", "RGB", 8), ("png", "P", 8), ("png", "RGBA", 16), ("tif", "RGB", 8),
+     ("webp", "RGB", 17), ("png", "deep", 13)],
+)  # fmt: skip
+def test_decoding_takes_no_more_memory_than_is_said(
+    tmp_path: Path, suffix: str, mode: str, expected: int
+):
+    small, large = tmp_path / f"small.{suffix}", tmp_path / f"large.{suffix}"
+    for path, side in ((small, 64), (large, 3000)):
+        if mode == "deep":
+            cv2.imwrite(str(path), np.full((side, side, 3), 300, np.uint16))
+        else:
+            Image.new("RGB", (side, side), (90, 60, 30)).convert(mode).save(path)
+    found = subprocess.run(
+        [sys.executable, "-c", MEASURE, large, small], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    taken, said = map(float, found.stdout.split())
+    assert said == expected
+    assert taken < said + 1
+
+
 # Resizing.
 
 
@@ -901,6 +971,98 @@ def test_damaged_file_is_read_or_refused_but_never_a_crash(
         assert images.load(path, max_pixels=10_000).rgb.ndim == 3
     except errors.ImageError as error:
         assert str(error)
+
+
+def odd_files() -> dict[str, bytes]:
+    """Returns small sound files of many kinds, the format first in their names."""
+    x = np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))
+    base, grey = Image.fromarray(noise(32, 32)), Image.fromarray(x)
+    clear, turned = base.copy(), Image.Exif()
+    clear.putalpha(grey)
+    turned[ORIENTATION] = 6
+    extra = {"exif": turned, "icc_profile": adobe_profile()}
+    frames = {"save_all": True, "append_images": [clear.rotate(90)]}
+    deep = noise(32, 32, 4, np.uint16)
+    found = {
+        "PNG palette": as_bytes("PNG", base.quantize(16), transparency=3),
+        "PNG grey": as_bytes("PNG", Image.fromarray(x * np.uint16(257))),
+        "PNG with extras": as_bytes("PNG", clear, **extra),
+        "PNG animation": as_bytes("PNG", clear, **frames),
+        "PNG deep": cv2.imencode(".png", deep)[1].tobytes(),
+        "JPEG progressive": as_bytes("JPEG", base, progressive=True, **extra),
+        "JPEG CMYK": as_bytes("JPEG", base.convert("CMYK")),
+        "WEBP lossless": as_bytes("WEBP", clear, lossless=True, **extra),
+        "WEBP animation": as_bytes("WEBP", clear, **frames),
+        "TIFF floats": as_bytes("TIFF", Image.fromarray(np.float32(x / 255))),
+        "TIFF with extras": as_bytes("TIFF", clear, compression="tiff_lzw", **extra),
+        "TIFF deep": cv2.imencode(".tif", deep)[1].tobytes(),
+        "GIF animation": as_bytes("GIF", base, save_all=True, append_images=[base.rotate(90)]),
+        "BMP palette": as_bytes("BMP", base.quantize(200)),
+    }
+    return found
+
+
+def mutated(content: bytes, random: np.random.Generator) -> bytes:
+    """Returns a file with a few bytes changed, a part cut out, or a large number put in."""
+    changed, size = bytearray(content), len(content)
+    kind, place = random.integers(4), int(random.integers(size))
+    if kind == 0:
+        for _ in range(random.integers(1, 9)):
+            changed[random.integers(size)] = random.choice([0, 1, 127, 128, 255])
+    elif kind == 1:
+        changed[random.integers(min(size, 120))] = random.integers(256)
+    elif kind == 2:
+        del changed[place : place + int(random.integers(1, 99))]
+    else:
+        number = int(random.choice([0, 1, 65536, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]))
+        place = min(place, 400)
+        changed[place : place + 4] = struct.pack(random.choice([">I", "<I"]), number)
+    return with_right_sums(changed) if content[:4] == b"\x89PNG" and place % 3 else bytes(changed)
+
+
+def with_right_sums(png: bytearray) -> bytes:
+    """Returns a PNG file with right checksums, so that what is in its chunks is looked at."""
+    place = 8
+    while place + 12 <= len(png):
+        end = place + 8 + int.from_bytes(png[place : place + 4], "big")
+        if end + 4 > len(png):
+            break
+        png[end : end + 4] = struct.pack(">I", zlib.crc32(png[place + 4 : end]))
+        place = end + 4
+    return bytes(png)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", sorted({name.partition(" ")[0] for name in odd_files()}))
+def test_mutated_file_is_a_sound_picture_or_one_sentence(tmp_path: Path, kind: str):
+    random, path = np.random.default_rng(20), tmp_path / "mutated"
+    sound = [content for name, content in odd_files().items() if name.startswith(kind)]
+    outcomes = set()
+    for turn in range(120):
+        path.write_bytes(mutated(sound[turn % len(sound)], random))
+        with contextlib.suppress(errors.ImageError):
+            images.read_recipe(path)
+        try:
+            assert images.decoding_bytes(path, 10_000) > 0
+            picture = images.load(path, 10_000)
+        except errors.ImageError as error:
+            assert str(path) in str(error)
+            outcomes.add("refused")
+            continue
+        outcomes.add("read")
+        assert picture.size == images.size(path)
+        for plane in [picture.rgb] if picture.alpha is None else [picture.rgb, picture.alpha]:
+            assert plane.dtype == np.float32 and 0 <= plane.min() <= plane.max() <= 1
+    assert outcomes == {"read", "refused"}
+
+
+def test_damaged_pixels_are_not_read_in_part(tmp_path: Path):
+    content = bytearray(as_bytes("PNG"))
+    middle = len(content) // 2
+    content[middle : middle + 20] = bytes(20)
+    (tmp_path / "half.png").write_bytes(content)
+    with pytest.raises(errors.ImageError, match="damaged"):
+        images.load(tmp_path / "half.png")
 
 
 @pytest.mark.parametrize(
