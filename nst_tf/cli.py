@@ -79,7 +79,7 @@ def _run(
     inputs.check(config, len(paths.styles), bool(paths.content_mask), len(paths.style_masks))
     levels = _announce(config, paths, output)
     hashes = _hash_inputs(config, paths, replayed)
-    given = paths.pictures(config.max_pixels, config.init)
+    given = paths.pictures(config.max_pixels, config.init, config.memory_limit)
     photo, paintings = given.photo, given.paintings
     inputs.match_masks(config, len(paintings), given.content_mask, given.style_masks)
     _save_overlay(options, given)

@@ -77,13 +77,13 @@ class Inputs:
         """Returns a picture `(height, width, 3)` as it is shown to people."""
         size = picture.shape[:2]
         if self.colors_of is not None:
-            photo = images.resize(self.colors_of.rgb, *size)
+            photo = self.colors_of.resized(*size)
             picture = color.with_colors_of(picture, photo, self.space)
         if self.kept is not None and self.matched.regions is not None:
             inside = (
                 images.resize(self.matched.regions, *size).sum(axis=2, keepdims=True).clip(0, 1)
             )
-            photo = images.resize(self.kept.rgb, *size)
+            photo = self.kept.resized(*size)
             picture = photo + inside * (picture - photo)
         return picture
 
@@ -162,7 +162,7 @@ def regions_of(mask: images.Picture, name: str) -> masks.Regions:
         ConfigError: it has no region.
     """
     if mask not in _READ:
-        _READ[mask] = masks.read(mask.rgb, name)
+        _READ[mask] = masks.read(mask.rgb, name, mask.alpha)
     return _READ[mask]
 
 

@@ -52,31 +52,37 @@ class Regions:
         return ", ".join([*found, *([f"black ({outside:.1%})"] if outside > 1e-3 else [])])
 
 
-def read(mask: np.ndarray, name: str) -> Regions:
+def read(mask: np.ndarray, name: str, alpha: np.ndarray | None = None) -> Regions:
     """Returns the regions that a mask shows.
 
     A mask in grey has one region, white, and a pixel belongs to it as far as it is white. In a
     mask with colours each colour that covers an area is a region, and black is outside of all. A
     pixel between two colours, as at a soft edge, belongs to both in proportion. Colours that a
-    lossy file has blurred are taken for one.
+    lossy file has blurred are taken for one. What is transparent is outside of all regions, and a
+    pixel belongs to its region as far as it is opaque.
 
     Args:
         mask: `(height, width, 3)`, sRGB in [0, 1].
         name: of the mask, for the error.
+        alpha: opacity of the mask, `(height, width)` in [0, 1], or None where it is opaque.
 
     Raises:
         ConfigError: all of it is black.
     """
+    if alpha is not None:
+        mask = np.where(alpha[..., np.newaxis] > 0, mask, _BLACK)
     if np.mean(np.ptp(mask, axis=2) > _GREY) < _LEAST:
         found = Regions((_WHITE,), mask.mean(axis=2, keepdims=True, dtype=np.float32))
     else:
         labels = _labels(mask)
         maps = _memberships(mask, np.stack([_BLACK, *labels]))[..., 1:]
         found = Regions(tuple(map(_hex, labels)), maps)
+    if alpha is not None:
+        found = Regions(found.colors, found.maps * alpha[..., np.newaxis])
     if not found.colors or found.maps.max() < 0.5:
         raise errors.ConfigError(
-            f"the {name} is black all over, so it has no region; expected white, or colours, where "
-            "a region is."
+            f"the {name} is black or transparent all over, so it has no region; expected white, or "
+            "colours, where a region is."
         )
     return found
 

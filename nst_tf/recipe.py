@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from nst_tf import config as configs
 from nst_tf import errors, files, images
 
@@ -63,19 +65,21 @@ class Paths:
         masks = self.content_mask or None, self.style_masks
         return _roles(self.content, self.styles, *masks, init=init)
 
-    def pictures(self, max_pixels: int, init: str) -> Pictures:
+    def pictures(self, max_pixels: int, init: str, memory_limit: str = "auto") -> Pictures:
         """Returns them decoded.
 
         Args:
             max_pixels: largest accepted picture, in pixels.
             init: the initial image, as a config names it.
+            memory_limit: for this process, as in the config.
 
         Raises:
             ImageError: one cannot be used.
+            ConfigError: one takes more memory than there may be.
         """
 
         def load(path: str) -> images.Picture:
-            return images.load(path, max_pixels)
+            return load_within(memory_limit, path, max_pixels)
 
         return Pictures(
             load(self.content),
@@ -108,6 +112,30 @@ class Pictures:
         """Returns every picture that goes into a result, by its role."""
         masks = self.content_mask, self.style_masks
         return _roles(self.photo, self.paintings, *masks, initial=self.init)
+
+
+def load_within(memory_limit: str, path: str, max_pixels: int) -> images.Picture:
+    """Returns a picture decoded, unless that takes too much memory.
+
+    Args:
+        memory_limit: for this process, as in the config.
+        path: of the picture.
+        max_pixels: of it.
+
+    Raises:
+        ImageError: it cannot be used.
+        ConfigError: with what the process has taken, it would go beyond the limit.
+    """
+    if memory_limit != "auto":
+        needed = images.decoding_bytes(path, max_pixels)
+        taken = psutil.Process().memory_info().rss
+        if taken + needed > configs.read_bytes(memory_limit):
+            raise errors.ConfigError(
+                f"{path}: decoding it takes about {needed / 1e9:.1f} GB beside the "
+                f"{taken / 1e9:.1f} GB that are in use, and memory_limit is {memory_limit}. Shrink "
+                "the picture, or raise memory_limit."
+            )
+    return images.load(path, max_pixels)
 
 
 def _roles(

@@ -127,7 +127,9 @@ def _read_pictures(
     Each is decoded once, and is the one that was hashed.
     """
     found: dict[str, recipe.Pictures] = {}
-    first = plan.paths.pictures(plan.max_pixels, configs.INITIALISATIONS[0])
+    first = plan.paths.pictures(
+        plan.max_pixels, configs.INITIALISATIONS[0], plan.cells[0].config.memory_limit
+    )
     for cell in plan.cells:
         config = cell.config
         if config.init not in found:

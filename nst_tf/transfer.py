@@ -41,6 +41,7 @@ _CACHED_BYTES = 1 << 25  # Of the targets that are kept, each of a style at a si
 _LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
 _STATE = "state/"  # Begins the names of the optimiser's entries in a snapshot.
 _CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
+_SAME_SHAPE = 0.02  # Logarithm of the ratio of two aspect ratios that pass for one.
 _Kind = tuple[tuple[int, ...], tf.DType]
 _MOST_FAILURES = 8  # Steps in a row that may go back, each with half the rate of the last.
 
@@ -176,6 +177,8 @@ class StyleTransfer:
             [load(mask) for mask in images.expand(_listed(style_masks))],
             load(self.config.init if init is None else init) if self.config.goes_on else None,
         )
+        if not given.paintings:
+            raise errors.ConfigError("styles is empty; expected one painting or more.")
         paintings = [painting.size for painting in given.paintings]
         levels = sizes.plan(self.config, given.photo.size, paintings)
         shown = inputs.prepare(
@@ -407,8 +410,10 @@ class StyleTransfer:
             colour = self.backbone.mean_colour if init == "mean" else 0.5
             start = np.full(shape, colour, np.float32)
         else:
+            if given:
+                _warn_of_shape(init, given.size, shown.photo.size)
             picture = given or (shown.photo if init == "content" else shown.paintings[0])
-            start = images.resize(picture.rgb, level.height, level.width)
+            start = picture.resized(level.height, level.width)
         share = np.float32(0 if self.config.goes_on else self.config.balanced.init_noise)
         return _tensor((1 - share) * start + share * self._noise(shape))
 
@@ -424,7 +429,7 @@ class StyleTransfer:
             self._style_target(walk, index, level, plan) for index in range(len(shown.paintings))
         ]
         style = compiled.objective.blend(styles, shown.matched.blends)
-        content = images.resize(shown.photo.rgb, *size)
+        content = shown.photo.resized(*size)
         found = compiled.measured(content, shown.content_weights(*size), "content", plan)
         if isinstance(found, gradients.TiledTargets):
             return dataclasses.replace(found, shared={**found.shared, **style})
@@ -440,7 +445,7 @@ class StyleTransfer:
         kept = cache.get(key)
         if kept is None:
             weights = walk.shown.style_weights(index, *size)
-            pixels = images.resize(painting.rgb, *size)
+            pixels = painting.resized(*size)
             found = walk.compiled.measured(pixels, weights, "style", plan.of_styles)
             kept = found.shared if isinstance(found, gradients.TiledTargets) else found
             cache.put(key, kept)
@@ -705,6 +710,16 @@ def _listed(source: Any) -> Sequence[Any]:
 def _kinds(tensors: Mapping[str, tf.Tensor]) -> dict[str, _Kind]:
     """Returns shape and type of tensors."""
     return {name: (tuple(value.shape), value.dtype) for name, value in tensors.items()}
+
+
+def _warn_of_shape(init: str, size: Sequence[int], photo: Sequence[int]) -> None:
+    """Warns of an initial picture that has to be stretched to the shape of the photo."""
+    (height, width), (rows, columns) = size, photo
+    if abs(np.log(width * rows / (height * columns))) > _SAME_SHAPE:
+        logger.warning(
+            "%s: the initial picture is %dx%d and the photo %dx%d; it is stretched to that shape.",
+            init, width, height, columns, rows,
+        )  # fmt: skip
 
 
 def _variable(value: tf.Tensor) -> tf.Variable:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -1102,6 +1103,17 @@ def test_bad_input_is_refused_by_the_process_too(name: str, command: Command, ba
     assert (done.returncode, done.stdout) == (status, "")
     check_refusal(name, done.stderr)
     assert snapshot(bad_files) == before
+
+
+@pytest.mark.parametrize("role", ["content", "style", "content_mask", "init"])
+def test_decoding_beyond_the_memory_limit_is_refused(
+    role: str, main: Callable[..., int], no_network: None, capsys: pytest.CaptureFixture
+):
+    Image.new("RGB", (4000, 4000)).save("large.png")
+    taken = psutil.Process().memory_info().rss
+    limit = f"--memory_limit={taken + 30_000_000}"
+    assert main(f"--{role}=large.png", "--image_size=64", limit, "--overwrite") == 2
+    assert "large.png: decoding it takes about 0.1 GB" in capsys.readouterr().err
 
 
 def test_unfit_weights_are_refused_in_one_sentence(command: Command, bad_files: Path):

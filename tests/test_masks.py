@@ -92,6 +92,47 @@ def test_white_can_be_a_colour_among_others():
     assert sorted(found.colors) == ["#ff0000", "#ffffff"]
 
 
+def with_alpha(colours, alpha):
+    """Returns the regions of a mask file with transparency."""
+    rgba = np.dstack([colours, np.broadcast_to(alpha, colours.shape[:2])])
+    buffer = io.BytesIO()
+    Image.fromarray(np.uint8(np.rint(255 * rgba))).save(buffer, "PNG")
+    picture = nst_tf.images.load(buffer)
+    return masks.read(picture.rgb, "mask", picture.alpha)
+
+
+def test_white_on_transparent_is_a_region_and_transparent_is_none():
+    alpha = np.zeros((40, 40))
+    alpha[10:20, 10:20], alpha[10:20, 20] = 1, 0.6
+    found = with_alpha(np.ones((40, 40, 3)), alpha)
+    assert found.colors == ("#ffffff",)
+    np.testing.assert_allclose(found.maps[..., 0], alpha, atol=1e-6)
+
+
+def test_two_colours_on_transparent_are_two_regions():
+    alpha = np.zeros((64, 64))
+    alpha[:32] = 1
+    alpha[:16, :16] = 0.6
+    found = with_alpha(halves(RED, BLUE), alpha)
+    assert sorted(found.colors) == ["#0000ff", "#ff0000"]
+    red, blue = (found.maps[..., found.colors.index(each)] for each in ("#ff0000", "#0000ff"))
+    np.testing.assert_allclose(red[:, :32], alpha[:, :32], atol=1e-6)
+    np.testing.assert_allclose(blue[:, 32:], alpha[:, 32:], atol=1e-6)
+    assert not red[:, 32:].any() and not blue[:, :32].any()
+
+
+def test_transparency_of_masks_reaches_the_run():
+    flat = halves(WHITE, BLACK)
+    clear = np.dstack([halves(WHITE, WHITE), flat[..., 0]])
+    found, expected = (
+        inputs.match_masks(QUICK, 1, nst_tf.images.load(each), [nst_tf.images.load(each)])
+        for each in (clear, flat)
+    )
+    assert found.shares == expected.shares == pytest.approx((0.5, 0.5))
+    np.testing.assert_array_equal(found.regions, expected.regions)
+    np.testing.assert_array_equal(found.style_regions[0], expected.style_regions[0])
+
+
 def test_black_alone_is_refused():
     with pytest.raises(errors.ConfigError, match="content mask is black"):
         masks.read(np.zeros((8, 8, 3), np.float32), "content mask")

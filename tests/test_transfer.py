@@ -380,6 +380,20 @@ def test_init_style_begins_with_the_painting(rebuilt):
     np.testing.assert_allclose(start(rebuilt, "style"), expected, atol=1e-4)
 
 
+def test_init_of_another_shape_is_stretched_with_a_warning(rebuilt, tmp_path, caplog):
+    for width, expected in ((48, False), (5, True)):
+        path = tmp_path / f"{width}.png"
+        images.save(np.zeros((40, width, 3), np.float32), path)
+        caplog.clear()
+        assert start(rebuilt, str(path)).shape == (40, 48, 3)
+        assert (f"{width}.png" in caplog.text and "stretched" in caplog.text) == expected
+
+
+def test_no_painting_is_refused(rebuilt):
+    with pytest.raises(errors.ConfigError, match="styles is empty"):
+        rebuilt().stylize(PHOTO, [])
+
+
 def test_init_noise_begins_with_noise(rebuilt):
     noise = start(rebuilt, "noise")
     assert abs(noise.mean() - 0.5) < 0.02
