@@ -58,7 +58,7 @@ class Gram(Loss):
         return self.statistics(features, weights, {})
 
     def summary(self, sums: Statistics) -> Statistics:
-        return {"gram": sums["products"] / sums["positions"]}
+        return {"gram": tf.math.divide_no_nan(sums["products"], sums["positions"])}
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
@@ -68,7 +68,7 @@ class Gram(Loss):
         }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
-        gram = statistics["products"] / statistics["positions"]
+        gram = self.summary(statistics)["gram"]
         # Scaled before it is squared: published sums are beyond the range of float32 squared.
         scaled = (gram - target["gram"]) * self._root_scale(statistics, target)
         return tf.reduce_sum(tf.square(scaled))
