@@ -231,7 +231,7 @@ def check_regions(config: configs.StyleTransferConfig, shown: Inputs, level: pyr
     """
     for name, place, size, pixels in _areas(config, shown, level):
         at = f"{pixels:.3g} pixels of the {place} at {size[1]}x{size[0]}"
-        if pixels <= 0:
+        if not pixels > 0:
             raise errors.ConfigError(
                 f"{name} covers {at}: what it marks there is transparent. Mark a part that can be "
                 "seen."

@@ -340,6 +340,11 @@ class StyleTransfer:
             logger.warning("%s; the picture may differ in its last bits.", line)
         level = levels[start.level] if start.level < len(levels) else pyramid.Level(0, 0, 0)
         known = self._optimizer.initial_state(tf.zeros((1, 1, 1, 3)), level.steps)
+        if not np.isfinite(start.tensors["image"]).all():
+            raise errors.ConfigError(
+                "the picture of the snapshot holds values that are no numbers. Go on from another "
+                "one, or start from the beginning."
+            )
         if (
             size != (level.height, level.width)
             or start.step > level.steps

@@ -1,5 +1,6 @@
 """The public `stylize` and `StyleTransfer`: inputs, results, repeatability and side effects."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -744,3 +745,18 @@ def test_a_loss_that_ends_above_its_beginning_is_told(rebuilt, caplog):
 def test_weights_without_a_gradient_are_refused():
     with pytest.raises(errors.ConfigError, match=r"1e-24; expected 1e-20 or above"):
         SETTINGS.replace(content_weight=1e-25, style_weight=1e-24)
+
+
+def test_a_snapshot_of_what_is_no_number_is_refused(transfer):
+    kept = []
+
+    class Keep(callbacks.Callback):
+        def on_step_end(self, step):
+            kept.append(step.snapshot())
+
+    transfer.stylize(PHOTO, PAINTING, [Keep()])
+    image = kept[0].tensors["image"].numpy()
+    image[0, 3, 4, 1] = np.nan
+    broken = dataclasses.replace(kept[0], tensors={**kept[0].tensors, "image": tf.constant(image)})
+    with pytest.raises(errors.ConfigError, match="no numbers"):
+        transfer.stylize(PHOTO, PAINTING, start=broken)
