@@ -58,7 +58,9 @@ class Gram(Loss):
         return self.statistics(features, weights, {})
 
     def summary(self, sums: Statistics) -> Statistics:
-        return {"gram": tf.math.divide_no_nan(sums["products"], sums["positions"])}
+        positions = sums["positions"]
+        # A sum over nothing is 0, and so is its mean.
+        return {"gram": sums["products"] / tf.where(positions > 0, positions, 1)}
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
