@@ -50,6 +50,7 @@ WHOLE_LOSSES = ("remd", "self_similarity")
 """Those that look at a picture as a whole, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
 _AS_IT_IS, _STEEPNESS = 0.5, 2  # The strength that changes nothing, and its power in the weights.
+_LEAST_WEIGHT = 1e-20  # Of the largest one.
 PADDINGS = ("zeros", "reflect", "replicate", "circular")
 OUTSIDES = ("style", "keep")
 COLORS = ("style", "content", "match")
@@ -687,6 +688,13 @@ def _check_objective(config: StyleTransferConfig) -> None:
         raise errors.ConfigError(
             "content_weight, style_weight and tv_weight leave nothing to optimise; give at least "
             "one of them, with layers to work on, a value above 0."
+        )
+    largest = max(config.content_weight, config.style_weight, config.tv_weight)
+    if largest < _LEAST_WEIGHT:
+        raise errors.ConfigError(
+            f"the largest of content_weight, style_weight and tv_weight is {largest:.3g}; expected "
+            f"{_LEAST_WEIGHT} or above, as 32-bit numbers cannot hold smaller gradients. "
+            "Their ratio is what counts: multiply all of them by one number."
         )
 
 

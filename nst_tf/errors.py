@@ -39,7 +39,7 @@ class CheckpointError(StyleTransferError):
 
 
 class DivergenceError(StyleTransferError):
-    """The loss became NaN or infinite.
+    """The loss became NaN or infinite, or no step moved the picture.
 
     Attributes:
         image: the last good picture, a float32 tensor of shape `(height, width, 3)` in

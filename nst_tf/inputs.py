@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from nst_tf import color, errors, images, masks
+from nst_tf import color, errors, images, layers, masks, pyramid, sizes
 from nst_tf import config as configs
+
+logger = logging.getLogger("nst_tf")
 
 _EVERY_PIXEL = np.ones((1, 1, 1, 1), np.float32)  # Weighs all pixels alike.
 _NOTHING = 1e-3  # Share of a picture that is not worth a region.
@@ -27,12 +30,14 @@ class Matched:
         regions: of the photo, float32 `(h, w, regions)`, of any size, or None.
         style_regions: of each painting, likewise, or None where all of it is the style of every
             region.
+        names: of the regions, as a person is told: their colours.
     """
 
     shares: tuple[float, ...]
     blends: Sequence[Sequence[float]]
     regions: np.ndarray | None
     style_regions: Sequence[np.ndarray | None]
+    names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -219,14 +224,66 @@ def _matched(
                 f"style_blend leaves no style for the region {color_}; give a share above 0 to a "
                 "style that has it."
             )
-    covered = list(content.shares)
+    covered, names = list(content.shares), content.colors
     if paint_outside and 1 - sum(covered) > _NOTHING:
         outside = (1 - content.inside)[..., np.newaxis]
         maps = np.concatenate([maps, outside], axis=2)
         found = [np.concatenate([style, np.ones_like(style[..., :1])], axis=2) for style in found]
         blends.append(list(shares))
         covered.append(float(outside.mean(dtype=np.float64)))
-    return Matched(tuple(covered), blends, maps, found or _all_of(len(shares)))
+        names += ("black",)
+    return Matched(tuple(covered), blends, maps, found or _all_of(len(shares)), names)
+
+
+def check_regions(config: configs.StyleTransferConfig, shown: Inputs, level: pyramid.Level) -> None:
+    """Warns of regions that are smaller than what one position of a style layer stands for.
+
+    Args:
+        config: the settings.
+        shown: photo and paintings with their regions.
+        level: the finest.
+
+    Raises:
+        ConfigError: nothing is left of a region.
+    """
+    for name, place, size, pixels in _areas(config, shown, level):
+        at = f"{pixels:.3g} pixels of the {place} at {size[1]}x{size[0]}"
+        if not pixels > 0:
+            raise errors.ConfigError(
+                f"{name} covers {at}: what it marks there is transparent. Mark a part that can be "
+                "seen."
+            )
+        known = [layers.canonical(each, "vgg19") for each in config.style_layers]
+        coarse = [each for each in known if layers.stride(each) ** 2 > pixels]
+        if coarse and config.balanced.style_weight:
+            logger.warning(
+                "%s covers %s, and a position of %s stands for more than that: there it is hardly "
+                "told from what is around it. Enlarge the region, raise image_size, or leave such "
+                "layers out of style_layers.",
+                name,
+                at,
+                ", ".join(coarse),
+            )
+
+
+def _areas(
+    config: configs.StyleTransferConfig, shown: Inputs, level: pyramid.Level
+) -> Iterator[tuple[str, str, tuple[int, int], float]]:
+    """Returns each region, the picture it is in, the size of that, and the pixels it covers."""
+    names = [f"the region {name}" for name in shown.matched.names] or ["what is seen"]
+    size = level.height, level.width
+    pixels = shown.content_weights(*size).sum(axis=(0, 1, 2), dtype=np.float64)
+    yield from ((name, "photo", size, area) for name, area in zip(names, pixels[1:], strict=False))
+    for index, painting in enumerate(shown.paintings):
+        size = sizes.style_size(config, painting.size, level)
+        weights = shown.style_weights(index, *size)
+        if weights.shape[1:3] != size:
+            continue  # All of it.
+        pixels = weights.sum(axis=(0, 1, 2), dtype=np.float64)[1 if shown.matched.names else 0 :]
+        place = f"style picture {index + 1}" if len(shown.paintings) > 1 else "style picture"
+        for name, area, blend in zip(names, pixels, shown.matched.blends, strict=True):
+            if blend[index]:
+                yield name, place, size, area
 
 
 def _all_of(paintings: int) -> list[None]:

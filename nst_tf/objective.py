@@ -305,11 +305,24 @@ def part(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
 def pooled(weights: tf.Tensor, stride: int) -> tf.Tensor:
     """Returns a weight map at the resolution of a layer: the mean weight of a position's pixels.
 
+    Where a side is odd, the network's poolings drop the last row or column. Its weights count
+    towards the last position, so that no part of a picture goes without any.
+
     Args:
-        weights: of shape `(1, height, width, 1)`.
-        stride: pixels between two positions of the layer.
+        weights: of shape `(1, height, width, channels)`.
+        stride: pixels between two positions of the layer, a power of two.
     """
-    return weights if stride == 1 else tf.nn.avg_pool2d(weights, stride, stride, "VALID")
+    while stride > 1:
+        halved = tf.nn.avg_pool2d(weights, 2, 2, "SAME")
+        rows, columns = tf.unstack(tf.shape(weights)[1:3] // 2)
+        weights, stride = _folded(_folded(halved, 1, rows), 2, columns), stride // 2
+    return weights
+
+
+def _folded(weights: tf.Tensor, axis: int, length: int | tf.Tensor) -> tf.Tensor:
+    """Returns a map cut to a length, the mean of what is beyond in its last place."""
+    kept, last = tf.split(weights, [length - 1, -1], axis)
+    return tf.concat([kept, tf.reduce_mean(last, axis, keepdims=True)], axis)
 
 
 def merged(one: Targets, other: Targets) -> Targets:

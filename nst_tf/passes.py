@@ -89,7 +89,8 @@ class Section:
         backbone = self.objective.backbone
         strides, halos = zip(*(backbone.reach(name) for name in backbone.output), strict=True)
         around = [self.objective.halo(term) for term in self.objective.terms]
-        return max(strides), max([*halos, *around])
+        # A last position has the weights of what poolings leave over beside it.
+        return max(strides), max([*halos, *around, max(strides) - 1])
 
     def measure_all(
         self, image: Any, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], model: str

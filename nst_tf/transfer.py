@@ -184,6 +184,7 @@ class StyleTransfer:
         shown = inputs.prepare(
             self.config, given.photo, given.paintings, given.content_mask, given.style_masks
         )
+        inputs.check_regions(self.config, shown, levels[-1])
         with tf.device(self._device):
             return self._run(shown, given, levels, callbacks, start, plans)
 
@@ -349,6 +350,32 @@ class StyleTransfer:
                 "tv_weight.",
                 self._shown(walk),
             )
+        self._check_moves(walk, index, number)
+
+    def _check_moves(self, walk: _Walk, index: int, number: int) -> None:
+        """Warns of a level that ends at a higher loss than it began with.
+
+        Raises:
+            DivergenceError: all steps of the level have seen one picture, whose loss is not 0.
+        """
+        seen = [entry for entry in walk.history.entries if entry["level"] == index]
+        first, last = seen[0]["loss"], seen[-1]["loss"]
+        if first > 0 and len(seen) > 1 and all(each["terms"] == seen[0]["terms"] for each in seen):
+            raise errors.DivergenceError(
+                f"no step moved the picture (level {index + 1}, by step {number}): the loss stays "
+                f"at {first:.3g}. learning_rate is too low, adam_epsilon or pixel_range too high, "
+                "or the weights are beyond what 32-bit numbers can square: bring the largest near "
+                "to 1.",
+                self._shown(walk),
+            )
+        ended = number == walk.run.levels[index].steps
+        if ended and last > first > 0 and not self._optimizer.turns_back:
+            logger.warning(
+                "Level %d ends at a loss of %.3g, and began with %.3g. Lower learning_rate.",
+                index + 1,
+                last,
+                first,
+            )
 
     def _made_with(self, pictures: Mapping[str, images.Picture]) -> dict[str, Any]:
         """Returns all that has a say in the picture, to be held against that of a snapshot."""
@@ -379,6 +406,11 @@ class StyleTransfer:
             and all(self._is_possible(plan) for plan in start.plans)
         ):
             tensors = {name: start.tensors[name] for name in start.tensors}
+            if not np.isfinite(tensors["image"]).all():
+                raise errors.ConfigError(
+                    "the picture of the snapshot holds values that are no numbers. Go on from "
+                    "another one, or start from the beginning."
+                )
             if _kinds(tensors) == self._kept_kinds(levels[start.level]):
                 return tensors
         raise errors.ConfigError(

@@ -307,3 +307,63 @@ def test_no_sum_of_gradients_depends_on_timing():
     sums = [operation for operation in graph.get_operations() if operation.type == "AddN"]
     assert sums
     assert all(len(operation.inputs) == 2 for operation in sums)
+
+
+# Weights of positions.
+
+
+def test_weights_of_a_layer_are_means_of_those_of_the_pixels():
+    weights = tf.constant(np.random.default_rng(0).random((1, 16, 24, 2)), tf.float32)
+    expected = weights.numpy().reshape(2, 8, 3, 8, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(objectives.pooled(weights, 8)[0], expected, rtol=1e-6)
+    assert objectives.pooled(weights, 1) is weights
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 31), (181, 150), (47, 16)])
+def test_every_pixel_counts_towards_a_position_of_every_layer(size):
+    for stride in (2, 4, 8, 16):
+        shape = (1, size[0] // stride, size[1] // stride, 1)
+        ones = objectives.pooled(tf.ones((1, *size, 1)), stride)
+        np.testing.assert_array_equal(ones, np.ones(shape))
+        for row, column in ((-1, -1), (-1, 0), (0, -1)):
+            pixel = np.zeros((1, *size, 1), np.float32)
+            pixel[0, row, column] = 1
+            found = objectives.pooled(tf.constant(pixel), stride).numpy()
+            assert found.shape == shape
+            assert found[0, row, column] > 0
+            assert np.count_nonzero(found) == 1
+
+
+def test_weights_pass_through_the_sections_of_a_network_unchanged():
+    weights = tf.constant(np.random.default_rng(1).random((1, 47, 61, 1)), tf.float32)
+    in_two = objectives.pooled(objectives.pooled(weights, 4), 4)
+    np.testing.assert_array_equal(in_two, objectives.pooled(weights, 16))
+
+
+@pytest.mark.parametrize("cuts", [(), ("block2_pool",), ("block1_conv2", "block1_pool")])
+def test_in_tiles_what_poolings_leave_over_counts_as_in_the_whole(cuts):
+    """The last tile may have no position of its own at a layer."""
+    names, size = ("block1_pool", "block3_conv1"), (67, 97)
+    network = backbones.build("vgg16", names, pooling="avg")
+    terms = [objectives.Term(f"{each}/1", each, losses.Gram(), 1.0, 1) for each in names]
+    whole = objectives.Objective(network, terms)
+    photo, image = (tf.random.stateless_uniform((1, *size, 3), (seed, 0)) for seed in (1, 2))
+    weights = np.ones((1, *size, 2), np.float32)
+    weights[:, :65, :96, 1] = 0
+    style = whole.targets(photo, tf.constant(weights), "style")
+    targets = {
+        name: {**style[name], **each}
+        for name, each in whole.targets(photo, tf.constant(weights), "content").items()
+    }
+    expected = gradients.value_and_gradient(whole, image, targets)
+    tiled = gradients.TiledObjective(whole, cuts)
+    cut = tiled.cut(*size, [16] * (1 + len(cuts)))
+    found_style = tiled.targets(photo, tf.constant(weights), cut, "style").shared
+    for name, each in found_style.items():
+        np.testing.assert_allclose(each["gram"], style[name]["gram"], rtol=1e-4, atol=1e-2)
+    maps = tiled.targets(photo, tf.constant(weights), cut, "content").maps
+    found = tiled.value_and_gradient(image, gradients.TiledTargets(style, cut, maps))
+    assert expected.loss > 0
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-4)
+    difference = np.linalg.norm(found.gradient - expected.gradient)
+    assert difference < 1e-4 * np.linalg.norm(expected.gradient)

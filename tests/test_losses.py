@@ -388,3 +388,54 @@ def test_get_takes_a_name_or_a_loss():
     loss = losses.TotalVariation("absolute")
     assert losses.get(loss) is loss
     assert isinstance(losses.get("features"), losses.Content)
+
+
+@every_loss
+def test_a_picture_without_weight_does_not_move(loss, oracle):
+    features, model, _, model_weights = sample(14, 6, 5, 3)
+    value, gradient = evaluate(loss, features, model, np.zeros((6, 5, 1)), model_weights)
+    assert np.isfinite(value)
+    assert not gradient.any()
+
+
+@modelled_loss
+def test_a_model_without_weight_gives_no_nan(loss):
+    features, model, weights, _ = sample(15, 6, 5, 3)
+    value, gradient = evaluate(loss, features, model, weights, np.zeros((6, 5, 1)))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("flat", ["picture", "model", "both", "black model"])
+@pytest.mark.parametrize(
+    ("loss", "oracle"),
+    [(losses.Wasserstein2(), wasserstein_oracle), (losses.Moments(), moments_oracle)],
+    ids=["wasserstein", "moments"],
+)
+def test_pictures_of_one_colour_have_the_value_and_the_slope_of_the_formula(loss, oracle, flat):
+    """Rounding makes of their covariance more than `epsilon` does, on either side of 0."""
+    random = np.random.default_rng(16)
+    size, ones = (150, 160), np.ones((150, 160, 1))
+    features, model = np.maximum(random.normal(3, 4, (2, *size, 12)), 0)
+    level = 0 if flat == "black model" else random.uniform(20, 60, 12)
+    if flat != "picture":
+        model = np.broadcast_to(level, model.shape)
+    if flat in ("picture", "both"):
+        features = np.broadcast_to(level + 0.5, features.shape)
+    features, model = (np.float64(np.float32(each)) for each in (features, model))
+    value, gradient = evaluate(loss, features, model)
+    assert np.isfinite(gradient).all()
+    if flat == "black model":
+        return
+    np.testing.assert_allclose(value, oracle(features, model, ones, ones), rtol=1e-3)
+    way = gradient / np.linalg.norm(gradient)
+    step = 1e-3 * np.linalg.norm(features) * way
+    rise, fall = (oracle(features + sign * step, model, ones, ones) for sign in (1, -1))
+    slope = (rise - fall) / (2 * np.linalg.norm(step))
+    np.testing.assert_allclose(np.linalg.norm(gradient), slope, rtol=2e-2)
+
+
+def test_what_is_no_number_is_no_riddle_to_the_eigenvalues():
+    features, model, _, _ = sample(17, 5, 4, 3)
+    features[2, 2] = np.nan
+    assert np.isnan(evaluate(losses.Wasserstein2(), features, model)[0])

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import gc
 import os
 import subprocess
@@ -899,3 +900,115 @@ def test_a_picture_that_is_asked_for_late_is_refused():
             late()
     np.testing.assert_array_equal(kept[2].picture(), picture)
     assert kept[2].snapshot().step == 3
+
+
+# Regions at the border, and numbers at the limits.
+
+
+@pytest.mark.parametrize("side", ["bottom", "right"])
+@pytest.mark.parametrize("loss", ["gram", "w2", "swd"])
+def test_a_thin_region_at_the_border_is_painted(rebuilt, side, loss):
+    """At 47 pixels poolings leave three rows and columns over."""
+    mask, alpha = np.zeros((39, 47, 3), np.uint8), np.zeros((39, 47, 1), np.uint8)
+    mask[..., 2] = 255
+    last = np.s_[-2:] if side == "bottom" else np.s_[:, -2:]
+    mask[last], alpha[last] = (255, 0, 0), 255
+    transfer = rebuilt(image_size=47, style_loss=loss)
+    both = [PHOTO[:39, :47], pixels(3, 39, 47)]
+    for arguments in (
+        {"content_mask": mask},
+        {"content_mask": mask, "style_masks": mask},
+    ):
+        history = callbacks.History()
+        picture = transfer.stylize(*both, [history], **arguments)
+        assert np.isfinite(picture).all()
+        found = history.entries[0]["terms"]
+        assert all(found[f"style/block3_conv1/{region}"] > 0 for region in (1, 2))
+    seen = np.concatenate([both[1], alpha], axis=2)
+    assert np.isfinite(transfer.stylize(both[0], seen)).all()
+
+
+def test_a_region_that_is_small_or_gone_is_named_before_the_work(rebuilt, caplog):
+    transfer, started = rebuilt(), Recorder()
+    mask, alpha = np.zeros((40, 48, 3), np.uint8), np.full((40, 48, 1), 255, np.uint8)
+    mask[..., 2] = 255
+    mask[20:23, 30:34] = 255, 0, 0
+    with caplog.at_level("WARNING", "nst_tf"):
+        transfer.stylize(PHOTO, pixels(3), content_mask=mask)
+    assert "#ff0000 covers 12 pixels of the photo at 48x40" in caplog.text
+    assert "block3_conv1" in caplog.text
+    assert "#0000ff" not in caplog.text
+    alpha[18:24, 28:36] = 0
+    painting = np.concatenate([pixels(3), alpha], axis=2)
+    with pytest.raises(errors.ConfigError, match=r"#ff0000 covers 0 pixels of the style picture"):
+        transfer.stylize(PHOTO, painting, [started], content_mask=mask, style_masks=mask)
+    assert not started.calls
+
+
+@pytest.mark.parametrize("power", [70, -65])
+def test_a_factor_of_all_weights_makes_no_difference_to_lbfgs(rebuilt, power):
+    def run(factor):
+        history = callbacks.History()
+        transfer = rebuilt(
+            optimizer="lbfgs", steps=8, content_weight=factor, style_weight=10 * factor
+        )
+        picture = transfer.stylize(PHOTO, PAINTING, [history]).numpy()
+        return picture, [entry["loss"] / factor for entry in history.entries]
+
+    (plain, losses), (scaled, scaled_losses) = run(1.0), run(2.0**power)
+    np.testing.assert_array_equal(scaled, plain)
+    assert scaled_losses == losses
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"learning_rate": 1e-30},
+        {"adam_epsilon": 1e30},
+        {"pixel_range": 1e30},
+        {"optimizer": "lbfgs", "learning_rate": 1e-30},
+        {"optimizer": "steepest_descent", "content_weight": 1e30, "style_weight": 1e30},
+    ],
+    ids=str,
+)
+def test_a_run_that_does_not_move_is_no_success(rebuilt, settings):
+    with pytest.raises(errors.DivergenceError, match="no step moved the picture") as caught:
+        rebuilt(steps=4, **settings).stylize(PHOTO, PAINTING)
+    assert caught.value.image.shape == (40, 48, 3)
+
+
+def test_a_start_that_is_right_already_need_not_move(rebuilt):
+    for optimizer in ("adam", "lbfgs"):
+        transfer = rebuilt(optimizer=optimizer, steps=4, init="content", init_noise=0.0)
+        found = transfer.stylize(PAINTING, PAINTING).numpy()
+        np.testing.assert_allclose(found, images.resize(PAINTING / np.float32(255), 48, 38), 1e-5)
+
+
+def test_a_loss_that_ends_above_its_beginning_is_told(rebuilt, caplog):
+    settings = {"optimizer": "gradient_descent", "steps": 4}
+    with caplog.at_level("WARNING", "nst_tf"):
+        rebuilt(learning_rate=0.1, **settings).stylize(PHOTO, PAINTING)
+        assert not caplog.text
+        rebuilt(learning_rate=1e6, **settings).stylize(PHOTO, PAINTING)
+    assert "Lower learning_rate" in caplog.text
+
+
+def test_weights_without_a_gradient_are_refused():
+    with pytest.raises(errors.ConfigError, match=r"1e-24; expected 1e-20 or above"):
+        SETTINGS.replace(content_weight=1e-25, style_weight=1e-24)
+
+
+def test_a_snapshot_of_what_is_no_number_is_refused(transfer):
+    kept = []
+
+    class Keep(callbacks.Callback):
+        def on_step_end(self, step):
+            kept.append(step.snapshot())
+
+    transfer.stylize(PHOTO, PAINTING, [Keep()])
+    image = kept[0].tensors["image"].numpy()
+    image[0, 3, 4, 1] = np.nan
+    broken = dataclasses.replace(kept[0], tensors={**kept[0].tensors, "image": tf.constant(image)})
+    with pytest.raises(errors.ConfigError, match="no numbers"):
+        transfer.stylize(PHOTO, PAINTING, start=broken)

@@ -61,7 +61,9 @@ class Gram(Loss):
         return self.statistics(features, weights, {})
 
     def summary(self, sums: Statistics) -> Statistics:
-        return {"gram": sums["products"] / sums["positions"]}
+        positions = sums["positions"]
+        # A sum over nothing is 0, and so is its mean.
+        return {"gram": sums["products"] / tf.where(positions > 0, positions, 1)}
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
@@ -71,7 +73,7 @@ class Gram(Loss):
         }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
-        gram = statistics["products"] / statistics["positions"]
+        gram = self.summary(statistics)["gram"]
         # Scaled before it is squared: published sums are beyond the range of float32 squared.
         scaled = (gram - target["gram"]) * self._root_scale(statistics, target)
         return tf.reduce_sum(tf.square(scaled))

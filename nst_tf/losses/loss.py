@@ -87,10 +87,11 @@ class Loss(abc.ABC):
             targets: of each.
             shares: of each, float32, adding up to 1.
         """
-        return {
-            name: tf.tensordot(shares, tf.stack([each[name] for each in targets]), 1)
-            for name in targets[0]
-        }
+
+        def mean(entries: tf.Tensor) -> tf.Tensor:
+            return tf.tensordot(tf.cast(shares, entries.dtype), entries, 1)
+
+        return {name: mean(tf.stack([each[name] for each in targets])) for name in targets[0]}
 
     @abc.abstractmethod
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:

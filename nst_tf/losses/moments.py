@@ -25,6 +25,10 @@ class Moments(Loss):
     by nothing. A Gram matrix is the covariance and the product of the means in one; here each
     counts by itself.
 
+    A covariance is what is left of a second moment less the product of the means, and in a
+    picture of one colour that is nothing. So the sums are float64, and those of products are made
+    of differences from the mean of the picture, or of the tile.
+
     Args:
         normalization: `relative`.
 
@@ -42,21 +46,24 @@ class Moments(Loss):
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
+        positions = position_count(features, weights)
+        sums = tf.reduce_sum(weights * features, axis=(0, 1, 2))
+        mean = tf.math.divide_no_nan(sums, positions)
+        apart = weighted_products(features - tf.stop_gradient(mean), weights)
+        positions, mean = _double(positions), _double(mean)
         return {
-            "sums": tf.reduce_sum(weights * features, axis=(0, 1, 2)),
-            "products": weighted_products(features, weights),
-            "positions": position_count(features, weights),
+            "sums": positions * mean,
+            "products": _double(apart) + positions * _square(mean),
+            "positions": positions,
         }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
-        found = moments(statistics)
-        shift = found["mean"] - target["mean"]
-        wanted = covariance(target)
-        spread = tf.cast(covariance(found) - wanted, tf.float32)
+        found, wanted = moments(statistics), covariance(target)
+        shift, spread = found["mean"] - target["mean"], covariance(found) - wanted
         energy = tf.square(tf.linalg.trace(target["second_moment"]))
-        scale = _energy(tf.cast(wanted, tf.float32)) + _LEAST_SHARE * energy
-        ratio = tf.math.divide_no_nan
-        return ratio(_energy(shift), _energy(target["mean"])) + ratio(_energy(spread), scale)
+        ratio, scale = tf.math.divide_no_nan, _energy(wanted) + _LEAST_SHARE * energy
+        loss = ratio(_energy(shift), _energy(target["mean"])) + ratio(_energy(spread), scale)
+        return tf.cast(loss, tf.float32)
 
 
 def moments(sums: Statistics) -> Statistics:
@@ -69,9 +76,16 @@ def moments(sums: Statistics) -> Statistics:
 
 
 def covariance(found: Statistics) -> tf.Tensor:
-    """Returns the covariance in float64, in which little is lost when energies are subtracted."""
-    mean = tf.cast(found["mean"], tf.float64)
-    return tf.cast(found["second_moment"], tf.float64) - mean[:, tf.newaxis] * mean[tf.newaxis]
+    """Returns the covariance of the mean and the second moment, float64."""
+    return found["second_moment"] - _square(found["mean"])
+
+
+def _double(values: tf.Tensor) -> tf.Tensor:
+    return tf.cast(values, tf.float64)
+
+
+def _square(mean: tf.Tensor) -> tf.Tensor:
+    return mean[:, tf.newaxis] * mean
 
 
 def _energy(values: tf.Tensor) -> tf.Tensor:

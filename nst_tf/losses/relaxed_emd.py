@@ -64,9 +64,10 @@ class RelaxedEMD(Loss):
         nearest_back = tf.argmax(cosines - _FAR * _empty(masses)[:, tf.newaxis], axis=0)
         forth = columns * tf.gather(wanted, nearest)
         back = tf.gather(columns, nearest_back) * wanted
+        there = tf.sign(tf.reduce_sum(masses))  # 0 where nothing of the picture has a weight.
         return {
             "forth": _mean(1 - tf.reduce_sum(forth, axis=1), masses),
-            "back": _mean(1 - tf.reduce_sum(back, axis=1), wanted_masses),
+            "back": there * _mean(1 - tf.reduce_sum(back, axis=1), wanted_masses),
         }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:

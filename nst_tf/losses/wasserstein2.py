@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from nst_tf import autodiff
 from nst_tf.losses.loss import Statistics
 from nst_tf.losses.moments import Moments, covariance, moments
-
-_TINY = 1e-20  # For the covariance of a black painting.
 
 
 class Wasserstein2(Moments):
@@ -43,44 +42,65 @@ class Wasserstein2(Moments):
         super().__init__(normalization)
         self.epsilon = epsilon
 
+    def summary(self, sums: Statistics) -> Statistics:
+        return self._with_root(super().summary(sums))
+
+    def blend(self, targets: Sequence[Statistics], shares: np.ndarray) -> Statistics:
+        return self._with_root(super().blend(targets, shares))
+
+    def _with_root(self, target: Statistics) -> Statistics:
+        """Returns a target with R of its covariance R Rᵀ, which no step need compute."""
+        values, vectors = tf.linalg.eigh(covariance(target))
+        ridge = self.epsilon * self._unit(target)
+        # Rounding leaves eigenvalues of nothing on either side of 0.
+        root = vectors * tf.sqrt(tf.maximum(values, 0.0) + ridge)
+        return {**target, "root": root}
+
+    def _unit(self, target: Statistics) -> tf.Tensor:
+        """Returns what the squares of activations count in."""
+        if self.normalization == "mean":
+            return tf.constant(1.0, tf.float64)
+        return tf.linalg.trace(target["second_moment"]) / target["mean"].shape[-1]
+
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
-        found = moments(statistics)
-        channels = target["mean"].shape[-1]
-        unit = tf.constant(1.0)
-        if self.normalization == "relative":
-            unit = tf.linalg.trace(target["second_moment"]) / channels
+        found, unit, root = moments(statistics), self._unit(target), target["root"]
+        channels = root.shape[-1]
+        ridge = self.epsilon * unit
         shift = tf.reduce_sum(tf.math.squared_difference(found["mean"], target["mean"]))
-        ridge = tf.cast(self.epsilon * unit, tf.float64) * tf.eye(channels, dtype=tf.float64)
-        spread = _covariance_distance(covariance(found) + ridge, covariance(target) + ridge)
-        distance = shift + tf.cast(tf.maximum(spread, 0.0), tf.float32)
-        return tf.math.divide_no_nan(distance, unit * channels)
+        spread = covariance(found) + ridge * tf.eye(channels, dtype=tf.float64)
+        distance = shift + tf.maximum(_covariance_distance(spread, root, ridge), 0.0)
+        return tf.cast(tf.math.divide_no_nan(distance, unit * channels), tf.float32)
 
 
-def _covariance_distance(found: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Returns trace(C + T - 2 (T^½ C T^½)^½) for covariances C, found, and T in float64.
+def _covariance_distance(found: tf.Tensor, root: tf.Tensor, least: tf.Tensor) -> tf.Tensor:
+    """Returns trace(C + T - 2 (T^½ C T^½)^½) for covariances C, found, and T, float64.
 
-    With T = L Lᵀ, its Cholesky factors, Lᵀ C L has the eigenvalues of T^½ C T^½, so that no root of
-    T is needed. The gradient with respect to C is the identity less L (Lᵀ C L)^-½ Lᵀ, so that none
-    need be differentiated either.
+    With T = R Rᵀ, the matrix Rᵀ C R has the eigenvalues of T^½ C T^½. The gradient with respect
+    to C is the identity less R (Rᵀ C R)^-½ Rᵀ, so that no root need be differentiated.
+
+    Args:
+        found: C.
+        root: R.
+        least: below which neither C nor T has an eigenvalue, but for rounding.
     """
-    size = tf.shape(target)[0]
-    factor = tf.linalg.cholesky(target + _TINY * tf.eye(size, dtype=tf.float64))
-    return tf.linalg.trace(target) + _spread(found, factor)
+    return tf.reduce_sum(tf.square(root)) + _spread(found, root, least)
 
 
 @autodiff.custom_gradient
 def _spread(
-    found: tf.Tensor, factor: tf.Tensor
+    found: tf.Tensor, root: tf.Tensor, least: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Returns trace(C - 2 (Lᵀ C L)^½), given C and L."""
-    product = tf.matmul(factor, found @ factor, transpose_a=True)
-    values, vectors = tf.linalg.eigh(0.5 * (product + tf.transpose(product)))
-    values = tf.maximum(values, 0.0)
+    """Returns trace(C - 2 (Rᵀ C R)^½), given what `_covariance_distance` is."""
+    product = tf.matmul(root, found @ root, transpose_a=True)
+    sound = tf.math.is_finite(tf.reduce_sum(product))  # Or there are no eigenvalues.
+    product = tf.where(sound, product + tf.transpose(product), 0.0) / 2
+    values, vectors = tf.linalg.eigh(product)
+    values = tf.maximum(values, tf.square(least))
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        inverse = tf.where(values > 0, tf.math.rsqrt(tf.maximum(values, 1e-300)), 0.0)
-        sides = factor @ vectors
+        sides = root @ vectors
+        inverse = tf.math.divide_no_nan(tf.constant(1.0, values.dtype), tf.sqrt(values))
         slope = tf.matmul(sides * inverse, sides, transpose_b=True)
-        return upstream * (tf.eye(tf.shape(found)[0], dtype=tf.float64) - slope)
+        return upstream * (tf.eye(root.shape[-1], dtype=values.dtype) - slope)
 
     return tf.linalg.trace(found) - 2 * tf.reduce_sum(tf.sqrt(values)), gradient

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -13,6 +14,8 @@ from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State, S
 _SUFFICIENT_DECREASE = 1e-4  # c1 of the Armijo condition, Nocedal and Wright, equation 3.4.
 _LEAST_CURVATURE = 1e-10  # Of a pair that is remembered: s·y relative to y·y.
 _OCTAVES_LATER = 2  # Of finer levels, at most: longer waves are settled.
+_ORDINARY = 30  # Powers of two on either side of 1, of a loss whose gradient float32 can square.
+_MOST = 120  # Of a float32 that is not denormal.
 _STEPS_A_PAIR = 3  # Of a level; more pairs than that do not lower its last loss.
 
 
@@ -40,6 +43,7 @@ class LBFGS(Optimizer):
         first_step: root mean square change of a move when no curvature is known.
         largest_step: root mean square change that no move exceeds.
         largest_backtracks: halvings after which the history is forgotten.
+        scale: that the loss is multiplied by, as its size makes no difference but for rounding.
         bounds: lowest and highest value, or None.
     """
 
@@ -54,6 +58,7 @@ class LBFGS(Optimizer):
         first_step: float = 0.01,
         largest_step: float = 0.1,
         largest_backtracks: int = 5,
+        scale: float = 1.0,
         bounds: tuple[float, float] | None = (0.0, 1.0),
     ) -> None:
         self.history = history
@@ -61,14 +66,19 @@ class LBFGS(Optimizer):
         self.first_step = first_step
         self.largest_step = largest_step
         self.largest_backtracks = largest_backtracks
+        self.scale = scale
         self.bounds = bounds
 
     @classmethod
     def from_config(cls, config: configs.StyleTransferConfig) -> LBFGS:
+        weights = config.balanced
+        largest = max(weights.content_weight, weights.style_weight, weights.tv_weight)
+        power = round(math.log2(largest))
         return cls(
             config.lbfgs_history,
             octaves=config.lbfgs_octaves,
             first_step=(config.learning_rate or 0.01 * config.pixel_range) / config.pixel_range,
+            scale=1.0 if abs(power) <= _ORDINARY else 2.0 ** -min(power, _MOST),
             bounds=(0.0, 1.0) if config.clip_pixels else None,
         )
 
@@ -102,6 +112,7 @@ class LBFGS(Optimizer):
     def sums(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
     ) -> Sums:
+        evaluation = self._scaled(evaluation)
         news = self._news(image, state, point, evaluation)
         stayed = self.projected(image, state["gradient"])
         smoothed = state.get("smoothed", stayed)
@@ -116,6 +127,7 @@ class LBFGS(Optimizer):
     def update(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
+        evaluation = self._scaled(evaluation)
         accepted = evaluation.loss <= state["loss"] + _SUFFICIENT_DECREASE * sums["expected"]
         accepted &= tf.math.is_finite(sums["gradient"])
         # Without a history there is nothing to forget, and the halving goes on.
@@ -146,6 +158,13 @@ class LBFGS(Optimizer):
             **history.to_state(),
         }
         return image, after
+
+    def _scaled(self, evaluation: Evaluation) -> Evaluation:
+        if self.scale == 1:
+            return evaluation
+        loss, gradient = self.scale * evaluation.loss, self.scale * evaluation.gradient
+        smoothed = self.scale * evaluation.smoothed if self.octaves else ()
+        return evaluation._replace(loss=loss, gradient=gradient, smoothed=smoothed)
 
     def _news(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
