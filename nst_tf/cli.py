@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -42,6 +41,7 @@ def _command(values: Any) -> int:
         )
     replayed = recipe.load(options.replay) if options.replay else {}
     config = flags.to_config(values, options.preset, replayed.get("config", {}))
+    configs.warn_idle(*((each, flags.given(values, type(each))) for each in (config, options)))
     return _run(config, options, paths, replayed)
 
 
@@ -163,10 +163,6 @@ def _check_suffix(flag: str, path: str, suffixes: Sequence[str]) -> None:
 
 def _check_checkpoints(options: configs.FileOptions) -> None:
     """Makes sure that checkpoints can be written, and that no other run's are in the way."""
-    if not 0 <= options.checkpoint_seconds < math.inf:
-        raise errors.ConfigError(
-            f"--checkpoint_seconds={options.checkpoint_seconds}: expected a number, 0 or above."
-        )
     if not options.checkpoint_dir:
         if options.resume:
             raise errors.ConfigError(
