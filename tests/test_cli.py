@@ -51,7 +51,7 @@ def inputs(content: Path, style: Path, arguments: Sequence[object]) -> list[str]
     return [*photo, f"--style={style}", *further]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command(content_path: Path, style_path: Path, command_environment: dict[str, str]) -> Command:
     """Runs the command on the two pictures with further flags, as a process of its own."""
 
