@@ -653,8 +653,8 @@ _STYLE_MASK_HELP = (
     "one flag for each, in the same order"
 )
 _STYLE_HELP = (
-    "the painting to repaint it after (required), or a folder of paintings; several flags blend "
-    "their styles"
+    "the painting to repaint it after (required), or several, as a folder, a pattern such as "
+    "'art/*.jpg', a list with commas, or by several flags: their styles are blended"
 )
 
 

@@ -532,3 +532,14 @@ def test_help_lists_every_flag_without_tensorflow(command_environment: dict[str,
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "nst_tf.sweep" in imported
     assert not {"tensorflow", "keras", "matplotlib"} & imported
+
+
+def test_a_setting_without_effect_is_told_once_for_all_cells(
+    content_path: Path, style_path: Path, caplog: pytest.LogCaptureFixture
+):
+    values = flags.define(*flags.SWEEP)
+    given = [f"--content={content_path}", f"--style={style_path}", "--rate_decay=0.5", *BASE]
+    flags.parse(values, ["sweep.py", *given, "--grid=seed=1,2,3", "--grid=optimizer=lbfgs,adam"])
+    grid.plan(flags.to_dataclass(values, configs.SweepOptions), values)
+    (told,) = caplog.messages
+    assert told.startswith("rate_decay=0.5 has no effect with optimizer=lbfgs")
