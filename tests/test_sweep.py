@@ -37,11 +37,16 @@ def cell_name(init: str, weight: float) -> str:
 
 @pytest.fixture(scope="module")
 def main(content_path: Path, style_path: Path) -> Callable[..., int]:
-    """Calls the sweep in this process."""
-    return lambda *arguments: sweep.main(
-        ["sweep.py", f"--content={content_path}", f"--style={style_path}", *BASE,
-         *map(str, arguments)]
-    )  # fmt: skip
+    """Calls the sweep in this process, on the two pictures unless the arguments name a photo."""
+
+    def run(*arguments: object) -> int:
+        further = list(map(str, arguments))
+        photo = (
+            [] if any("--content=" in each for each in further) else [f"--content={content_path}"]
+        )
+        return sweep.main(["sweep.py", *photo, f"--style={style_path}", *BASE, *further])
+
+    return run
 
 
 @pytest.fixture(scope="module")
