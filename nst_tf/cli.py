@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -56,12 +55,15 @@ def _command(values: Any) -> int:
             f"--preset={options.preset} and --replay={options.replay} both give all settings; give "
             "one of them."
         )
-    if not options.replay:
-        return _run(flags.to_config(values, options.preset), options, paths)
-    replayed = recipe.load(options.replay)
     given = flags.given(values, configs.StyleTransferConfig)
+    if not options.replay:
+        config = flags.to_config(values, options.preset)
+        configs.warn_idle((config, given), (options, flags.given(values, configs.FileOptions)))
+        return _run(config, options, paths)
+    replayed = recipe.load(options.replay)
     config = flags.to_config(values, settings=recipe.settings(replayed, given))
     config = recipe.with_network(config, recipe.essence(replayed))
+    configs.warn_idle((config, given), (options, flags.given(values, configs.FileOptions)))
     for sentence in recipe.changes(replayed, config, given):
         console.say(sentence)
     return _run(config, options, paths, replayed)
@@ -292,10 +294,6 @@ def _check_suffix(flag: str, path: str, suffixes: Sequence[str]) -> None:
 
 def _check_checkpoints(options: configs.FileOptions) -> None:
     """Makes sure that checkpoints can be written, and that no other run's are in the way."""
-    if not 0 <= options.checkpoint_seconds < math.inf:
-        raise errors.ConfigError(
-            f"--checkpoint_seconds={options.checkpoint_seconds}: expected a number, 0 or above."
-        )
     if not options.checkpoint_dir:
         if options.resume:
             raise errors.ConfigError(

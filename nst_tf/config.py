@@ -8,15 +8,17 @@ command, such as file names, and has no part in the picture.
 from __future__ import annotations
 
 import dataclasses
+import fractions
 import functools
 import logging
 import math
 import numbers
+import os
 import re
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
 from nst_tf import errors, layers, presets
 
@@ -58,8 +60,43 @@ COLOR_SPACES = ("lab", "yiq", "rgb")
 COLOR_METHODS = ("covariance", "histogram")
 
 
+class Need(NamedTuple):
+    """What a setting needs of another one to have an effect.
+
+    Attributes:
+        field: the other setting.
+        words: what it should be, for a person.
+        met: whether it is, given all settings.
+    """
+
+    field: str
+    words: str
+    met: Callable[[Any], bool]
+
+
+def _one_of(field: str, *values: Any) -> Need:
+    words = f"{field}={' or '.join(map(written, values))}"
+    return Need(field, words, lambda settings: getattr(settings, field) in values)
+
+
+def _above_0(field: str) -> Need:
+    return Need(field, f"{field} above 0", lambda settings: getattr(settings, field) > 0)
+
+
+def _some(field: str) -> Need:
+    return Need(field, f"{field} to be given", lambda settings: bool(getattr(settings, field)))
+
+
 def knob(
-    default: Any, group: str, help: str, choices: tuple[str, ...] = (), repeated: bool = False
+    default: Any,
+    group: str,
+    help: str,
+    choices: tuple[str, ...] = (),
+    *,
+    repeated: bool = False,
+    path: Literal["", "read", "write"] = "",
+    amount: bool = False,
+    needs: tuple[Need, ...] = (),
 ) -> Any:
     """Returns a dataclass field that carries its help text, help group and valid values.
 
@@ -69,9 +106,87 @@ def knob(
         help: its help text.
         choices: the valid values, or none where any value may be.
         repeated: its flag may be given several times, and the field is a tuple of their texts.
+        path: what is done with the file that it may name.
+        amount: it is a text that may be a whole number.
+        needs: without which it has no effect, and a warning says so.
     """
-    metadata = {"group": group, "help": help, "choices": choices, "repeated": repeated}
+    metadata = {
+        "group": group,
+        "help": help,
+        "choices": choices,
+        "repeated": repeated,
+        "path": path,
+        "amount": amount,
+        "needs": needs,
+    }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def written(value: Any, separator: str = ",") -> str:
+    """Returns a value as its flag is written, and whole numbers without a fraction."""
+    if isinstance(value, tuple):
+        return separator.join(written(item) for item in value) or "(empty)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (str(value).removesuffix(".0") if isinstance(value, float) else str(value)) or "(empty)"
+
+
+_CONTENT = (
+    _above_0("content_weight"),
+    _some("content_layers"),
+    Need("strength", "strength below 1", lambda settings: settings.strength < 1),
+)
+_STYLE = (_above_0("style_weight"), _some("style_layers"), _above_0("strength"))
+_TV = (_above_0("tv_weight"),)
+_START = (_one_of("init", "content", "style", "gray", "grey", "mean"), _above_0("strength"))
+_NOISE = (
+    Need("init", "init to be no picture", lambda settings: not settings.goes_on),
+    Need(
+        "init_noise",
+        "init=noise, or init_noise and strength above 0",
+        lambda settings: settings.init == "noise" or settings.init_noise * settings.strength > 0,
+    ),
+)
+_PALETTE = (_one_of("color", "content", "match"),)
+_MATCH = (_one_of("color", "match"),)
+_SCALE = (
+    Need(
+        "style_normalization",
+        "style_normalization or content_normalization to be a published scale",
+        lambda settings: (
+            not {settings.content_normalization, settings.style_normalization}
+            <= {"relative", "strotss"}
+        ),
+    ),
+)
+_RATE = (_one_of("optimizer", "adam", "gradient_descent"),)
+_ADAM = (_one_of("optimizer", "adam"),)
+_LBFGS = (_one_of("optimizer", "lbfgs"),)
+_ANY_LBFGS = (_one_of("optimizer", "lbfgs", "fixed_step_lbfgs"),)
+_UNITS = (
+    Need(
+        "optimizer",
+        "optimizer=adam, gradient_descent or fixed_step_lbfgs, or a learning_rate or tv_weight",
+        lambda settings: (
+            settings.optimizer in ("adam", "gradient_descent", "fixed_step_lbfgs")
+            or bool(settings.learning_rate or settings.tv_weight)
+        ),
+    ),
+)
+_TILES = (Need("tile_size", "tile_size above 0 or auto", lambda settings: _side(settings) != 0),)
+_WHOLE = (
+    _one_of("run_eagerly", False),
+    Need(
+        "tile_size",
+        "levels that are not worked on in tiles",
+        lambda settings: _side(settings) in (None, 0) or 0 < settings.image_size <= _side(settings),
+    ),
+)
+
+
+def _side(settings: Any) -> int | None:
+    """Returns the side of the tiles that is asked for, 0 for none, or None."""
+    return None if settings.tile_size == "auto" else int(settings.tile_size)
 
 
 def _distinct(normalizations: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
@@ -97,6 +212,7 @@ class StyleTransferConfig:
         1.0,
         "Size and schedule",
         "long side of the style relative to the output's: larger gives larger strokes",
+        needs=_STYLE,
     )
     levels: int = knob(
         0,
@@ -115,13 +231,20 @@ class StyleTransferConfig:
         "Size and schedule",
         f"initial image: {', '.join(INITIALISATIONS)}, or the path of a picture to go on with, "
         "without noise and, unless levels or steps say otherwise, for 60 steps at full size",
+        path="read",
     )
     init_noise: float = knob(
         0.5,
         "Size and schedule",
         "share of noise in the initial image, 0 to 1: strokes cover the photo more evenly",
+        needs=_START,
     )
-    seed: int = knob(0, "Size and schedule", "seed of the noise of the initial image")
+    seed: int = knob(
+        0,
+        "Size and schedule",
+        "seed of the noise of the initial image",
+        needs=_NOISE,
+    )
 
     strength: float = knob(
         0.5,
@@ -129,13 +252,18 @@ class StyleTransferConfig:
         "one knob from 0, the photo, to 1, style alone: multiplies both weights, and below 0.5 the "
         "noise of the start; 0.5 leaves them as they are",
     )
-    content_weight: float = knob(1.0, "Losses", "weight of the content loss, all layers together")
-    style_weight: float = knob(10.0, "Losses", "weight of the style loss, all layers together")
+    content_weight: float = knob(
+        1.0, "Losses", "weight of the content loss, all layers together", needs=_CONTENT[1:]
+    )
+    style_weight: float = knob(
+        10.0, "Losses", "weight of the style loss, all layers together", needs=_STYLE[1:]
+    )
     content_style_ratio: float = knob(
         0.0,
         "Losses",
         "content weight as a multiple of the style weight, such as 1/10 (alpha / beta); 0 takes "
         "content_weight as it is",
+        needs=_CONTENT[1:],
     )
     tv_weight: float = knob(0.0, "Losses", "weight of the total variation, which smooths")
     content_layers: tuple[str, ...] = knob(
@@ -151,30 +279,35 @@ class StyleTransferConfig:
         "Losses",
         "factor of each style layer, comma-separated, or one for all; empty shares the style "
         "weight alike",
+        needs=_STYLE,
     )
     style_blend: tuple[float, ...] = knob(
         (),
         "Losses",
         "share of each style where there are several, comma-separated, such as 3,1; empty shares "
         "alike",
+        needs=_STYLE,
     )
     style_loss: str = knob(
         "gram",
         "Losses",
         f"what the style is compared by: {', '.join(STYLE_NORMALIZATIONS)}; several joined by + "
         "share the style weight alike, such as gram+histogram",
+        needs=_STYLE,
     )
     content_loss: str = knob(
         "features",
         "Losses",
         f"what the content is compared by: {', '.join(CONTENT_NORMALIZATIONS)}; several joined by "
         "+ share the content weight alike, such as features+laplacian",
+        needs=_CONTENT,
     )
     tv_form: str = knob(
         "squared",
         "Losses",
         f"neighbour differences that total variation sums: {', '.join(TV_FORMS)}",
         TV_FORMS,
+        needs=_TV,
     )
     content_normalization: str = knob(
         "relative",
@@ -182,6 +315,7 @@ class StyleTransferConfig:
         "what the content loss is divided by: relative to the photo's energy, or a published "
         f"scale: {', '.join(_distinct(CONTENT_NORMALIZATIONS)[1:])}",
         _distinct(CONTENT_NORMALIZATIONS),
+        needs=_CONTENT,
     )
     style_normalization: str = knob(
         "relative",
@@ -189,9 +323,10 @@ class StyleTransferConfig:
         "what the style loss is divided by: relative to the painting's energy, or a published "
         f"scale: {', '.join(_distinct(STYLE_NORMALIZATIONS)[1:])}",
         _distinct(STYLE_NORMALIZATIONS),
+        needs=_STYLE,
     )
     tv_normalization: str = knob(
-        "mean", "Losses", "mean or sum of the total variation", ("mean", "sum")
+        "mean", "Losses", "mean or sum of the total variation", ("mean", "sum"), needs=_TV
     )
 
     outside: str = knob(
@@ -214,6 +349,7 @@ class StyleTransferConfig:
         "where lightness is told from colour, and palettes are compared: lab, yiq, or rgb (match "
         "only)",
         COLOR_SPACES,
+        needs=_PALETTE,
     )
     color_method: str = knob(
         "covariance",
@@ -221,6 +357,7 @@ class StyleTransferConfig:
         "what match takes from the photo's palette: mean and covariance, or the histogram of each "
         "value",
         COLOR_METHODS,
+        needs=_MATCH,
     )
 
     backbone: str = knob(
@@ -229,7 +366,9 @@ class StyleTransferConfig:
         "vgg19, vgg16, or auto: vgg19 where its weights can be had, otherwise the bundled vgg16",
         BACKBONES,
     )
-    weights: str = knob("", "Network", "a Keras weight file (.h5, .weights.h5) to use instead")
+    weights: str = knob(
+        "", "Network", "a Keras weight file (.h5, .weights.h5) to use instead", path="read"
+    )
     pooling: str = knob("avg", "Network", "pooling of the network: max or avg", ("max", "avg"))
     padding: str = knob(
         "zeros",
@@ -245,6 +384,7 @@ class StyleTransferConfig:
         "caffe (0 to 255, as in Keras), torchvision (over their deviation) or unit (0 to 1); "
         "matters to published loss scales only",
         ("own", "caffe", "torchvision", "unit"),
+        needs=_SCALE,
     )
 
     optimizer: str = knob("lbfgs", "Optimiser", f"one of {', '.join(OPTIMIZERS)}", OPTIMIZERS)
@@ -252,18 +392,23 @@ class StyleTransferConfig:
         0.0, "Optimiser", "step size of the optimiser; 0 takes its own default"
     )
     rate_decay: float = knob(
-        1.0, "Optimiser", "factor of the learning rate from step to step; not for L-BFGS"
+        1.0,
+        "Optimiser",
+        "factor of the learning rate from step to step; not for L-BFGS",
+        needs=_RATE,
     )
     final_rate: float = knob(
         0.1,
         "Optimiser",
         "last learning rate of a level relative to its first, along half a cosine; not for L-BFGS",
+        needs=_RATE,
     )
     pixel_range: float = knob(
         1.0,
         "Optimiser",
         "what white is where learning rate, Adam's epsilons and total variation are concerned: "
         "1, or 255 as in many published recipes",
+        needs=_UNITS,
     )
     clip_pixels: bool = knob(
         True, "Optimiser", "keep pixels between black and white in every step, not only at the end"
@@ -272,23 +417,29 @@ class StyleTransferConfig:
         10,
         "Optimiser",
         "past steps from which L-BFGS learns curvature; lbfgs keeps a third of a level's at most",
+        needs=_ANY_LBFGS,
     )
     lbfgs_octaves: int = knob(
         0,
         "Optimiser",
         "over how many octaves of coarser pictures lbfgs smooths its gradient, such as 4: less "
         "grain and more of the painting's colours, contours are kept less",
+        needs=_LBFGS,
     )
-    adam_beta_1: float = knob(0.9, "Optimiser", "decay of Adam's first moment")
-    adam_beta_2: float = knob(0.99, "Optimiser", "decay of Adam's second moment")
-    adam_epsilon: float = knob(1e-14, "Optimiser", "epsilon of Adam as in PyTorch")
+    adam_beta_1: float = knob(0.9, "Optimiser", "decay of Adam's first moment", needs=_ADAM)
+    adam_beta_2: float = knob(0.99, "Optimiser", "decay of Adam's second moment", needs=_ADAM)
+    adam_epsilon: float = knob(1e-14, "Optimiser", "epsilon of Adam as in PyTorch", needs=_ADAM)
     adam_epsilon_hat: float = knob(
-        0.0, "Optimiser", "epsilon of Adam as in TensorFlow and Keras, before bias correction"
+        0.0,
+        "Optimiser",
+        "epsilon of Adam as in TensorFlow and Keras, before bias correction",
+        needs=_ADAM,
     )
     average: float = knob(
         0.9,
         "Optimiser",
         "share of the past in the running average that Adam shows; 0 shows the last step",
+        needs=_ADAM,
     )
 
     device: str = knob("auto", "Machine", "auto, cpu, gpu, or a TensorFlow name such as GPU:1")
@@ -303,15 +454,21 @@ class StyleTransferConfig:
         "Machine",
         "side of the tiles that a large picture is worked on in, in pixels; auto takes tiles where "
         "memory_limit asks for them, 0 never does",
+        amount=True,
     )
     memory_limit: str = knob(
         "auto",
         "Machine",
         "memory to stay within, such as 4GB, by way of tiles; auto is 80% of what is free, and no "
         "limit on a GPU until its memory runs out",
+        amount=True,
+        needs=_TILES,
     )
     jit_compile: bool = knob(
-        False, "Machine", "compile the step with XLA, where a level is not worked on in tiles"
+        False,
+        "Machine",
+        "compile the step with XLA, where a level is not worked on in tiles",
+        needs=_WHOLE,
     )
     run_eagerly: bool = knob(False, "Machine", "run without graphs, to debug")
     max_pixels: int = knob(
@@ -319,15 +476,18 @@ class StyleTransferConfig:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.tile_size, int):
-            object.__setattr__(self, "tile_size", str(self.tile_size))
-        owner: type = type(self)
-        for field in dataclasses.fields(self):
-            value = coerce(field, hints(owner)[field.name], self)
-            object.__setattr__(self, field.name, value)
+        self._settle()
+        derived = {"content_weight"} if self.content_style_ratio else set()
+        warn_idle((self, self._settings().keys() - derived))
+
+    def _settle(self) -> None:
+        """Brings all settings to their types, and checks them."""
+        _coerce_all(self)
         _check_ranges(self)
         if self.content_style_ratio:
             weight = self.content_style_ratio * self.style_weight
+            if self.content_weight not in (weight, type(self).content_weight):
+                raise _two_content_weights(self.content_weight, self.content_style_ratio)
             object.__setattr__(self, "content_weight", weight)
         _check_objective(self.balanced)
         _check_layers(self)
@@ -365,17 +525,27 @@ class StyleTransferConfig:
     @functools.cached_property
     def _balanced(self) -> StyleTransferConfig:
         more = self.strength / _AS_IT_IS
-        return self.replace(
-            strength=_AS_IT_IS,
-            content_style_ratio=0.0,
-            content_weight=(2 - more) ** _STEEPNESS * self.content_weight,
-            style_weight=more**_STEEPNESS * self.style_weight,
-            init_noise=min(1.0, more) * self.init_noise,
-        )
+        changes = {
+            "strength": _AS_IT_IS,
+            "content_style_ratio": 0.0,
+            "content_weight": (2 - more) ** _STEEPNESS * self.content_weight,
+            "style_weight": more**_STEEPNESS * self.style_weight,
+            "init_noise": min(1.0, more) * self.init_noise,
+        }
+        return self.from_dict({**self._settings(), **changes})
 
     def replace(self, **changes: Any) -> StyleTransferConfig:
-        """Returns a copy with some fields changed, checked anew."""
-        return dataclasses.replace(self, **changes)
+        """Returns a copy with some settings changed, checked anew.
+
+        A new content weight takes the place of a ratio, and a new ratio that of a content weight.
+
+        Raises:
+            ConfigError: a change is no setting, or not valid.
+        """
+        return self.from_dict(merge(self._settings(), changes), warn_of=changes)
+
+    def _settings(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as JSON-ready values, for a recipe or a report."""
@@ -385,8 +555,14 @@ class StyleTransferConfig:
         }
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> StyleTransferConfig:
+    def from_dict(
+        cls, settings: Mapping[str, Any], warn_of: Collection[str] = ()
+    ) -> StyleTransferConfig:
         """Returns the config that `to_dict` described.
+
+        Args:
+            settings: values of fields, by their names; the others have their defaults.
+            warn_of: names of settings that are warned about where they have no effect.
 
         Raises:
             ConfigError: a name is no setting, or its value is not valid.
@@ -395,7 +571,12 @@ class StyleTransferConfig:
         for name in settings:
             if name not in valid:
                 raise errors.unknown_name("setting", name, valid)
-        return cls(**settings)
+        config = object.__new__(cls)
+        for field in dataclasses.fields(cls):
+            object.__setattr__(config, field.name, settings.get(field.name, field.default))
+        config._settle()
+        warn_idle((config, warn_of))
+        return config
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> StyleTransferConfig:
@@ -410,27 +591,51 @@ class StyleTransferConfig:
         Raises:
             ConfigError: there is no such preset, or a change is not valid.
         """
-        settings = presets.get(name).settings
-        backbone = changes.get("backbone", settings["backbone"])
-        if backbone in layers.CONVOLUTIONS:
-            settings = _fitted(settings, name, backbone)
-        return cls.from_dict(merge(settings, changes))
+        return cls.from_dict(merge(published(name, changes), changes), warn_of=changes)
+
+
+def published(preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a preset, with layers that the backbone has.
+
+    Args:
+        preset: its name.
+        changes: settings to come on top, of which the backbone counts here.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    settings = presets.get(preset).settings
+    backbone = changes.get("backbone", settings["backbone"])
+    return _fitted(settings, preset, backbone) if backbone in layers.CONVOLUTIONS else settings
+
+
+_RATIO = frozenset(("style_weight", "content_style_ratio"))  # What a content weight follows from.
 
 
 def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns settings with changes; a new content weight takes the place of an old ratio.
+    """Returns settings with changes, of which the last way to weigh the content counts.
+
+    A new content weight takes the place of an old ratio, and a content weight that follows from a
+    ratio is left out where the ratio or the style weight is new.
 
     Raises:
         ConfigError: the changes give both.
     """
-    if "content_weight" not in changes:
-        return {**settings, **changes}
-    if changes.get("content_style_ratio"):
-        raise errors.ConfigError(
-            f"content_weight={changes['content_weight']} and content_style_ratio="
-            f"{changes['content_style_ratio']} both give the weight of the content; leave one out."
-        )
-    return {**settings, "content_style_ratio": 0.0, **changes}
+    merged = {**settings, **changes}
+    if "content_weight" in changes:
+        if changes.get("content_style_ratio"):
+            raise _two_content_weights(changes["content_weight"], changes["content_style_ratio"])
+        merged["content_style_ratio"] = 0.0
+    elif merged.get("content_style_ratio") and not _RATIO.isdisjoint(changes):
+        merged.pop("content_weight", None)
+    return merged
+
+
+def _two_content_weights(weight: float, ratio: float) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"content_weight={weight} and content_style_ratio={ratio} both give the weight of the "
+        "content; leave one out."
+    )
 
 
 def _fitted(settings: Mapping[str, Any], preset: str, backbone: str) -> dict[str, Any]:
@@ -451,8 +656,8 @@ _STYLE_MASK_HELP = (
     "one flag for each, in the same order"
 )
 _STYLE_HELP = (
-    "the painting to repaint it after (required), or a folder of paintings; several flags blend "
-    "their styles"
+    "the painting to repaint it after (required), or several, as a folder, a pattern such as "
+    "'art/*.jpg', a list with commas, or by several flags: their styles are blended"
 )
 
 
@@ -465,35 +670,43 @@ def _preset_knob(group: str) -> Any:
 class FileOptions:
     """The files of one run of the command."""
 
-    content: str = knob("", "Files", "the photo to repaint (required)")
-    style: tuple[str, ...] = knob((), "Files", _STYLE_HELP, repeated=True)
-    content_mask: str = knob("", "Files", _CONTENT_MASK_HELP)
-    style_mask: tuple[str, ...] = knob((), "Files", _STYLE_MASK_HELP, repeated=True)
+    content: str = knob("", "Files", "the photo to repaint (required)", path="read")
+    style: tuple[str, ...] = knob((), "Files", _STYLE_HELP, repeated=True, path="read")
+    content_mask: str = knob("", "Files", _CONTENT_MASK_HELP, path="read")
+    style_mask: tuple[str, ...] = knob((), "Files", _STYLE_MASK_HELP, repeated=True, path="read")
     save_mask_overlay: str = knob(
-        "", "Files", "write the photo with its regions laid over it into this picture file"
+        "",
+        "Files",
+        "write the photo with its regions laid over it into this picture file",
+        path="write",
     )
     output: str = knob(
         "",
         "Files",
         "where to write the picture: .png, .jpg, .webp or .tif; empty makes a PNG name from both "
         "inputs in the current folder",
+        path="write",
     )
     overwrite: bool = knob(False, "Files", "replace an output, or checkpoints, that exist")
     bit_depth: int = knob(8, "Files", "bits a channel of the output: 8, or 16 for PNG")
     preview_every: int = knob(
         0, "Files", "refresh '<output>.preview.png' every so many steps; 0 never"
     )
-    timelapse: str = knob("", "Files", "write a film of the steps: .mp4 or .gif")
-    plot: str = knob("", "Files", "draw the loss curves into this picture file")
-    report: str = knob("", "Files", "write a record of the run into this JSON file")
+    timelapse: str = knob("", "Files", "write a film of the steps: .mp4 or .gif", path="write")
+    plot: str = knob("", "Files", "draw the loss curves into this picture file", path="write")
+    report: str = knob("", "Files", "write a record of the run into this JSON file", path="write")
     checkpoint_dir: str = knob(
         "",
         "Files",
         "save where the run stands into this folder, again and again, so that --resume can go on; "
         "removed once the picture is written",
+        path="write",
     )
     checkpoint_seconds: float = knob(
-        60.0, "Files", "between two checkpoints; they are also saved at the end of every level"
+        60.0,
+        "Files",
+        "between two checkpoints; they are also saved at the end of every level",
+        needs=(_some("checkpoint_dir"),),
     )
     resume: bool = knob(
         False,
@@ -505,17 +718,25 @@ class FileOptions:
         "",
         "Recipe",
         "take all settings from a picture that this program made earlier, flags apart",
+        path="read",
     )
+
+    def __post_init__(self) -> None:
+        _coerce_all(self)
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            raise errors.ConfigError(
+                f"checkpoint_seconds is {self.checkpoint_seconds}; expected a number, 0 or above."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepOptions:
     """The files of one run of the sweep, and what it varies."""
 
-    content: str = knob("", "Sweep", "the photo to repaint (required)")
-    style: tuple[str, ...] = knob((), "Sweep", _STYLE_HELP, repeated=True)
-    content_mask: str = knob("", "Sweep", _CONTENT_MASK_HELP)
-    style_mask: tuple[str, ...] = knob((), "Sweep", _STYLE_MASK_HELP, repeated=True)
+    content: str = knob("", "Sweep", "the photo to repaint (required)", path="read")
+    style: tuple[str, ...] = knob((), "Sweep", _STYLE_HELP, repeated=True, path="read")
+    content_mask: str = knob("", "Sweep", _CONTENT_MASK_HELP, path="read")
+    style_mask: tuple[str, ...] = knob((), "Sweep", _STYLE_MASK_HELP, repeated=True, path="read")
     grid: tuple[str, ...] = knob(
         (),
         "Sweep",
@@ -530,20 +751,61 @@ class SweepOptions:
         "Sweep",
         "folder for the pictures, their reports, sheet.png and losses.csv; empty makes a name "
         "from both inputs in the current folder",
+        path="write",
     )
     overwrite: bool = knob(
         False, "Sweep", "replace pictures in the folder that were made in another way"
     )
 
+    def __post_init__(self) -> None:
+        _coerce_all(self)
+
+
+def idle(settings: Any, names: Collection[str]) -> list[str]:
+    """Returns a sentence for each setting that has no effect, as another one switches it off.
+
+    Args:
+        settings: an instance of a dataclass of `knob` fields.
+        names: of the settings that are looked at. Those that have their default are passed over.
+    """
+    found = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in names or value == field.default:
+            continue
+        for need in field.metadata["needs"]:
+            if not need.met(settings):
+                other = f"{need.field}={written(getattr(settings, need.field))}"
+                found.append(
+                    f"{field.name}={written(value)} has no effect with {other}; it needs "
+                    f"{need.words}."
+                )
+                break
+    return found
+
+
+def warn_idle(*given: tuple[Any, Collection[str]]) -> None:
+    """Logs what `idle` returns for settings and names, each sentence once."""
+    for sentence in dict.fromkeys(text for each in given for text in idle(*each)):
+        logger.warning("%s", sentence)
+
+
+def _coerce_all(settings: Any) -> None:
+    """Brings all fields to their declared types."""
+    owner: type = type(settings)
+    for field in dataclasses.fields(owner):
+        value = coerce(field, kinds(owner)[field.name], settings)
+        object.__setattr__(settings, field.name, value)
+
 
 @functools.cache
-def hints(owner: type) -> dict[str, Any]:
-    """Returns the declared type of every field of a dataclass, by its name."""
+def kinds(owner: type) -> dict[str, Any]:
+    """Returns the types of the fields of a dataclass, by their names."""
     return typing.get_type_hints(owner)
 
 
 def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
-    """Returns the value of a field in its declared type, a list taken for a tuple.
+    """Returns the value of a field in its declared type; a text is read as its flag is.
 
     Raises:
         ConfigError: the value is of another type, or not one of the field's choices.
@@ -551,21 +813,82 @@ def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
     value = getattr(owner, field.name)
     if isinstance(kind, types.GenericAlias):
         item = typing.get_args(kind)[0]
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
-            value = (value,)
-        return tuple(_scalar(field.name, item, entry) for entry in value)
-    value = _scalar(field.name, kind, value)
+        return tuple(_scalar(field, item, entry) for entry in _entries(field, value))
+    value = _scalar(field, kind, value)
     choices = field.metadata["choices"]
     if choices and value not in choices:
         raise errors.unknown_name(field.name, value, choices)
     return value
 
 
-def _scalar(name: str, kind: type, value: Any) -> Any:
-    exact = isinstance(value, bool) == (kind is bool)
-    if exact and isinstance(value, _ACCEPTED[kind]):
-        return kind(value)
-    raise errors.ConfigError(f"{name} is {value!r}; expected {KINDS[kind]}.")
+def _entries(field: dataclasses.Field[Any], value: Any) -> Iterable[Any]:
+    """Returns the entries of a list, or the one that stands for it."""
+    if isinstance(value, str) and not field.metadata["repeated"]:
+        return split(value)
+    if isinstance(value, (str, bytes, os.PathLike, Mapping)):
+        return (value,)
+    try:
+        return tuple(value)
+    except TypeError:
+        return (value,)
+
+
+def split(text: str) -> list[str]:
+    """Returns the entries of a list that is written with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _scalar(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
+    expected = KINDS[kind]
+    try:
+        if isinstance(value, str):
+            value = read(kind, value)
+        elif field.metadata["path"]:
+            expected = "text or a path"
+            value = os.fspath(value)
+        elif field.metadata["amount"]:
+            expected = "text or a whole number"
+            whole = not isinstance(value, bool) and value == int(value)
+            value = str(int(value)) if whole else value
+        if isinstance(value, bool) == (kind is bool) and isinstance(value, _ACCEPTED[kind]):
+            value = kind(value)
+            if kind is int and abs(value) > _LARGEST:
+                expected = f"a whole number up to {_LARGEST}"
+            elif field.metadata["path"] and "\0" in value:
+                expected = "a path, which holds no NUL"
+            else:
+                return value
+    except (TypeError, ValueError, ArithmeticError):
+        pass
+    raise errors.ConfigError(f"{field.name} is {_shown(value)}; expected {expected}.")
+
+
+def read(kind: type, text: str) -> Any:
+    """Returns the value of type `kind` that a flag's text stands for.
+
+    Raises:
+        ValueError: the text is no such value.
+        ArithmeticError: likewise.
+    """
+    if kind is bool:
+        truths = {name: value for value, names in _TRUTHS.items() for name in names}
+        if text.strip().lower() not in truths:
+            raise ValueError(text)
+        return truths[text.strip().lower()]
+    if kind is float and "/" in text:
+        return float(fractions.Fraction(text))
+    return kind(text)
+
+
+def _shown(value: Any) -> str:
+    """Returns a value for an error, which may be of any size and type."""
+    if not isinstance(value, (str, bytes, numbers.Number, tuple, list, dict, type(None))):
+        return f"an object of type {type(value).__name__}"
+    try:
+        text = " ".join(repr(value).split())
+    except (ValueError, RecursionError):  # Python writes no number of thousands of digits.
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 _ACCEPTED: dict[type, type] = {
@@ -575,12 +898,16 @@ _ACCEPTED: dict[type, type] = {
     bool: bool,
 }
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_TRUTHS = {True: ("true", "t", "yes", "y", "on", "1"), False: ("false", "f", "no", "n", "off", "0")}
+_LARGEST = 2**63 - 1  # As TensorFlow's whole numbers.
+_LONGEST_SHOWN = 80  # Characters of a value in an error.
 
 
 def _check_ranges(config: StyleTransferConfig) -> None:
     def require(name: str, valid: bool, expected: str) -> None:
         if not valid:
-            raise errors.ConfigError(f"{name} is {getattr(config, name)!r}; expected {expected}.")
+            value = _shown(getattr(config, name))
+            raise errors.ConfigError(f"{name} is {value}; expected {expected}.")
 
     require("image_size", config.image_size >= 0, "0 or a number of pixels")
     require("levels", config.levels >= 0, "0 (automatic) or a number of levels")
@@ -611,7 +938,7 @@ def _check_ranges(config: StyleTransferConfig) -> None:
         require(name, 0 < getattr(config, name) <= 1, "a number above 0 and at most 1")
     require(
         "tile_size",
-        config.tile_size == "auto" or config.tile_size.isdecimal(),
+        config.tile_size == "auto" or re.fullmatch("[0-9]{1,9}", config.tile_size) is not None,
         "auto, 0, or a number of pixels",
     )
     require(
@@ -679,7 +1006,7 @@ def read_bytes(amount: str) -> int:
     match = re.fullmatch(r"([0-9.]+) *([KMGT]?)B?", amount.strip().upper())
     try:
         return round(float(match[1]) * 1000 ** " KMGT".index(match[2] or " ")) if match else 0
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
 
 

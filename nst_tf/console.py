@@ -217,9 +217,10 @@ def load_tensorflow(settings: Sequence[configs.StyleTransferConfig]) -> None:
         ConfigError: Keras is set to another backend.
     """
     with _native_log_hidden():
-        backend.require_tensorflow()
+        backend.claim_process()
         if all(config.precision == "float32" for config in settings):
             backend.prefer_onednn()
+        backend.require_tensorflow()
         from nst_tf import transfer
 
         _let_gpu_memory_grow()

@@ -58,7 +58,9 @@ class Cell:
     @property
     def name(self) -> str:
         """The name of the picture file: safe on every system, and no other cell's."""
-        text = ",".join(f"{name}={written(value, '+')}" for name, value in self.settings.items())
+        text = ",".join(
+            f"{name}={configs.written(value, '+')}" for name, value in self.settings.items()
+        )
         safe = re.sub(r"[^a-z0-9_.,=+-]+", "-", text.lower())
         if safe != text or len(safe) > _LONGEST_NAME:
             mark = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:10]
@@ -130,6 +132,7 @@ def plan(options: configs.SweepOptions, values: Any) -> Plan:
         for column in empty.columns
     ]
     given = flags.given(values, configs.StyleTransferConfig)
+    configs.warn_idle(*((cell.config, {**given, **cell.settings}) for cell in cells))
     if options.preset:
         given = {"preset": options.preset, **given}
     return dataclasses.replace(empty, given=given, cells=cells)
@@ -182,7 +185,7 @@ def _read_grid(text: str) -> Axis:
     for value in values:
         if values.count(value) > 1:
             raise errors.ConfigError(
-                f"--grid={text} lists {written(value)} twice; list each value once."
+                f"--grid={text} lists {configs.written(value)} twice; list each value once."
             )
     return Axis(name, values)
 
@@ -211,13 +214,4 @@ def _cell(values: Any, sweep: Plan, settings: dict[str, Any]) -> Cell:
 
 def label(settings: Mapping[str, Any], separator: str) -> str:
     """Returns settings as `field=value`, with `separator` between them."""
-    return separator.join(f"{name}={written(value)}" for name, value in settings.items())
-
-
-def written(value: Any, separator: str = ",") -> str:
-    """Returns a value as its flag is written, and whole numbers without a fraction."""
-    if isinstance(value, tuple):
-        return separator.join(written(item) for item in value) or "(empty)"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (str(value).removesuffix(".0") if isinstance(value, float) else str(value)) or "(empty)"
+    return separator.join(f"{name}={configs.written(value)}" for name, value in settings.items())

@@ -388,7 +388,7 @@ def table(plan: grid.Plan, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     between cells of different weights.
     """
     settings = [
-        {name: grid.written(value) for name, value in job.cell.settings.items()} for job in jobs
+        {name: configs.written(value) for name, value in job.cell.settings.items()} for job in jobs
     ]
     return [{**swept, **_losses(job)} for swept, job in zip(settings, jobs, strict=True)]
 

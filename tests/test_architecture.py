@@ -33,6 +33,7 @@ LEVELS = [
     {"flags"},
     {"console", "grid"},
     {"cli", "sweep"},
+    {"__main__"},
 ]
 """Modules and subpackages from the lowest level up, as in docs/DESIGN.md."""
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +50,20 @@ FILES, FLAGS = 1, 2
 Command = Callable[..., subprocess.CompletedProcess]
 
 
+def inputs(content: Path, style: Path, arguments: Sequence[object]) -> list[str]:
+    """Returns the arguments with the two pictures before them, unless they name a photo."""
+    further = list(map(str, arguments))
+    photo = [] if any("--content=" in each for each in further) else [f"--content={content}"]
+    return [*photo, f"--style={style}", *further]
+
+
 @pytest.fixture(scope="session")
 def command(content_path: Path, style_path: Path, command_environment: dict[str, str]) -> Command:
     """Runs the command on the two pictures with further flags, as a process of its own."""
 
     def run(folder: Path, *arguments: object, **options: object) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, SCRIPT, f"--content={content_path}", f"--style={style_path}",
-             *map(str, arguments)],
+            [sys.executable, SCRIPT, *inputs(content_path, style_path, arguments)],
             **{"cwd": folder, "env": command_environment, "capture_output": True, "text": True,
                "timeout": 300, **options},
         )  # fmt: skip
@@ -78,9 +84,7 @@ def main(
     handlers, level = list(logger.handlers), logger.level
 
     def run(*arguments: str) -> int:
-        return cli.main(
-            ["stylize.py", f"--content={content_path}", f"--style={style_path}", *arguments]
-        )
+        return cli.main(["stylize.py", *inputs(content_path, style_path, arguments)])
 
     yield run
     logger.handlers, logger.level = handlers, level
@@ -1147,6 +1151,21 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]):
 
     assert cli.main(["stylize.py", "--version"]) == 0
     assert capsys.readouterr().out == f"{nst_tf.__version__}\n"
+
+
+# The process.
+
+
+def test_the_command_needs_no_settings_of_keras_and_matplotlib(
+    command: Command, command_environment: dict[str, str], tmp_path: Path
+):
+    (tmp_path / "keras.json").write_text('{"backend": "theano", "image_dim_ordering": "th"}')
+    surroundings = {"KERAS_HOME": str(tmp_path), "MPLBACKEND": "a notebook's"}
+    environment = {**command_environment, **surroundings}
+    environment.pop("KERAS_BACKEND", None)
+    done = command(tmp_path, *QUICK, "--rate_decay=0.5", "--output=new.png", env=environment)
+    assert (done.returncode, done.stdout) == (0, "new.png\n"), done.stderr
+    assert done.stderr.count("rate_decay=0.5 has no effect with optimizer=lbfgs") == 1
 
 
 # Presets.

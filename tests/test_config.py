@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -11,12 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nst_tf import config as configs
-from nst_tf import errors, flags, layers, sizes
+from nst_tf import errors, flags, images, layers, presets, sizes
 
 Config = configs.StyleTransferConfig
 FIELDS = [field for owner in flags.ALL for field in dataclasses.fields(owner)]
@@ -24,6 +26,12 @@ ROOT = Path(__file__).parents[1]
 
 WEIGHTS = st.floats(0, 1e6, allow_subnormal=False)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20)
+
+
+PATHS = st.text(
+    st.characters(codec="utf-8", exclude_categories=["C"], exclude_characters="*?[~,:"), max_size=20
+)
+"""Texts that a flag takes for the path of one file."""
 
 
 def _joined(known) -> st.SearchStrategy[str]:
@@ -50,14 +58,15 @@ def valid_configs(draw: st.DrawFn) -> Config:
     count = draw(st.sampled_from([0, 1, len(style_layers)]))
     content_loss = draw(_joined(configs.CONTENT_NORMALIZATIONS))
     style_loss = draw(_joined(configs.STYLE_NORMALIZATIONS))
+    ratio = draw(WEIGHTS)
     return Config(
         image_size=draw(st.integers(0, 10_000)),
         style_scale=draw(st.floats(1e-3, 100)),
         levels=draw(st.integers(0, 9)),
         steps=draw(st.lists(st.integers(1, 10_000), max_size=4).map(tuple)),
-        init=draw(st.sampled_from(configs.INITIALISATIONS) | TEXTS.filter(bool)),
+        init=draw(st.sampled_from(configs.INITIALISATIONS) | PATHS.filter(bool)),
         seed=draw(st.integers(0, 2**40)),
-        content_weight=draw(WEIGHTS),
+        content_weight=1.0 if ratio else draw(WEIGHTS),
         style_weight=draw(WEIGHTS),
         tv_weight=draw(st.floats(1e-9, 1e6)),  # Above 0, so that there is an objective.
         tv_form=draw(st.sampled_from(configs.TV_FORMS)),
@@ -66,7 +75,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         content_normalization=draw(_common(content_loss, configs.CONTENT_NORMALIZATIONS)),
         style_loss=style_loss,
         style_normalization=draw(_common(style_loss, configs.STYLE_NORMALIZATIONS)),
-        content_style_ratio=draw(WEIGHTS),
+        content_style_ratio=ratio,
         activation_scale=draw(st.sampled_from(["own", "caffe", "torchvision", "unit"])),
         rate_decay=draw(st.floats(1e-3, 1)),
         final_rate=draw(st.floats(1e-3, 1)),
@@ -81,7 +90,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         style_layers=style_layers,
         style_layer_weights=tuple(draw(st.lists(WEIGHTS, min_size=count, max_size=count))),
         backbone=backbone,
-        weights=draw(TEXTS),
+        weights=draw(PATHS),
         pooling=draw(st.sampled_from(["max", "avg"])),
         optimizer=draw(st.sampled_from(configs.OPTIMIZERS)),
         learning_rate=draw(WEIGHTS),
@@ -132,7 +141,7 @@ def as_flags(config: Config) -> list[str]:
     [
         ({"image_size": -1}, ["image_size", "-1", "0 or"]),
         ({"image_size": 1.5}, ["image_size", "1.5", "whole number"]),
-        ({"image_size": "64"}, ["image_size", "'64'", "whole number"]),
+        ({"image_size": "big"}, ["image_size", "'big'", "whole number"]),
         ({"image_size": True}, ["image_size", "True", "whole number"]),
         ({"style_scale": 0}, ["style_scale", "0", "above 0"]),
         ({"style_scale": math.nan}, ["style_scale", "nan", "above 0"]),
@@ -146,7 +155,7 @@ def as_flags(config: Config) -> list[str]:
         ({"content_weight": -1.0}, ["content_weight", "-1.0", "0 or above"]),
         ({"content_weight": math.nan}, ["content_weight", "nan", "finite"]),
         ({"style_weight": math.inf}, ["style_weight", "inf", "finite"]),
-        ({"style_weight": "10"}, ["style_weight", "'10'", "a number"]),
+        ({"style_weight": "heavy"}, ["style_weight", "'heavy'", "a number"]),
         ({"tv_weight": -math.inf}, ["tv_weight", "-inf", "finite"]),
         ({"tv_form": "square"}, ["tv_form", "'square'", "squared, absolute", "Did you mean"]),
         ({"content_layers": "conv9_9"}, ["block9_conv9", "block4_conv2"]),
@@ -415,3 +424,276 @@ def test_a_style_is_never_larger_than_the_largest_picture_accepted():
     with pytest.raises(errors.ConfigError, match=r"style would be 51200x38400.*style_scale"):
         sizes.plan(Config(style_scale=100), (300, 400), [(300, 400)])
     sizes.plan(Config(style_scale=12), (300, 400), [(300, 400)])
+
+
+# Values as people write them.
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"init": Path("a.png"), "weights": Path("b.h5")}, {"init": "a.png", "weights": "b.h5"}),
+        ({"memory_limit": 4_000_000_000, "tile_size": 256}, {"memory_limit": "4000000000"}),
+        ({"memory_limit": 4e9}, {"memory_limit": "4000000000"}),
+        ({"content_style_ratio": "1/10"}, {"content_style_ratio": 0.1, "content_weight": 1.0}),
+        ({"steps": "60,30"}, {"steps": (60, 30)}),
+        ({"steps": ["60", 30]}, {"steps": (60, 30)}),
+        ({"style_layers": "conv1_1, conv2_1"}, {"style_layers": ("conv1_1", "conv2_1")}),
+        ({"image_size": "64", "max_pixels": "5000"}, {"image_size": 64, "max_pixels": 5000}),
+        ({"jit_compile": "yes"}, {"jit_compile": True}),
+    ],
+)
+def test_values_are_taken_as_flags_are(settings: dict[str, object], expected: dict[str, object]):
+    config = Config(**settings)
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_options_take_paths(tmp_path: Path):
+    options = configs.FileOptions(content=tmp_path / "a.png", style=[Path("b.png")])
+    assert (options.content, options.style) == (str(tmp_path / "a.png"), ("b.png",))
+    with pytest.raises(errors.ConfigError, match=r"content is 'a\\x00'; expected a path"):
+        configs.FileOptions(content="a\0")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.zeros((64, 64, 3)), "an object of type ndarray"),
+        (b"a.png", "b'a.png'"),
+        (None, "None"),
+        (["a.png"], "['a.png']"),
+    ],
+    ids=["array", "bytes", "None", "list"],
+)
+def test_what_is_no_path_is_refused_in_a_sentence(value: object, words: str):
+    with pytest.raises(errors.ConfigError) as caught:
+        Config(init=value)
+    assert str(caught.value) == f"init is {words}; expected text or a path."
+
+
+@pytest.mark.parametrize(
+    ("name", "digits"),
+    [
+        (field.name, digits)
+        for field in dataclasses.fields(Config)
+        for digits in (30, 400, 5000)
+        if digits > 30 or isinstance(field.default, int)  # Of other types, that may be a value.
+    ],
+)
+def test_numbers_of_any_length_are_refused_in_a_sentence(name: str, digits: int):
+    number = 10**digits
+    for value in (number, [number]):
+        with pytest.raises(errors.ConfigError) as caught:
+            Config(**{name: value})
+        assert name in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("value", [True, False, {}, {"a": 1}, -1, "9" * 400, math.nan])
+@pytest.mark.parametrize("name", ["tile_size", "memory_limit"])
+def test_amounts_are_no_other_things(name: str, value: object):
+    with pytest.raises(errors.ConfigError, match=name):
+        Config(**{name: value})
+
+
+# The weight of the content.
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda both: Config(**both),
+        lambda both: Config.from_dict(both),
+        lambda both: Config().replace(**both),
+        lambda both: Config.preset("gatys2016", **both),
+    ],
+    ids=["constructor", "from_dict", "replace", "preset"],
+)
+def test_a_content_weight_beside_a_ratio_is_refused(build):
+    with pytest.raises(errors.ConfigError, match=r"content_weight=5.* and content_style_ratio=0.1"):
+        build({"content_weight": 5, "content_style_ratio": 0.1})
+
+
+def test_the_last_way_to_weigh_the_content_counts():
+    ratio = Config(content_style_ratio=0.1)
+    assert ratio.content_weight == 1.0
+    weight = ratio.replace(content_weight=5)
+    assert (weight.content_weight, weight.content_style_ratio) == (5.0, 0.0)
+    assert weight.replace(content_style_ratio=0.2).content_weight == 2.0
+    assert ratio.replace(style_weight=20).content_weight == 2.0
+    assert ratio.replace(seed=1).content_weight == 1.0
+    assert ratio.replace(style_weight=20).replace(content_style_ratio=0).content_weight == 2.0
+    assert Config.from_dict(ratio.replace(style_weight=20).to_dict()).content_weight == 2.0
+
+
+def test_replace_names_the_setting_that_was_meant():
+    with pytest.raises(errors.ConfigError, match="Did you mean 'style_weight'"):
+        Config().replace(stile_weight=1)
+
+
+# Settings that another one switches off.
+
+
+NEVER_OFF = {
+    "image_size", "levels", "steps", "init", "strength", "tv_weight", "content_layers",
+    "style_layers", "outside", "color", "backbone", "weights", "pooling", "padding", "optimizer",
+    "learning_rate", "clip_pixels", "device", "precision", "tile_size", "run_eagerly", "max_pixels",
+}  # fmt: skip
+
+NO_STYLE = [{"style_weight": 0}, {"style_layers": ()}, {"strength": 0}]
+NO_CONTENT = [{"content_weight": 0}, {"content_layers": ()}, {"strength": 1}]
+NO_ADAM = [{"optimizer": name} for name in configs.OPTIMIZERS if name != "adam"]
+NO_RATE = [each for each in NO_ADAM if each["optimizer"] != "gradient_descent"]
+ADAM = {"optimizer": "adam"}
+
+OFF = {
+    "style_scale": (2, NO_STYLE, {}),
+    "style_layer_weights": (2, NO_STYLE, {}),
+    "style_blend": ((3, 1), NO_STYLE, {}),
+    "style_loss": ("swd", NO_STYLE, {}),
+    "style_normalization": ("gatys", NO_STYLE, {}),
+    "style_weight": (5, NO_STYLE[1:], {}),
+    "content_loss": ("laplacian", NO_CONTENT, {}),
+    "content_normalization": ("mean", NO_CONTENT, {}),
+    "content_weight": (5, NO_CONTENT[1:], {}),
+    "content_style_ratio": (5, NO_CONTENT[1:], {}),
+    "tv_form": ("absolute", [{"tv_weight": 0}], {"tv_weight": 1}),
+    "tv_normalization": ("sum", [{"tv_weight": 0}], {"tv_weight": 1}),
+    "init_noise": (0.2, [{"init": "noise"}, {"init": "PICTURE"}, {"strength": 0}], {}),
+    "seed": (1, [{"init": "PICTURE"}, {"init_noise": 0}, {"strength": 0}], {"init": "noise"}),
+    "color_space": ("yiq", [{"color": "style"}], {"color": "match"}),
+    "color_method": ("histogram", [{"color": "style"}, {"color": "content"}], {"color": "match"}),
+    "rate_decay": (0.5, NO_RATE, {"optimizer": "gradient_descent"}),
+    "final_rate": (0.5, NO_RATE, {"optimizer": "gradient_descent"}),
+    "adam_beta_1": (0.5, NO_ADAM, ADAM),
+    "adam_beta_2": (0.5, NO_ADAM, ADAM),
+    "adam_epsilon": (0.1, NO_ADAM, ADAM),
+    "adam_epsilon_hat": (0.1, NO_ADAM, ADAM),
+    "average": (0.5, NO_ADAM, ADAM),
+    "lbfgs_octaves": (4, [*NO_ADAM[1:], ADAM], {"optimizer": "lbfgs"}),
+    "lbfgs_history": (
+        1,
+        [ADAM, {"optimizer": "gradient_descent"}, {"optimizer": "steepest_descent"}],
+        {"optimizer": "fixed_step_lbfgs"},
+    ),
+    "pixel_range": (
+        255,
+        [{"optimizer": "lbfgs"}, {"optimizer": "steepest_descent"}],
+        {"learning_rate": 1},
+    ),
+    "memory_limit": ("1kB", [{"tile_size": 0}], None),
+    "jit_compile": (True, [{"run_eagerly": True}, {"tile_size": 16, "run_eagerly": False}], None),
+    "activation_scale": ("caffe", [{}], {"style_normalization": "gatys"}),
+}
+"""Of each setting, a value, settings that switch it off, and settings with which it has effect."""
+
+SWITCHED_OFF = [
+    pytest.param(name, value, off, id=f"{name}-{off}")
+    for name, (value, offs, _) in OFF.items()
+    for off in offs
+]
+SMALL = {
+    "backbone": "vgg16",
+    "image_size": 32,
+    "levels": 1,
+    "steps": 4,
+    "content_layers": "conv1_2",
+    "style_layers": ("conv1_1", "conv2_1"),
+    "run_eagerly": True,
+}
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory):
+    """Returns a function from settings to their picture, made in no time."""
+    from nst_tf import transfer
+
+    pictures = np.random.default_rng(9).random((3, 32, 32, 3), np.float32)
+    start = tmp_path_factory.mktemp("start") / "start.png"
+    images.save(pictures[2], start)
+
+    @functools.cache
+    def network(scale: str):
+        return transfer.build_backbone(Config(**SMALL, activation_scale=scale))
+
+    @functools.cache
+    def made(config: Config) -> np.ndarray:
+        engine = transfer.StyleTransfer(config, network(config.activation_scale))
+        return engine.stylize(pictures[0], list(pictures[1:])).numpy()
+
+    def paint(settings: dict[str, object]) -> np.ndarray:
+        init = str(start) if settings.get("init") == "PICTURE" else settings.get("init", "content")
+        return made(Config(**{**SMALL, **settings, "init": init}))
+
+    return paint
+
+
+def test_every_setting_is_known_to_be_switched_off_or_not():
+    needing = {field.name for field in dataclasses.fields(Config) if field.metadata["needs"]}
+    assert needing == set(OFF)
+    assert needing | NEVER_OFF == {field.name for field in dataclasses.fields(Config)}
+    for name in needing:
+        needs = Config.__dataclass_fields__[name].metadata["needs"]
+        switches = {key for off in OFF[name][1] for key in off}
+        assert {need.field for need in needs} <= switches | {"style_normalization"}, name
+
+
+@pytest.mark.parametrize(("name", "value", "off"), SWITCHED_OFF)
+def test_a_setting_that_is_switched_off_is_warned_about(name, value, off, caplog):
+    config = Config(**{name: value, **off})
+    (text,) = caplog.messages
+    assert text.startswith(f"{name}={configs.written(getattr(config, name))} has no effect with ")
+    caplog.clear()
+    Config().replace(**{**off, name: value})
+    assert caplog.messages == [text]
+    caplog.clear()
+    Config(**off, **{name: Config.__dataclass_fields__[name].default})
+    Config.from_dict(config.to_dict())
+    config.replace(device="cpu")
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_a_setting_with_an_effect_is_not_warned_about(name, caplog):
+    value, _, on = OFF[name]
+    Config(**{name: value}, **(on or {}))
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("name", "value", "off"), SWITCHED_OFF)
+def test_a_setting_that_is_switched_off_has_no_effect(name, value, off, painted):
+    found, expected = painted({**off, name: value}), painted(off)
+    exact = name != "activation_scale"  # Which a relative loss divides out again.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0 if exact else 1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in OFF if OFF[name][2] is not None])
+def test_a_setting_that_is_switched_on_has_an_effect(name, painted):
+    value, _, on = OFF[name]
+    assert np.abs(painted({**on, name: value}) - painted(on)).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_a_preset_and_its_strength_are_not_warned_about(name, caplog):
+    config = Config.preset(name)
+    assert config.replace(strength=0.7).balanced.strength == 0.5
+    assert not caplog.messages
+
+
+def test_a_switched_off_option_of_the_command_is_told():
+    options = configs.FileOptions(checkpoint_seconds=5)
+    assert configs.idle(options, {"checkpoint_seconds"}) == [
+        "checkpoint_seconds=5 has no effect with checkpoint_dir=(empty); it needs checkpoint_dir "
+        "to be given."
+    ]
+    options = configs.FileOptions(checkpoint_seconds=5, checkpoint_dir="ck")
+    assert not configs.idle(options, {"checkpoint_seconds"})
+
+
+def test_flags_beside_a_preset_are_warned_about_once_and_the_preset_is_not(caplog):
+    values = flags.define(*flags.SWEEP)
+    flags.parse(values, ["sweep", "--average=0.5", "--rate_decay=0.5"])
+    cells = [flags.to_config(values, "gatys2016", seed=seed) for seed in range(3)]
+    assert not caplog.messages
+    configs.warn_idle(*((cell, {"seed", *flags.given(values, Config)}) for cell in cells))
+    told = sorted(text.partition(" ")[0] for text in caplog.messages)
+    assert told == ["average=0.5", "rate_decay=0.5", "seed=1", "seed=2"]

@@ -37,11 +37,16 @@ def cell_name(init: str, weight: float) -> str:
 
 @pytest.fixture(scope="module")
 def main(content_path: Path, style_path: Path) -> Callable[..., int]:
-    """Calls the sweep in this process."""
-    return lambda *arguments: sweep.main(
-        ["sweep.py", f"--content={content_path}", f"--style={style_path}", *BASE,
-         *map(str, arguments)]
-    )  # fmt: skip
+    """Calls the sweep in this process, on the two pictures unless the arguments name a photo."""
+
+    def run(*arguments: object) -> int:
+        further = list(map(str, arguments))
+        photo = (
+            [] if any("--content=" in each for each in further) else [f"--content={content_path}"]
+        )
+        return sweep.main(["sweep.py", *photo, f"--style={style_path}", *BASE, *further])
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -610,3 +615,14 @@ def test_help_lists_every_flag_without_tensorflow(command_environment: dict[str,
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "nst_tf.sweep" in imported
     assert not {"tensorflow", "keras", "matplotlib"} & imported
+
+
+def test_a_setting_without_effect_is_told_once_for_all_cells(
+    content_path: Path, style_path: Path, caplog: pytest.LogCaptureFixture
+):
+    values = flags.define(*flags.SWEEP)
+    given = [f"--content={content_path}", f"--style={style_path}", "--rate_decay=0.5", *BASE]
+    flags.parse(values, ["sweep.py", *given, "--grid=seed=1,2,3", "--grid=optimizer=lbfgs,adam"])
+    grid.plan(flags.to_dataclass(values, configs.SweepOptions), values)
+    (told,) = caplog.messages
+    assert told.startswith("rate_decay=0.5 has no effect with optimizer=lbfgs")

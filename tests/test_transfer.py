@@ -18,7 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 import nst_tf
-from nst_tf import backbones, callbacks, errors, images, losses, objective, pyramid, sizes
+from nst_tf import backbones, backend, callbacks, errors, images, losses, objective, pyramid, sizes
 
 ROOT = Path(nst_tf.__file__).parents[1]
 BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
@@ -645,6 +645,32 @@ def test_keras_started_with_another_backend_is_refused():
         KERAS_BACKEND="numpy",
     )
     assert "'numpy'" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("backend_name", ["theano", "jax", "torch"])
+def test_another_backend_in_the_settings_of_keras_is_refused(backend_name, tmp_path, monkeypatch):
+    (tmp_path / "keras.json").write_text(f'{{"backend": "{backend_name}"}}')
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.delitem(sys.modules, "keras")  # As if it were not imported yet.
+    with pytest.raises(errors.ConfigError, match=rf"'{backend_name}'.*KERAS_BACKEND=tensorflow"):
+        backend.require_tensorflow()
+
+
+def test_settings_that_keras_does_not_take_are_told_in_a_sentence(tmp_path):
+    (tmp_path / "keras.json").write_text('{"floatx": "float8"}')
+    done = run_python(
+        """
+        from nst_tf import backend, errors
+        try:
+            backend.require_tensorflow()
+        except errors.ConfigError as error:
+            print(error)
+        """,
+        KERAS_HOME=str(tmp_path),
+    )
+    assert done.stdout.startswith("Keras cannot be imported"), done.stderr
+    assert "float8" in done.stdout and str(tmp_path / "keras.json") in done.stdout
 
 
 # Manners of a library.
