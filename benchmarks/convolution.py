@@ -46,10 +46,11 @@ def _ways(channels: int, filters: int, side: int, minimal: bool) -> dict[str, Ca
 
         return tf.function(traced, autograph=False)
 
-    forth, back = graph(layer), graph(lambda *given: layer._ways()[1](*given))
+    switches, size = layer.switches(inputs, outputs), tf.constant([side, side])
+    forth, back = graph(layer), graph(layer.pull_back)
     return {
         "forth": functools.partial(forth, inputs),
-        "back": functools.partial(back, upstream, outputs),
+        "back": functools.partial(back, upstream, switches, size),
     }
 
 

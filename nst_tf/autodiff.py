@@ -36,6 +36,7 @@ def custom_gradient(function: Differentiable) -> Callable[..., Any]:
     differentiable = tf.custom_gradient(padded)
     graph = tf.function(differentiable, autograph=False)
 
+    @tf.autograph.experimental.do_not_convert
     @functools.wraps(function)
     def call(*tensors: tf.Tensor) -> Any:
         if tf.executing_eagerly():

@@ -303,13 +303,6 @@ def _check_checkpoints(options: configs.FileOptions) -> None:
     folder = Path(options.checkpoint_dir)
     if os.path.isfile(folder):
         raise errors.OutputError(f"--checkpoint_dir={folder}: this is a file; expected a folder.")
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        raise errors.OutputError(
-            f"--checkpoint_dir={folder}: TensorFlow cannot write where a name is not in UTF-8; "
-            "choose another folder."
-        ) from None
     images.probe_writable(folder / snapshots.PREFIX if os.path.isdir(folder) else folder)
     callbacks.require_free(folder)
     if snapshots.stored(folder) and not (options.resume or options.overwrite):

@@ -462,7 +462,6 @@ class StyleTransferConfig:
         "memory to stay within, such as 4GB, by way of tiles; auto is 80% of what is free, and no "
         "limit on a GPU until its memory runs out",
         amount=True,
-        needs=_TILES,
     )
     jit_compile: bool = knob(
         False,

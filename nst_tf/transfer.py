@@ -94,9 +94,8 @@ def stylize(
 class StyleTransfer:
     """Stylises any number of photos with one network and one set of compiled steps.
 
-    The network is built at once; a step is compiled for each new size of a level, and the
-    targets of a style are computed once for each size. Photos of one size therefore cost
-    nothing but their steps from the second on.
+    The network is built at once; a step is compiled once, and the targets of a style are computed
+    once for each size. Photos therefore cost nothing but their steps from the second on.
 
     Args:
         config: the settings; the defaults where it is None.

@@ -730,9 +730,9 @@ def test_a_picture_goes_elsewhere_where_memory_is_short(
 def test_nothing_from_outside_commands_the_terminal(
     main: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ):
-    assert main("--content=a\x1b[31m\x9b2J.png") == 1
+    assert main("--content=a\x1b(0\x9b2J.png") == 1
     said = capfd.readouterr().err
-    assert "a\\x1b[31m\\x9b2J.png: no such file" in said
+    assert "a\\x1b(0\\x9b2J.png: no such file" in said
     assert not set("\x1b\x9b") & set(said)
 
 
@@ -1031,16 +1031,13 @@ BAD_INPUT = {
         ["--weights=taken.png", "--save_mask_overlay=taken.png", "--content_mask=dot.png",
          "--overwrite"], FILES, ["weights", "--save_mask_overlay"],
     ),
-    "NUL in output": (["--output=a\0b.png"], FILES, ["a\\x00b.png", "null"]),
-    "NUL in report": (["--report=a\0b"], FILES, ["a\\x00b"]),
-    "NUL in film": (["--timelapse=a\0b.gif"], FILES, ["a\\x00b.gif"]),
+    "NUL in output": (["--output=a\0b.png"], FLAGS, ["a\\x00b.png"]),
+    "NUL in report": (["--report=a\0b"], FLAGS, ["a\\x00b"]),
+    "NUL in film": (["--timelapse=a\0b.gif"], FLAGS, ["a\\x00b.gif"]),
     "NUL in overlay": (
-        ["--save_mask_overlay=a\0b.png", "--content_mask=dot.png"], FILES, ["a\\x00b.png"]
+        ["--save_mask_overlay=a\0b.png", "--content_mask=dot.png"], FLAGS, ["a\\x00b.png"]
     ),
-    "checkpoint_dir that is no text": (
-        ["--checkpoint_dir=k\udcff"], FILES, ["--checkpoint_dir=k", "UTF-8"]
-    ),
-    "NUL in checkpoint_dir": (["--checkpoint_dir=a\0b"], FILES, ["a\\x00b"]),
+    "NUL in checkpoint_dir": (["--checkpoint_dir=a\0b"], FLAGS, ["a\\x00b"]),
     "output is a FIFO": (["--report=fifo", "--overwrite"], FILES, ["fifo", "no regular file"]),
     "existing output": (["--output=taken.png"], FILES, ["taken.png", "--overwrite"]),
     "missing output folder": (["--output=no/x.png"], FILES, ["no/x.png", "No such file"]),
@@ -1265,17 +1262,18 @@ def test_every_picture_is_decoded_and_every_mask_analysed_once(
     monkeypatch: pytest.MonkeyPatch,
 ):
     decoded, analysed = [], []
-    decode, read = images._decode, masks.read
+    load, read = images.load, masks.read
 
-    def decoding(image: Image.Image, name: str, *more: object, **others: object) -> np.ndarray:
-        decoded.append(Path(name).name)
-        return decode(image, name, *more, **others)
+    def loading(source: object, *more: object, **others: object) -> images.Picture:
+        if not isinstance(source, images.Picture):  # Which is decoded already.
+            decoded.append(Path(source).name)
+        return load(source, *more, **others)
 
     def reading(mask: object, name: str, *more: object) -> masks.Regions:
         analysed.append(name)
         return read(mask, name, *more)
 
-    monkeypatch.setattr(images, "_decode", decoding)
+    monkeypatch.setattr(images, "load", loading)
     monkeypatch.setattr(masks, "read", reading)
     for name in ("mask.png", "of_style.png", "init.png"):
         Image.fromarray(np.full((64, 64, 3), 255, np.uint8)).save(tmp_path / name)

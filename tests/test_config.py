@@ -536,7 +536,8 @@ def test_replace_names_the_setting_that_was_meant():
 NEVER_OFF = {
     "image_size", "levels", "steps", "init", "strength", "tv_weight", "content_layers",
     "style_layers", "outside", "color", "backbone", "weights", "pooling", "padding", "optimizer",
-    "learning_rate", "clip_pixels", "device", "precision", "tile_size", "run_eagerly", "max_pixels",
+    "learning_rate", "clip_pixels", "device", "precision", "tile_size", "memory_limit",
+    "run_eagerly", "max_pixels",
 }  # fmt: skip
 
 NO_STYLE = [{"style_weight": 0}, {"style_layers": ()}, {"strength": 0}]
@@ -580,7 +581,6 @@ OFF = {
         [{"optimizer": "lbfgs"}, {"optimizer": "steepest_descent"}],
         {"learning_rate": 1},
     ),
-    "memory_limit": ("1kB", [{"tile_size": 0}], None),
     "jit_compile": (True, [{"run_eagerly": True}, {"tile_size": 16, "run_eagerly": False}], None),
     "activation_scale": ("caffe", [{}], {"style_normalization": "gatys"}),
 }

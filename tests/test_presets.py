@@ -537,5 +537,5 @@ def test_a_step_of_a_preset_is_the_optimiser_on_the_gradient(monkeypatch):
             loss, _ = whole.value(statistics, targets, plain.shape[1] * plain.shape[2])
         adam.apply([tape.gradient(loss, plain)], [plain])
         plain.assign(tf.clip_by_value(plain, 0.0, 255.0))
-    np.testing.assert_allclose(255 * image.numpy(), plain.numpy(), atol=1e-2)
+    np.testing.assert_allclose(255 * image.numpy(), plain.numpy(), atol=2e-2)
     np.testing.assert_allclose(image.numpy(), plain.numpy() / 255, atol=1e-4)

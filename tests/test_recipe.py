@@ -59,13 +59,13 @@ def replay(quiet: None, tmp_path: Path, content_path: Path, style_path: Path) ->
 
     def run(made: Any, *arguments: str) -> int:
         path = write(made, tmp_path / "made.png")
-        pictures = (
-            () if any("--style=" in each for each in arguments) else (f"--style={style_path}",)
-        )
-        return cli.main(
-            ["stylize", f"--content={content_path}", *pictures, f"--replay={path}",
-             "--output=again.png", *arguments]
-        )  # fmt: skip
+        pictures = {"--content=": content_path, "--style=": style_path}
+        own = [
+            f"{flag}{picture}"
+            for flag, picture in pictures.items()
+            if not any(each.startswith(flag) for each in arguments)
+        ]
+        return cli.main(["stylize", *own, f"--replay={path}", "--output=again.png", *arguments])
 
     return run
 
