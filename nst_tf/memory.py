@@ -54,9 +54,10 @@ _COARSER = 4  # Bytes a pixel of the gradient on coarser pictures, where it is s
 _HOSTED = 40  # Bytes a pixel of these that are arrays of NumPy and parts of files, at most.
 _STEP = 96  # The same, and what a step on the whole picture computes with beside the network.
 _FILED = 600  # Bytes a pixel of the largest picture, in files.
+_MUCH = 0.25  # Of what is needed, from which on the given pictures are named.
 _COMPARED = 4  # Times the photo's activations: read, as a tensor, the difference, its gradient.
 _CARRIED = 0.6  # Of what picture and optimiser take at a level, what they take at the one below.
-_RESIZED, _DECODED = 28, 20  # Bytes a pixel of a picture that is resized, after and before.
+_RESIZED, _DECODED = 28, 8  # Bytes a pixel of a picture that is resized, after and before.
 _RECOLORED = 12  # Bytes a pixel of a painting, or of a photo, in other colours.
 
 
@@ -421,15 +422,20 @@ def _best(
     above, least, plan = min(found, key=lambda each: each[:2])
     if not above or config.memory_limit == "auto":
         return plan
-    raise _too_little(config, level, least)
+    raise _too_little(config, level, least, given)
 
 
 def _too_little(
-    config: configs.StyleTransferConfig, level: pyramid.Level, needed: float
+    config: configs.StyleTransferConfig, level: pyramid.Level, needed: float, given: Given
 ) -> errors.ConfigError:
     how = " even in tiles"
     if config.whole or config.tile_size == "0":
         how = f", and {config.whole or 'tile_size=0'} keeps them from being cut into tiles"
+    pictures = max([given.photo, *given.paintings], key=math.prod)
+    size = (level.height, level.width)
+    held = given.bytes + _resizing_bytes(pictures, size) - _resizing_bytes(size, size)
+    if held > _MUCH * needed:
+        how += f", {held / 1e9:.1f} GB of it the pictures that are given, which could be smaller"
     advice = "Raise it, lower image_size" + (" or style_scale" if config.style_scale > 1 else "")
     return errors.ConfigError(
         f"memory_limit={config.memory_limit} is too little for {level.width}x{level.height} "
