@@ -82,6 +82,9 @@ NEIGHBOURS = {
 """What other programs call a flag of this one, for hints."""
 
 
+_LONGEST_NAME = 60  # Characters of a flag's name, none of which has half as many.
+
+
 class _Parser(flags.ArgumentParser):
     """Parses the text of a flag, and says what it expected when it cannot.
 
@@ -238,6 +241,13 @@ def _parse_source(values: flags.FlagValues, arguments: list[str]) -> None:
     second input is refused, for the first would be left out in silence.
     """
     before = {name: values[name].present for name in values}
+    for argument in arguments:
+        name = argument.lstrip("-").partition("=")[0]
+        if argument.startswith("-") and len(name) > _LONGEST_NAME:  # absl looks for near ones.
+            hint = _hint(name[:_LONGEST_NAME], values)
+            raise errors.ConfigError(
+                f"unknown flag --{name[:_LONGEST_NAME]}...{hint} --help lists all flags."
+            )
     try:
         rest = values(["", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:

@@ -294,3 +294,11 @@ def test_the_package_is_the_command():
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("python -m nst_tf: unknown flag --stile.")
     assert shown.returncode == 0 and "  python -m nst_tf --content=photo.jpg" in shown.stdout
+
+
+def test_a_flag_of_any_length_is_refused_in_a_sentence():
+    values = flags.define(*flags.ALL)
+    for name in ("output " + "1, " * 5000, "x" * 100_000):
+        with pytest.raises(errors.ConfigError, match="unknown flag --") as caught:
+            flags.parse(values, ["", f"--{name}"])
+        assert len(str(caught.value)) < 200
