@@ -48,7 +48,8 @@ _LAYER = 3.5  # Times the largest layer: its input, its output, and what is comp
 _LAYER_POOLED = 6.5  # The same, and the gaps in the pool that TensorFlow with oneDNN has.
 _KEPT = 0.7  # Times the activations: a byte for each switch, and the layers that are looked at.
 _PADDED = 1.5  # Times the activations, which are kept with what is around them and without.
-_STYLE_LOSSES = {"swd": 6, "histogram": 6, "remd": 5}  # Times the largest layer, of their own.
+_STYLE_LOSSES = {"swd": 6, "histogram": 6, "remd": 5, "moments": 1, "w2": 1}
+"""Times the largest layer, of their own."""
 _PICTURES = 30  # Bytes a pixel: picture, gradient, two pictures in 8 bits.
 _COARSER = 4  # Bytes a pixel of the gradient on coarser pictures, where it is smoothed.
 _HOSTED = 40  # Bytes a pixel of these that are arrays of NumPy and parts of files, at most.
