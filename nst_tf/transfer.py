@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,9 +87,12 @@ def stylize(
     config = config or configs.StyleTransferConfig()
     if start:
         config = recipe.with_network(config, start.made_with)
-    return StyleTransfer(config).stylize(
-        content, styles, callbacks, start, content_mask=content_mask, style_masks=style_masks
-    )
+    try:
+        return StyleTransfer(config).stylize(
+            content, styles, callbacks, start, content_mask=content_mask, style_masks=style_masks
+        )
+    finally:
+        gc.collect()  # A network refers to itself, and would stay until Python next looks.
 
 
 class StyleTransfer:

@@ -265,6 +265,13 @@ def test_what_is_deleted_leaves_nothing_in_memory(changes):
     assert alive() == before
 
 
+def test_a_network_goes_as_soon_as_its_picture_is_made():
+    before = alive()["Backbone"]
+    nst_tf.stylize(PHOTO, PAINTING, SETTINGS)
+    networks = [each for each in gc.get_objects() if isinstance(each, backbones.Backbone)]
+    assert len(networks) == before
+
+
 def test_sizes_and_masks_leave_nothing_in_memory(rebuilt):
     transfer = rebuilt(image_size=0, steps=(1,))
     counts = []
