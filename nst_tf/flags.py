@@ -228,8 +228,9 @@ def _lines(path: str) -> list[str]:
             f"the flagfile {path!r} is no text ({error.reason}); expected one flag a line."
         ) from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise errors.ConfigError(f"the flagfile {path!r} cannot be read ({reason}).") from error
+        raise errors.ConfigError(
+            f"the flagfile {path!r} cannot be read ({errors.reason(error)})."
+        ) from error
     lines = [line.strip() for line in text.split("\n")]
     return [line for line in lines if line and not line.startswith(("#", "//"))]
 

@@ -317,8 +317,7 @@ def _file(source: Any, name: str) -> contextlib.AbstractContextManager[BinaryIO]
     except FileNotFoundError:
         raise errors.ImageError(f"{name}: no such file; expected a picture.") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise errors.ImageError(f"{name}: {reason}; expected {_EXPECTED}.") from error
+        raise errors.ImageError(f"{name}: {errors.reason(error)}; expected {_EXPECTED}.") from error
 
 
 def _identified(file: BinaryIO, name: str) -> Image.Image:

@@ -116,8 +116,9 @@ def write(snapshot: Snapshot, path: Path) -> None:
             sums = [f"{files.file_hash(folder / name)}  {name}\n" for name in (_RUN, _TENSORS)]
             (folder / _SUMS).write_text("".join(sums))
     except OSError as error:
-        reason = error.strerror or error
-        raise errors.OutputError(f"{path}: the checkpoint cannot be written ({reason}).") from error
+        raise errors.OutputError(
+            f"{path}: the checkpoint cannot be written ({errors.reason(error)})."
+        ) from error
 
 
 def read_about(path: Path) -> dict[str, Any]:
