@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
@@ -194,6 +195,7 @@ def test_names_and_kinds_of_a_state_are_nobodys_business(tmp_path):
 
 
 MOMENTS = 5
+ASKING = threading.Lock()  # Starting a process also asks how the other ones ended.
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
@@ -236,7 +238,8 @@ def attempt(context: Any, folder: Path, changes: dict[str, Any], patience: float
     saved = int(stored[-1].name[-6:]) if stored else 0
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=go_on, args=(folder, changes, sender))
-    process.start()
+    with ASKING:
+        process.start()
     sender.close()
     steps = []
     with contextlib.suppress(EOFError):
@@ -246,7 +249,8 @@ def attempt(context: Any, folder: Path, changes: dict[str, Any], patience: float
     if patience < np.inf:
         time.sleep(0.03 * (patience % 1))
         process.kill()
-    process.join()
+    with ASKING:
+        process.join()
     assert process.exitcode == (-signal.SIGKILL if patience < np.inf else 0)
     torn = bool(files.leftovers(folder / "kept", snapshots.PREFIX))
     return Attempt(steps[0], saved, torn)
