@@ -31,9 +31,10 @@ def _ways(channels: int, filters: int, side: int, minimal: bool) -> dict[str, Ca
     """Returns functions that compute the layer forth, and back."""
     import tensorflow as tf
 
-    from nst_tf.backbones import convolution
+    from nst_tf.backbones.convolution import FrozenConv2D
+    from nst_tf.kernels import convolution
 
-    layer = convolution.FrozenConv2D(filters, 3, padding="same", activation="relu")
+    layer = FrozenConv2D(filters, 3, padding="same", activation="relu")
     layer.build((1, None, None, channels))
     random = functools.partial(tf.random.stateless_normal, seed=(1, 2))
     inputs, upstream = random((1, side, side, channels)), random((1, side, side, filters))
@@ -66,7 +67,7 @@ def _measured(channels: int, filters: int, side: int) -> dict[str, dict[str, flo
 
 def main(argv: list[str]) -> None:
     del argv
-    from nst_tf import backend
+    from nst_tf.runtime import backend
 
     backend.prefer_onednn()
     results = {}

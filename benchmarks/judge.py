@@ -165,14 +165,14 @@ def _fine_energy(picture: np.ndarray) -> float:
 
 
 def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    from nst_tf import images
+    from nst_tf.imaging import images
 
     return images.resize(picture, height, width)
 
 
 def for_size(photo: np.ndarray, painting: np.ndarray, height: int, width: int) -> Judge:
     """Returns a judge of pictures of a size, who is shown both inputs at that size."""
-    from nst_tf import pyramid
+    from nst_tf.imaging import pyramid
 
     shown = pyramid.fit(*painting.shape[:2], max(height, width))
     return Judge(_resized(photo, height, width), _resized(painting, *shown))

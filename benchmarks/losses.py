@@ -55,7 +55,8 @@ def _settings(row: str) -> Any:
 
 def _judged(rows: list[str], pairs: list[list[str]], found: dict[str, Any], folder: Path) -> None:
     """Makes and judges the picture of every row and pair that is not there yet."""
-    from nst_tf import StyleTransfer, images
+    from nst_tf import StyleTransfer
+    from nst_tf.imaging import images
 
     for pair in pairs:
         photo, painting = (images.load(path).rgb for path in pair)
@@ -83,7 +84,8 @@ def _mean(figures: Iterable[dict[str, float]]) -> judge.Verdict:
 
 def _step(row: str, pair: list[str]) -> Callable[[], None]:
     """Returns what takes a step at full size."""
-    from nst_tf import images, pyramid, transfer
+    from nst_tf.engine import transfer
+    from nst_tf.imaging import images, pyramid
 
     config, shown = _settings(row), []
     for path in pair:
@@ -95,7 +97,7 @@ def _step(row: str, pair: list[str]) -> Callable[[], None]:
 
 def main(argv: list[str]) -> None:
     del argv
-    from nst_tf import backend
+    from nst_tf.runtime import backend
 
     backend.prefer_onednn()
     folder = Path(_FOLDER.value)

@@ -27,7 +27,7 @@ _JSON = flags.DEFINE_string("json", "", "file for the results")
 
 
 def main(argv: list[str]) -> None:
-    from nst_tf import images
+    from nst_tf.imaging import images
 
     photo, painting = (images.load(each.value).rgb for each in (_CONTENT, _STYLE))
     found = {}

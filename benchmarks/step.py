@@ -53,7 +53,7 @@ def gradients_apart(name: str, size: int = 128) -> dict[str, float]:
 
 def _turns(contender: str, name: str, size: int) -> Iterator[dict[str, Any]]:
     if contender == "nst_tf":
-        from nst_tf import backend
+        from nst_tf.runtime import backend
 
         backend.prefer_onednn()  # As the commands do.
     step = work.CONTENDERS[contender](name, size).step

@@ -24,7 +24,7 @@ import numpy as np
 from absl import app, flags
 
 import nst_tf
-from nst_tf import backend
+from nst_tf.runtime import backend
 
 _SIZES = flags.DEFINE_list("sizes", ["1024", "2048", "4096"], "sides of the pictures, in pixels")
 _WHOLE = flags.DEFINE_integer("whole", 2048, "largest side of a run without tiles")
@@ -58,7 +58,8 @@ class _TwoSteps(nst_tf.callbacks.History):
 def _measure_one(size: int, limit: str) -> None:
     """Prints what a run that ends after two steps was expected to take, and what it took."""
     backend.prefer_onednn()  # As the commands do.
-    from nst_tf import memory, report
+    from nst_tf.records import environment
+    from nst_tf.tiling import memory
 
     limits = {"tile_size": "0"} if limit == "none" else {"memory_limit": limit}
     config = _config(image_size=size, steps=_STEPS, optimizer=_OPTIMIZER.value, **limits)
@@ -71,13 +72,13 @@ def _measure_one(size: int, limit: str) -> None:
     found = {
         "plan": _told(plan),
         "expected": memory.expected(config, costs, levels[0], plan) / 1e9,
-        "peak": report.peak_memory_bytes("CPU") / 1e9,
+        "peak": environment.peak_memory_bytes("CPU") / 1e9,
         "seconds": second - first,
     }
     print(json.dumps(found))
 
 
-def _told(plan: nst_tf.tiles.Plan) -> str:
+def _told(plan: nst_tf.tiling.tiles.Plan) -> str:
     return f"{' and '.join(plan.cuts) or 'no cut'} {plan.sides}"
 
 
@@ -102,14 +103,17 @@ def _compare(size: int, sides: list[int]) -> None:
     """Prints the median seconds of an evaluation as a whole and in tiles."""
     import tensorflow as tf
 
-    from nst_tf import gradients, memory, objective, pyramid
-    from nst_tf.tiles import WHOLE, Plan
+    from nst_tf import objective
+    from nst_tf.engine import steps
+    from nst_tf.imaging import pyramid
+    from nst_tf.tiling import memory, tiled_objective
+    from nst_tf.tiling.tiles import WHOLE, Plan
 
     config = _config()
     backbone = nst_tf.backbones.build("vgg16", objective.used_layers(config), pooling="avg")
     whole = objective.Objective.from_config(config, backbone)
     photo, painting = (
-        tf.constant(nst_tf.images.load(picture).rgb[np.newaxis]) for picture in _pictures(size)
+        tf.constant(nst_tf.imaging.load(picture).rgb[np.newaxis]) for picture in _pictures(size)
     )
     everywhere = tf.ones((1, 1, 1, 1))
     style = whole.targets(painting, everywhere, "style")
@@ -120,15 +124,15 @@ def _compare(size: int, sides: list[int]) -> None:
         plans.append(Plan((), (side,)))
         plans += [memory.plans(each, backbone.costs(), [level], False)[0] for each in settings]
     content = whole.targets(photo, everywhere, "content")
-    at_once = tf.function(functools.partial(gradients.value_and_gradient, whole), autograph=False)
+    at_once = tf.function(functools.partial(steps.value_and_gradient, whole), autograph=False)
     runs = {WHOLE: functools.partial(at_once, painting, {**content, **style})}
     for plan in dict.fromkeys(each for each in plans if each.tiled):
-        tiled = gradients.TiledObjective(whole, plan.cuts)
+        tiled = tiled_objective.TiledObjective(whole, plan.cuts)
         cut = tiled.cut(size, size, plan.sides)
         found = tiled.targets(photo, everywhere, cut, "content")
-        targets = gradients.TiledTargets({**found.shared, **style}, cut, found.maps)
+        targets = tiled_objective.TiledTargets({**found.shared, **style}, cut, found.maps)
         runs[plan] = functools.partial(tiled.value_and_gradient, painting, targets)
-    with nst_tf.backbones.minimal_filtering():  # What is compiled at first.
+    with nst_tf.convolution.minimal_filtering():  # What is compiled at first.
         times = common.seconds_in_turns(runs, _TURNS.value)
     base = statistics.median(times[WHOLE])
     ideal = memory._work(backbone.costs(), level, WHOLE)

@@ -63,7 +63,7 @@ class _Recorder:
 
     def offer(self, picture: Callable[[], np.ndarray], last: bool = False) -> None:
         """Keeps a picture `(height, width, 3)` if it is due."""
-        from nst_tf import images
+        from nst_tf.imaging import images
 
         now = time.time()
         seconds = now - _BEGIN - self._saving
@@ -77,7 +77,7 @@ class _Recorder:
 
 def _inputs() -> tuple[np.ndarray, np.ndarray]:
     """Returns photo and painting at the size of the picture."""
-    from nst_tf import images, pyramid
+    from nst_tf.imaging import images, pyramid
 
     photo, painting = (images.load(each.value).rgb for each in (_CONTENT, _STYLE))
     return tuple(
@@ -88,7 +88,7 @@ def _inputs() -> tuple[np.ndarray, np.ndarray]:
 
 def _ours(weight: float, **settings: Any) -> _Recorder:
     import nst_tf
-    from nst_tf import backend
+    from nst_tf.runtime import backend
 
     backend.prefer_onednn()  # As the commands do.
     photo, painting = _inputs()
@@ -215,7 +215,7 @@ def _judged(run: Path) -> list[dict[str, float]]:
     import judge
     from PIL import Image
 
-    from nst_tf import images
+    from nst_tf.imaging import images
 
     saved = np.load(run)
     photo, painting = (images.load(each.value).rgb for each in (_CONTENT, _STYLE))

@@ -92,14 +92,15 @@ def prepared(config: Any, network: Any, photo: np.ndarray, painting: np.ndarray)
     """Returns the work of a config on two pictures, `(1, height, width, 3)`."""
     import tensorflow as tf
 
-    from nst_tf import gradients, objective
+    from nst_tf import objective
+    from nst_tf.engine import steps
 
     whole = objective.Objective.from_config(config, network)
     photo, painting = map(tf.constant, (photo, painting))
     everywhere = tf.ones((1, 1, 1, 1))
     targets = {
-        **gradients.compile_targets(whole, "content")(photo, everywhere),
-        **gradients.compile_targets(whole, "style")(painting, everywhere),
+        **steps.compile_targets(whole, "content")(photo, everywhere),
+        **steps.compile_targets(whole, "style")(painting, everywhere),
     }
     return Setting(config, whole, photo, targets)
 
@@ -108,12 +109,13 @@ def step_of(given: Setting) -> Callable[[], None]:
     """Returns what takes a step of this package, and returns once it is done."""
     import tensorflow as tf
 
-    from nst_tf import gradients, optimizers
+    from nst_tf import optimizers
+    from nst_tf.engine import steps
 
     optimizer = optimizers.Guarded.from_config(given.config)
     image, state = tf.Variable(given.photo), optimizer.initial_state(given.photo, 100)
     state = {key: tf.Variable(value) for key, value in state.items()}
-    step = gradients.compile_step(given.objective, optimizer)
+    step = steps.compile_step(given.objective, optimizer)
 
     def take() -> None:
         step(image, state, given.targets)[0].numpy()
@@ -122,12 +124,12 @@ def step_of(given: Setting) -> Callable[[], None]:
 
 
 def nst_tf_step(name: str, size: int) -> Contender:
-    from nst_tf import gradients
+    from nst_tf.engine import steps
 
     given = setting(name, size)
 
     def gradient() -> np.ndarray:
-        found = gradients.value_and_gradient(given.objective, given.photo, given.targets)
+        found = steps.value_and_gradient(given.objective, given.photo, given.targets)
         return found.gradient.numpy()
 
     return Contender(step_of(given), gradient)

@@ -1,7 +1,7 @@
 """Neural style transfer for TensorFlow and Keras.
 
     picture = nst_tf.stylize("photo.jpg", "painting.jpg")
-    nst_tf.images.save(picture, "result.png")
+    nst_tf.imaging.save(picture, "result.png")
 
 Names are loaded when they are first used, so that importing the package costs nothing.
 """
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from nst_tf import (
         backbones,
         callbacks,
+        engine,
         errors,
-        gradients,
-        images,
+        imaging,
         losses,
         objective,
         optimizers,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from nst_tf.backbones import Backbone
     from nst_tf.config import StyleTransferConfig
-    from nst_tf.transfer import StyleTransfer, stylize
+    from nst_tf.engine.transfer import StyleTransfer, stylize
 
 __version__ = "0.1.0"
 
@@ -36,9 +36,9 @@ __all__ = [
     "StyleTransferConfig",
     "backbones",
     "callbacks",
+    "engine",
     "errors",
-    "gradients",
-    "images",
+    "imaging",
     "losses",
     "objective",
     "optimizers",
@@ -48,21 +48,21 @@ __all__ = [
 
 _HOMES = {
     "Backbone": "nst_tf.backbones",
-    "StyleTransfer": "nst_tf.transfer",
+    "StyleTransfer": "nst_tf.engine.transfer",
     "StyleTransferConfig": "nst_tf.config",
-    "stylize": "nst_tf.transfer",
+    "stylize": "nst_tf.engine.transfer",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
-_LIGHT = ("StyleTransferConfig", "callbacks", "errors", "images", "presets")
+_LIGHT = ("StyleTransferConfig", "callbacks", "errors", "imaging", "presets")
 """Names that need no TensorFlow."""
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__ and name not in _LIGHT:
-        importlib.import_module("nst_tf.backend").require_tensorflow()
+        importlib.import_module("nst_tf.runtime.backend").require_tensorflow()
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in __all__:

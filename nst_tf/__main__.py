@@ -2,7 +2,7 @@
 
 import sys
 
-from nst_tf import cli
+from nst_tf.commands import stylize
 
 if __name__ == "__main__":
-    sys.exit(cli.main(["python -m nst_tf", *sys.argv[1:]]))
+    sys.exit(stylize.main(["python -m nst_tf", *sys.argv[1:]]))

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import autodiff, backbones, hypercolumns, layers, losses
+from nst_tf import backbones, losses
 from nst_tf import config as configs
+from nst_tf.config import vgg_layers
+from nst_tf.kernels import autodiff
+from nst_tf.losses import hypercolumns
 
 Targets = dict[str, losses.Statistics]
 """The target of each term, by the term's name."""
@@ -373,11 +376,12 @@ def terms(
     config = config.balanced
     content_layers = config.content_layers if config.content_weight else ()
     content = [
-        (layers.canonical(name, architecture), config.content_weight / len(content_layers))
+        (vgg_layers.canonical(name, architecture), config.content_weight / len(content_layers))
         for name in content_layers
     ]
     style = [
-        (layers.canonical(name, architecture), weight) for name, weight in _style_weights(config)
+        (vgg_layers.canonical(name, architecture), weight)
+        for name, weight in _style_weights(config)
     ]
     found = _compared("content", config.content_losses, config.content_normalization, content)
     for term in _compared("style", config.style_losses, config.style_normalization, style):

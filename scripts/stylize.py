@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nst_tf import cli
+from nst_tf.commands import stylize
 
 if __name__ == "__main__":
-    sys.exit(cli.main())
+    sys.exit(stylize.main())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nst_tf import sweep
+from nst_tf.commands.sweep import command
 
 if __name__ == "__main__":
-    sys.exit(sweep.main())
+    sys.exit(command.main())

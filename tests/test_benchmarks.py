@@ -22,7 +22,7 @@ import work  # noqa: E402
 
 
 def _picture(name, height, width):
-    return nst_tf.images.resize(nst_tf.images.load(ROOT / "assets" / name).rgb, height, width)
+    return nst_tf.imaging.resize(nst_tf.imaging.load(ROOT / "assets" / name).rgb, height, width)
 
 
 @pytest.fixture(scope="module")

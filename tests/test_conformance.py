@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import backbones, config, errors, layers, losses, optimizers
+from nst_tf import backbones, config, errors, losses, optimizers
+from nst_tf.config import vgg_layers
 
 CHANNELS = 4
 
@@ -99,9 +100,9 @@ def test_every_optimizer_is_exported_and_has_a_name():
 def test_every_architecture_has_a_name_layers_and_a_setting():
     for architecture in ARCHITECTURES:
         assert backbones.get(architecture.name) is architecture
-        assert architecture.name in layers.CONVOLUTIONS
+        assert architecture.name in vgg_layers.CONVOLUTIONS
         assert architecture.name in config.BACKBONES
-    assert set(layers.CONVOLUTIONS) == {architecture.name for architecture in ARCHITECTURES}
+    assert set(vgg_layers.CONVOLUTIONS) == {architecture.name for architecture in ARCHITECTURES}
 
 
 # Losses.
@@ -361,21 +362,21 @@ def test_one_optimizer_serves_two_pictures_at_once(kind):
 def backbone(request):
     """A network with random weights that exposes all its layers."""
     keras.utils.set_random_seed(0)
-    return backbones.Backbone(layers.names(request.param.name), request.param)
+    return backbones.Backbone(vgg_layers.names(request.param.name), request.param)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 32), (45, 37)])
 def test_each_layer_has_the_stride_that_its_name_says(backbone, height, width):
     outputs = backbone(picture(0, height, width))
-    for name in layers.names(backbone.architecture.name):
-        stride = layers.stride(name)
+    for name in vgg_layers.names(backbone.architecture.name):
+        stride = vgg_layers.stride(name)
         assert outputs[name].shape[:3] == (1, height // stride, width // stride), name
 
 
 def test_a_backbone_gives_the_layers_asked_for_and_the_image_in_float32(backbone):
     image = picture(0, 33, 47)
     outputs = backbone(image)
-    assert set(outputs) == {*layers.names(backbone.architecture.name), backbones.backbone.IMAGE}
+    assert set(outputs) == {*vgg_layers.names(backbone.architecture.name), backbones.backbone.IMAGE}
     assert all(value.dtype == tf.float32 for value in outputs.values())
     np.testing.assert_array_equal(outputs["image"], image)
 
@@ -384,7 +385,7 @@ def test_a_backbone_is_frozen(backbone):
     assert not backbone.trainable
     assert backbone.trainable_variables == []
     convolutions = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
-    assert len(convolutions) == sum(layers.CONVOLUTIONS[backbone.architecture.name])
+    assert len(convolutions) == sum(vgg_layers.CONVOLUTIONS[backbone.architecture.name])
 
 
 def test_a_backbone_is_the_same_eagerly_and_in_a_graph(backbone):
@@ -400,7 +401,7 @@ def test_the_gradient_through_a_backbone_is_finite(backbone, level):
     image = picture(0, 32, 32) if level is None else tf.fill((1, 32, 32, 3), level)
     with tf.GradientTape() as tape:
         tape.watch(image)
-        deepest = backbone(image)[layers.names(backbone.architecture.name)[-1]]
+        deepest = backbone(image)[vgg_layers.names(backbone.architecture.name)[-1]]
         total = tf.reduce_sum(deepest)
     assert np.isfinite(tape.gradient(total, image)).all()
     assert total > 0

@@ -21,7 +21,7 @@ JUDGED_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv2", "block4_conv3")
 
 
 def picture(name: str) -> np.ndarray:
-    return nst_tf.images.resize(nst_tf.images.load(ASSETS / name).rgb, *SIZE)
+    return nst_tf.imaging.resize(nst_tf.imaging.load(ASSETS / name).rgb, *SIZE)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,10 @@ def test_wheel_holds_weights_modules_and_command(wheel: Path):
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "nst_tf").rglob("*.py")}
     assert modules | {"nst_tf/backbones/vgg16_imagenet.h5"} <= names
     entry_points = next(name for name in names if name.endswith("entry_points.txt"))
-    assert "nst-stylize = nst_tf.cli:main" in zipfile.ZipFile(wheel).read(entry_points).decode()
+    assert (
+        "nst-stylize = nst_tf.commands.stylize:main"
+        in zipfile.ZipFile(wheel).read(entry_points).decode()
+    )
 
 
 def test_installed_command_is_the_same_program(wheel: Path, tmp_path: Path):

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from nst_tf import flags
+from nst_tf.commands import flags
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -46,7 +46,8 @@ def main(argv: list[str]) -> None:
     del argv
     import tensorflow as tf
 
-    from nst_tf import gradients, optimizers
+    from nst_tf import optimizers
+    from nst_tf.engine import steps
 
     given = work.setting("vgg16", _SIZE.value, _OPTIMIZER.value, _PRECISION.value)
     optimizer = optimizers.Guarded.from_config(given.config)
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> None:
 
     def step(image: Any, state: Any, targets: Any) -> Any:
         def evaluate(at: Any) -> optimizers.Evaluation:
-            return gradients.value_and_gradient(given.objective, at, targets)
+            return steps.value_and_gradient(given.objective, at, targets)
 
         moved, after, evaluation = optimizer.step(image, state, evaluate)
         return moved, after, evaluation.loss, evaluation.gradient

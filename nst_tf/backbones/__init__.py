@@ -6,12 +6,6 @@ from nst_tf import errors
 from nst_tf.backbones import vgg16, vgg19, weights
 from nst_tf.backbones.architecture import Architecture
 from nst_tf.backbones.backbone import IMAGE, Backbone, LayerCost
-from nst_tf.backbones.convolution import (
-    filtering_threads,
-    filters_minimally,
-    minimal_filtering,
-    reorders,
-)
 from nst_tf.backbones.layer import Layer
 from nst_tf.backbones.section import LINK, Section, split
 
@@ -24,11 +18,7 @@ __all__ = [
     "LayerCost",
     "Section",
     "build",
-    "filtering_threads",
-    "filters_minimally",
     "get",
-    "minimal_filtering",
-    "reorders",
     "split",
 ]
 
@@ -65,7 +55,7 @@ def build(
 
     Args:
         name: `vgg19`, `vgg16`, or `auto` for the first of the two whose weights can be had.
-        layers: layers to expose, in any spelling that `nst_tf.layers.canonical` knows.
+        layers: layers to expose, in any spelling that `nst_tf.config.vgg_layers.canonical` knows.
         path: a Keras weight file to load instead of the ImageNet weights.
         pooling: `max` or `avg`.
         precision: `float32` or `bfloat16`, of the convolutions alone.

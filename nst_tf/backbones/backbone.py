@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import keras
 
-from nst_tf import layers as layer_names
 from nst_tf.backbones import weights as weight_files
 from nst_tf.backbones.architecture import Architecture
 from nst_tf.backbones.convolution import FrozenConv2D
 from nst_tf.backbones.preprocessing import Preprocessing
 from nst_tf.backbones.section import exposing
+from nst_tf.config import vgg_layers as layer_names
 
 IMAGE = "image"
 """Name under which a backbone exposes its own input."""
@@ -48,7 +48,7 @@ class Backbone(keras.Model):
     is not trainable.
 
     Args:
-        layers: names of layers, as `nst_tf.layers.canonical` understands them.
+        layers: names of layers, as `nst_tf.config.vgg_layers.canonical` understands them.
         architecture: the network, an entry of `nst_tf.backbones`.
         weights: a file that fits it, or None for random weights.
         pooling: `max` or `avg`.

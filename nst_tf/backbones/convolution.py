@@ -1,43 +1,16 @@
-"""A convolution with fixed weights, by the fastest kernels that the machine has for it."""
+"""A convolution layer with fixed weights."""
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-import functools
-import itertools
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import autodiff, backend
 from nst_tf.backbones.layer import Layer
-
-_DEEP = 256  # Input channels from which on oneDNN with AVX-512 takes gradients faster.
-
-_FILTERS_MINIMALLY = contextvars.ContextVar("filters minimally", default=False)
-
-
-@contextlib.contextmanager
-def minimal_filtering(wanted: bool = True) -> Iterator[None]:
-    """Has graphs that are traced here compute convolutions with a quarter of the multiplications.
-
-    It takes less than half the time on a CPU (`winograd`). Such a graph calls functions of this
-    process, so it can be neither saved nor compiled by XLA. On a GPU, in other precisions than
-    float32 and without Numba nothing is changed.
-
-    Args:
-        wanted: whether to do so; False undoes it within.
-    """
-    token = _FILTERS_MINIMALLY.set(wanted)
-    try:
-        yield
-    finally:
-        _FILTERS_MINIMALLY.reset(token)
+from nst_tf.kernels import convolution as kernels
 
 
 class FrozenConv2D(Layer, keras.layers.Conv2D):
@@ -70,7 +43,7 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self._spectrum = _Spectrum()
+        self._spectrum = kernels.Spectrum()
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Sets kernel and bias, as of Keras."""
@@ -87,17 +60,17 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
         if self.padding_mode == "zeros" or not around:
             return self._convolved(inputs)
         # The rows and columns that see zeros are those that are cut off again.
-        outputs = self._convolved(PADDINGS[self.padding_mode](inputs, around))
+        outputs = self._convolved(kernels.PADDINGS[self.padding_mode](inputs, around))
         return outputs[:, around:-around, around:-around]
 
     def _convolved(self, inputs: tf.Tensor) -> tf.Tensor:
-        linear = _linear_kernel()
+        linear = kernels.linear_kernel()
         if linear is None:
             return super().call(inputs)
         kernel, bias = self._weights()
         if self._filters_minimally():
-            return _filtered(inputs, kernel, bias, self._spectrum.number)
-        return _convolution(linear)(inputs, kernel, bias)
+            return kernels.filtered(inputs, kernel, bias, self._spectrum.number)
+        return kernels.with_bias_and_relu(linear)(inputs, kernel, bias)
 
     def _weights(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns kernel and bias in the precision of the layer."""
@@ -112,14 +85,16 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
         kernel, _ = self._weights()
         if self._filters_minimally():
             nothing = tf.zeros(0)
-            return _fill(upstream, kernel, nothing, nothing, self._spectrum.number, turned=True)
-        linear = _linear_kernel() or _as_convolution
-        return linear(upstream, _turned(kernel), kernel)
+            return kernels.fill(
+                upstream, kernel, nothing, nothing, self._spectrum.number, turned=True
+            )
+        linear = kernels.linear_kernel() or kernels.as_convolution
+        return linear(upstream, kernels.turned_kernel(kernel), kernel)
 
     def _filters_minimally(self) -> bool:
         """Returns whether `winograd` computes this layer."""
-        wanted = _FILTERS_MINIMALLY.get() and filters_minimally(self.compute_dtype)
-        return wanted and _winograd().fits(self.kernel.shape)
+        wanted = kernels.wants_minimal_filtering() and kernels.filters_minimally(self.compute_dtype)
+        return wanted and kernels.minimal_filters().fits(self.kernel.shape)
 
     def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
         """Returns where the ReLU is open."""
@@ -138,227 +113,5 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
         inputs = tf.zeros(tf.concat([[1], size, self.kernel.shape[2:3]], axis=0), upstream.dtype)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(inputs)
-            padded = PADDINGS[self.padding_mode](inputs, around)
+            padded = kernels.PADDINGS[self.padding_mode](inputs, around)
         return tape.gradient(padded, inputs, self._pulled_back(whole))
-
-
-class _Spectrum:
-    """The transformed kernel of a layer, computed when it is first needed.
-
-    Graphs name it by its number, so that none keeps it, or its layer, in memory.
-    """
-
-    def __init__(self) -> None:
-        self._number = next(_NUMBERS)
-        self._values: np.ndarray | None = None
-        _SPECTRA[self._number] = self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Spectrum, ()  # A copy of a layer has weights of its own.
-
-    @property
-    def number(self) -> tf.Tensor:
-        """By which `of` finds it, int64."""
-        return tf.constant(self._number, tf.int64)
-
-    def forget(self) -> None:
-        """Has it computed anew, from another kernel."""
-        self._values = None
-
-    @classmethod
-    def of(cls, number: int, kernel: np.ndarray) -> np.ndarray:
-        """Returns the spectrum of that number, which is that of `kernel`."""
-        found = _SPECTRA.get(number)
-        if found is None:  # The graph has outlived the layer.
-            return _winograd().spectrum(kernel)
-        if found._values is None:
-            found._values = _winograd().spectrum(kernel)
-        return found._values
-
-
-_NUMBERS = itertools.count()
-_SPECTRA: weakref.WeakValueDictionary[int, _Spectrum] = weakref.WeakValueDictionary()
-
-
-@autodiff.custom_gradient
-def _filtered(
-    inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, number: tf.Tensor
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Returns convolution, bias and ReLU by minimal filtering."""
-    nothing = tf.zeros(0)
-    outputs = _fill(inputs, kernel, bias, nothing, number, turned=False)
-    return outputs, lambda up: _fill(up, kernel, nothing, outputs, number, turned=True)
-
-
-def _fill(
-    inputs: tf.Tensor,
-    kernel: tf.Tensor,
-    bias: tf.Tensor,
-    gate: tf.Tensor,
-    number: tf.Tensor,
-    *,
-    turned: bool,
-) -> tf.Tensor:
-    """Returns `winograd.convolve` of tensors, of which bias and gate may be empty.
-
-    The outputs are in memory of TensorFlow's pool, where pages are not new in every step. Until
-    they are filled they pass for integers, which no check takes for numbers gone wrong.
-    """
-    filters = kernel.shape[2 if turned else 3]
-    with tf.control_dependencies([inputs]):  # So that it takes no memory before.
-        shape = tf.concat([tf.shape(inputs)[:3], [filters]], axis=0)
-        outputs = tf.raw_ops.Empty(shape=shape, dtype=tf.int32)
-    given = [inputs, outputs, kernel, bias, gate, number, tf.constant(turned)]
-    _, token = _registered()
-    (filled,) = tf.raw_ops.PyFuncStateless(input=given, token=token, Tout=[tf.int32])
-    filled.set_shape([*inputs.shape[:3], filters])
-    return tf.bitcast(filled, tf.float32)
-
-
-@functools.cache
-def _registered() -> tuple[tf.Graph, bytes]:
-    """Returns the name by which graphs call `_convolve`, and what keeps it alive.
-
-    `tf.numpy_function` keeps what it is given as long as the process lives, once for every graph
-    that is traced. So all share one.
-    """
-    with tf.Graph().as_default() as graph:
-        given = [tf.zeros(()), tf.zeros((), tf.int32)]
-        operation = tf.numpy_function(_convolve, given, tf.int32, stateful=False).op
-    return graph, operation.get_attr("token")
-
-
-def _convolve(
-    inputs: np.ndarray,
-    outputs: np.ndarray,
-    kernel: np.ndarray,
-    bias: np.ndarray,
-    gate: np.ndarray,
-    number: np.ndarray,
-    turned: np.ndarray,
-) -> np.ndarray:
-    """Fills `outputs`, and returns it."""
-    spectrum, filled = _Spectrum.of(int(number), kernel), outputs.view(np.float32)
-    for i in range(len(inputs)):
-        _winograd().convolve(
-            inputs[i],
-            spectrum,
-            filled[i],
-            bias=bias if bias.size else None,
-            gate=gate[i] if gate.size else None,
-            turned=bool(turned),
-        )
-    return outputs
-
-
-@functools.cache
-def _convolution(linear: _Linear) -> Callable[..., tf.Tensor]:
-    """Returns convolution, bias and ReLU by a kernel of TensorFlow's, as a function of tensors."""
-
-    @autodiff.custom_gradient
-    def convolution(
-        inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
-    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        turned = _turned(kernel)
-        # In one function, so that TensorFlow fuses the three if it can.
-        outputs = tf.nn.relu(tf.nn.bias_add(linear(inputs, kernel, turned), bias))
-
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            passed = tf.raw_ops.ReluGrad(gradients=upstream, features=outputs)
-            return linear(passed, turned, kernel)
-
-        return outputs, gradient
-
-    return convolution
-
-
-def _turned(kernel: tf.Tensor) -> tf.Tensor:
-    """Returns a kernel turned by 180°, its channels swapped."""
-    return tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))  # A slice is slow.
-
-
-def _padded(mode: str) -> Callable[[tf.Tensor, int], tf.Tensor]:
-    def padded(features: tf.Tensor, around: int) -> tf.Tensor:
-        return tf.pad(features, ((0, 0), (around, around), (around, around), (0, 0)), mode)
-
-    return padded
-
-
-def _wrapped(features: tf.Tensor, around: int) -> tf.Tensor:
-    # In two steps, since gradients of three uses are added up in no fixed order.
-    longer = tf.concat([features, features[:, :around]], axis=1)
-    taller = tf.concat([longer[:, -2 * around : -around], longer], axis=1)
-    longer = tf.concat([taller, taller[:, :, :around]], axis=2)
-    return tf.concat([longer[:, :, -2 * around : -around], longer], axis=2)
-
-
-PADDINGS: dict[str, Callable[[tf.Tensor, int], tf.Tensor]] = {
-    "reflect": _padded("REFLECT"),
-    "replicate": _padded("SYMMETRIC"),  # Which is the same for a single row.
-    "circular": _wrapped,
-}
-"""What can be around a layer instead of zeros: its mirror image, its border, its other side."""
-
-_Linear = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-"""Convolves inputs with a kernel, given the kernel and the turned one."""
-
-
-def filters_minimally(precision: str) -> bool:
-    """Returns whether this machine can, in this precision, do what `minimal_filtering` asks for."""
-    return precision == "float32" and _winograd() is not None
-
-
-def filtering_threads() -> int:
-    """Returns how many threads filter minimally, none where it is not done."""
-    return _winograd().THREADS if _winograd() else 0
-
-
-@functools.cache
-def _winograd() -> Any:
-    """Returns the module of that name, if it can be of use on this machine."""
-    if _linear_kernel() is None or not backend.vector_instructions():
-        return None
-    try:
-        from nst_tf.backbones import winograd
-    except ImportError:  # Numba is late for new versions of Python, or compiles nothing.
-        return None
-    return winograd
-
-
-@functools.cache
-def _linear_kernel() -> _Linear | None:
-    """Returns what convolves fastest on this machine, both ways, or None for the usual."""
-    if tf.config.list_physical_devices("GPU"):
-        return None
-    if not reorders():
-        return _as_convolution
-    return {"avx2": _as_gradient, "avx512f": _by_channels}.get(backend.vector_instructions())
-
-
-def reorders() -> bool:
-    """Returns whether convolutions copy what they take and give into a layout of their own.
-
-    It is oneDNN that does so, on CPUs.
-    """
-    from tensorflow.python.framework import test_util  # The only place that tells of oneDNN.
-
-    return bool(test_util.IsMklEnabled()) and not tf.config.list_physical_devices("GPU")
-
-
-def _as_convolution(inputs: tf.Tensor, kernel: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
-    del turned
-    return tf.nn.conv2d(inputs, kernel, 1, "SAME")
-
-
-def _as_gradient(inputs: tf.Tensor, kernel: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
-    shape = tf.concat([tf.shape(inputs)[:3], kernel.shape[-1:]], axis=0)
-    outputs = tf.raw_ops.Conv2DBackpropInput(
-        input_sizes=shape, filter=turned, out_backprop=inputs, strides=[1] * 4, padding="SAME"
-    )
-    outputs.set_shape([*inputs.shape[:3], kernel.shape[-1]])
-    return outputs
-
-
-def _by_channels(inputs: tf.Tensor, kernel: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
-    deep = kernel.shape[2] >= _DEEP
-    return (_as_gradient if deep else _as_convolution)(inputs, kernel, turned)

@@ -19,8 +19,9 @@ import h5py
 import keras
 import numpy as np
 
-from nst_tf import errors, files
+from nst_tf import errors
 from nst_tf.backbones.architecture import Architecture
+from nst_tf.runtime import files
 
 logger = logging.getLogger("nst_tf")
 

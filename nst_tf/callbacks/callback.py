@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nst_tf import config as configs
-from nst_tf import pyramid
-from nst_tf import snapshot as snapshots
+from nst_tf.imaging import pyramid
+from nst_tf.records import snapshot as snapshots
 
 if TYPE_CHECKING:
     import tensorflow as tf

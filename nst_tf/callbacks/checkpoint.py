@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nst_tf import errors, files
-from nst_tf import snapshot as snapshots
+from nst_tf import errors
 from nst_tf.callbacks.callback import Callback, Run, StepEnd
+from nst_tf.records import snapshot as snapshots
+from nst_tf.runtime import files
 
 if TYPE_CHECKING:
     import tensorflow as tf

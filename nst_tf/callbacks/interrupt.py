@@ -6,8 +6,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from nst_tf import signals, terminal
 from nst_tf.callbacks.callback import Callback, Run
+from nst_tf.runtime import signals, terminal
 
 if TYPE_CHECKING:
     import tensorflow as tf

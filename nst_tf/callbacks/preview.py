@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 
-from nst_tf import errors, images
+from nst_tf import errors
 from nst_tf.callbacks.callback import Callback, StepEnd
+from nst_tf.imaging import images
 
 logger = logging.getLogger("nst_tf")
 

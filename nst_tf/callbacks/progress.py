@@ -8,8 +8,8 @@ from typing import TextIO
 
 import tqdm
 
-from nst_tf import terminal
 from nst_tf.callbacks.callback import Callback, Run, StepEnd, group_terms
+from nst_tf.runtime import terminal
 
 
 class Progress(Callback):

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nst_tf import errors, files, images
+from nst_tf import errors
 from nst_tf.callbacks.callback import Callback, Run, StepEnd
+from nst_tf.imaging import images
+from nst_tf.runtime import files
 
 logger = logging.getLogger("nst_tf")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from nst_tf import autodiff
+from nst_tf.kernels import autodiff
 from nst_tf.losses.loss import Loss, Statistics, position_count
 
 

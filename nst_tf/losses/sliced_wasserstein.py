@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import autodiff
+from nst_tf.kernels import autodiff
 from nst_tf.losses.loss import Loss, Statistics, position_weights
 
 _BINS = 1024

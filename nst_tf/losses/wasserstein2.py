@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import autodiff
+from nst_tf.kernels import autodiff
 from nst_tf.losses.loss import Statistics
 from nst_tf.losses.moments import Moments, covariance, moments
 

@@ -42,7 +42,7 @@ class Guarded(Optimizer):
 
     @classmethod
     def from_config(cls, config: configs.StyleTransferConfig) -> Guarded:
-        from nst_tf import optimizers  # Which imports this module.
+        from nst_tf import optimizers
 
         return cls(optimizers.get(config.optimizer, config))
 

@@ -1,0 +1,120 @@
+"""What belongs to one run of a command, such as file names, and has no part in the picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from nst_tf import errors, presets
+from nst_tf.config.fields import coerce_all, knob, some
+
+_CONTENT_MASK_HELP = "a picture of the photo's regions: white, or one colour each; black is none"
+_STYLE_MASK_HELP = (
+    "a picture of the painting's regions, in the colours of the content mask; with several styles "
+    "one flag for each, in the same order"
+)
+_STYLE_HELP = (
+    "the painting to repaint it after (required), or several, as a folder, a pattern such as "
+    "'art/*.jpg', a list with commas, or by several flags: their styles are blended"
+)
+
+
+def _preset_knob(group: str) -> Any:
+    names = ", ".join(presets.names())
+    return knob("", group, f"take all settings from a published recipe, flags apart: {names}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """The files of one run of the command."""
+
+    content: str = knob("", "Files", "the photo to repaint (required)", path="read")
+    style: tuple[str, ...] = knob((), "Files", _STYLE_HELP, repeated=True, path="read")
+    content_mask: str = knob("", "Files", _CONTENT_MASK_HELP, path="read")
+    style_mask: tuple[str, ...] = knob((), "Files", _STYLE_MASK_HELP, repeated=True, path="read")
+    save_mask_overlay: str = knob(
+        "",
+        "Files",
+        "write the photo with its regions laid over it into this picture file",
+        path="write",
+    )
+    output: str = knob(
+        "",
+        "Files",
+        "where to write the picture: .png, .jpg, .webp or .tif; empty makes a PNG name from both "
+        "inputs in the current folder",
+        path="write",
+    )
+    overwrite: bool = knob(False, "Files", "replace an output, or checkpoints, that exist")
+    bit_depth: int = knob(8, "Files", "bits a channel of the output: 8, or 16 for PNG")
+    preview_every: int = knob(
+        0, "Files", "refresh '<output>.preview.png' every so many steps; 0 never"
+    )
+    timelapse: str = knob("", "Files", "write a film of the steps: .mp4 or .gif", path="write")
+    plot: str = knob("", "Files", "draw the loss curves into this picture file", path="write")
+    report: str = knob("", "Files", "write a record of the run into this JSON file", path="write")
+    checkpoint_dir: str = knob(
+        "",
+        "Files",
+        "save where the run stands into this folder, again and again, so that --resume can go on; "
+        "removed once the picture is written",
+        path="write",
+    )
+    checkpoint_seconds: float = knob(
+        60.0,
+        "Files",
+        "between two checkpoints; they are also saved at the end of every level",
+        needs=(some("checkpoint_dir"),),
+    )
+    resume: bool = knob(
+        False,
+        "Files",
+        "go on from the newest checkpoint in --checkpoint_dir, or begin where there is none",
+    )
+    preset: str = _preset_knob("Recipe")
+    replay: str = knob(
+        "",
+        "Recipe",
+        "take all settings from a picture that this program made earlier, flags apart",
+        path="read",
+    )
+
+    def __post_init__(self) -> None:
+        coerce_all(self)
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            raise errors.ConfigError(
+                f"checkpoint_seconds is {self.checkpoint_seconds}; expected a number, 0 or above."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """The files of one run of the sweep, and what it varies."""
+
+    content: str = knob("", "Sweep", "the photo to repaint (required)", path="read")
+    style: tuple[str, ...] = knob((), "Sweep", _STYLE_HELP, repeated=True, path="read")
+    content_mask: str = knob("", "Sweep", _CONTENT_MASK_HELP, path="read")
+    style_mask: tuple[str, ...] = knob((), "Sweep", _STYLE_MASK_HELP, repeated=True, path="read")
+    grid: tuple[str, ...] = knob(
+        (),
+        "Sweep",
+        "FIELD=VALUE,VALUE,... a setting, or preset, and the values to try (required); where one "
+        "value is a list, as of steps, a semicolon stands between values. The first --grid makes "
+        "the rows, the second the columns, each further one more rows; a single one makes columns",
+        repeated=True,
+    )
+    preset: str = _preset_knob("Sweep")
+    output: str = knob(
+        "",
+        "Sweep",
+        "folder for the pictures, their reports, sheet.png and losses.csv; empty makes a name "
+        "from both inputs in the current folder",
+        path="write",
+    )
+    overwrite: bool = knob(
+        False, "Sweep", "replace pictures in the folder that were made in another way"
+    )
+
+    def __post_init__(self) -> None:
+        coerce_all(self)

@@ -1,0 +1,234 @@
+"""Fields of a settings dataclass: help text, valid values, and reading a value from text.
+
+A field becomes a command-line flag and a line of `--help` by itself. Needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fractions
+import functools
+import logging
+import numbers
+import os
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from nst_tf import errors
+
+logger = logging.getLogger("nst_tf")
+
+
+class Need(NamedTuple):
+    """What a setting needs of another one to have an effect.
+
+    Attributes:
+        field: the other setting.
+        words: what it should be, for a person.
+        met: whether it is, given all settings.
+    """
+
+    field: str
+    words: str
+    met: Callable[[Any], bool]
+
+
+def one_of(field: str, *values: Any) -> Need:
+    words = f"{field}={' or '.join(map(written, values))}"
+    return Need(field, words, lambda settings: getattr(settings, field) in values)
+
+
+def above_0(field: str) -> Need:
+    return Need(field, f"{field} above 0", lambda settings: getattr(settings, field) > 0)
+
+
+def some(field: str) -> Need:
+    return Need(field, f"{field} to be given", lambda settings: bool(getattr(settings, field)))
+
+
+def knob(
+    default: Any,
+    group: str,
+    help: str,
+    choices: tuple[str, ...] = (),
+    *,
+    repeated: bool = False,
+    path: Literal["", "read", "write"] = "",
+    amount: bool = False,
+    needs: tuple[Need, ...] = (),
+) -> Any:
+    """Returns a dataclass field that carries its help text, help group and valid values.
+
+    Args:
+        default: of the field.
+        group: heading of the help under which it stands.
+        help: its help text.
+        choices: the valid values, or none where any value may be.
+        repeated: its flag may be given several times, and the field is a tuple of their texts.
+        path: what is done with the file that it may name.
+        amount: it is a text that may be a whole number.
+        needs: without which it has no effect, and a warning says so.
+    """
+    metadata = {
+        "group": group,
+        "help": help,
+        "choices": choices,
+        "repeated": repeated,
+        "path": path,
+        "amount": amount,
+        "needs": needs,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def written(value: Any, separator: str = ",") -> str:
+    """Returns a value as its flag is written, and whole numbers without a fraction."""
+    if isinstance(value, tuple):
+        return separator.join(written(item) for item in value) or "(empty)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (str(value).removesuffix(".0") if isinstance(value, float) else str(value)) or "(empty)"
+
+
+def idle(settings: Any, names: Collection[str]) -> list[str]:
+    """Returns a sentence for each setting that has no effect, as another one switches it off.
+
+    Args:
+        settings: an instance of a dataclass of `knob` fields.
+        names: of the settings that are looked at. Those that have their default are passed over.
+    """
+    found = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in names or value == field.default:
+            continue
+        for need in field.metadata["needs"]:
+            if not need.met(settings):
+                other = f"{need.field}={written(getattr(settings, need.field))}"
+                found.append(
+                    f"{field.name}={written(value)} has no effect with {other}; it needs "
+                    f"{need.words}."
+                )
+                break
+    return found
+
+
+def warn_idle(*given: tuple[Any, Collection[str]]) -> None:
+    """Logs what `idle` returns for settings and names, each sentence once."""
+    for sentence in dict.fromkeys(text for each in given for text in idle(*each)):
+        logger.warning("%s", sentence)
+
+
+def coerce_all(settings: Any) -> None:
+    """Brings all fields to their declared types."""
+    owner: type = type(settings)
+    for field in dataclasses.fields(owner):
+        value = coerce(field, kinds(owner)[field.name], settings)
+        object.__setattr__(settings, field.name, value)
+
+
+@functools.cache
+def kinds(owner: type) -> dict[str, Any]:
+    """Returns the types of the fields of a dataclass, by their names."""
+    return typing.get_type_hints(owner)
+
+
+def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
+    """Returns the value of a field in its declared type; a text is read as its flag is.
+
+    Raises:
+        ConfigError: the value is of another type, or not one of the field's choices.
+    """
+    value = getattr(owner, field.name)
+    if isinstance(kind, types.GenericAlias):
+        item = typing.get_args(kind)[0]
+        return tuple(_scalar(field, item, entry) for entry in _entries(field, value))
+    value = _scalar(field, kind, value)
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise errors.unknown_name(field.name, value, choices)
+    return value
+
+
+def _entries(field: dataclasses.Field[Any], value: Any) -> Iterable[Any]:
+    """Returns the entries of a list, or the one that stands for it."""
+    if isinstance(value, str) and not field.metadata["repeated"]:
+        return split(value)
+    if isinstance(value, (str, bytes, os.PathLike, Mapping)):
+        return (value,)
+    try:
+        return tuple(value)
+    except TypeError:
+        return (value,)
+
+
+def split(text: str) -> list[str]:
+    """Returns the entries of a list that is written with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _scalar(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
+    expected = KINDS[kind]
+    try:
+        if isinstance(value, str):
+            value = read(kind, value)
+        elif field.metadata["path"]:
+            expected = "text or a path"
+            value = os.fspath(value)
+        elif field.metadata["amount"]:
+            expected = "text or a whole number"
+            whole = not isinstance(value, bool) and value == int(value)
+            value = str(int(value)) if whole else value
+        if isinstance(value, bool) == (kind is bool) and isinstance(value, _ACCEPTED[kind]):
+            value = kind(value)
+            if kind is int and abs(value) > _LARGEST:
+                expected = f"a whole number up to {_LARGEST}"
+            elif field.metadata["path"] and "\0" in value:
+                expected = "a path, which holds no NUL"
+            else:
+                return value
+    except (TypeError, ValueError, ArithmeticError):
+        pass
+    raise errors.ConfigError(f"{field.name} is {shown(value)}; expected {expected}.")
+
+
+def read(kind: type, text: str) -> Any:
+    """Returns the value of type `kind` that a flag's text stands for.
+
+    Raises:
+        ValueError: the text is no such value.
+        ArithmeticError: likewise.
+    """
+    if kind is bool:
+        truths = {name: value for value, names in _TRUTHS.items() for name in names}
+        if text.strip().lower() not in truths:
+            raise ValueError(text)
+        return truths[text.strip().lower()]
+    if kind is float and "/" in text:
+        return float(fractions.Fraction(text))
+    return kind(text)
+
+
+def shown(value: Any) -> str:
+    """Returns a value for an error, which may be of any size and type."""
+    if not isinstance(value, (str, bytes, numbers.Number, tuple, list, dict, type(None))):
+        return f"an object of type {type(value).__name__}"
+    try:
+        text = " ".join(repr(value).split())
+    except (ValueError, RecursionError):  # Python writes no number of thousands of digits.
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+_ACCEPTED: dict[type, type] = {
+    int: numbers.Integral,
+    float: numbers.Real,
+    str: str,
+    bool: bool,
+}
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_TRUTHS = {True: ("true", "t", "yes", "y", "on", "1"), False: ("false", "f", "no", "n", "off", "0")}
+_LARGEST = 2**63 - 1  # As TensorFlow's whole numbers.
+_LONGEST_SHOWN = 80  # Characters of a value in an error.

@@ -1,0 +1,729 @@
+"""Every setting of a stylisation, its default and its help text, in one frozen dataclass.
+
+A field of `StyleTransferConfig` becomes a command-line flag, a line of `--help` and an entry
+of the saved recipe by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import math
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from nst_tf import errors, presets
+from nst_tf.config import vgg_layers
+from nst_tf.config.fields import (
+    Need,
+    above_0,
+    coerce_all,
+    knob,
+    one_of,
+    shown,
+    some,
+    warn_idle,
+)
+
+logger = logging.getLogger("nst_tf")
+
+BACKBONES = ("auto", *vgg_layers.CONVOLUTIONS)
+INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
+OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "steepest_descent", "fixed_step_lbfgs")
+CONTENT_NORMALIZATIONS = {
+    "features": ("relative", "mean", "sum", "gatys"),
+    "laplacian": ("relative", "mean", "sum", "gatys"),
+    "self_similarity": ("relative", "strotss"),
+}
+STYLE_NORMALIZATIONS = {
+    "gram": (
+        "relative",
+        "mean",
+        "gatys",
+        "johnson",
+        "sums",
+        "sums_per_value",
+        "sums_per_pixel",
+    ),
+    "moments": ("relative",),
+    "w2": ("relative", "mean"),
+    "swd": ("relative", "mean"),
+    "histogram": ("relative", "mean"),
+    "remd": ("relative",),
+}
+WHOLE_LOSSES = ("remd", "self_similarity")
+"""Those that look at a picture as a whole, so that it cannot be cut into tiles."""
+TV_FORMS = ("squared", "absolute", "power", "nine_point")
+_AS_IT_IS, _STEEPNESS = 0.5, 2  # The strength that changes nothing, and its power in the weights.
+_LEAST_WEIGHT = 1e-20  # Of the largest one.
+PADDINGS = ("zeros", "reflect", "replicate", "circular")
+OUTSIDES = ("style", "keep")
+COLORS = ("style", "content", "match")
+COLOR_SPACES = ("lab", "yiq", "rgb")
+COLOR_METHODS = ("covariance", "histogram")
+
+
+_CONTENT = (
+    above_0("content_weight"),
+    some("content_layers"),
+    Need("strength", "strength below 1", lambda settings: settings.strength < 1),
+)
+_STYLE = (above_0("style_weight"), some("style_layers"), above_0("strength"))
+_TV = (above_0("tv_weight"),)
+_START = (one_of("init", "content", "style", "gray", "grey", "mean"), above_0("strength"))
+_NOISE = (
+    Need("init", "init to be no picture", lambda settings: not settings.goes_on),
+    Need(
+        "init_noise",
+        "init=noise, or init_noise and strength above 0",
+        lambda settings: settings.init == "noise" or settings.init_noise * settings.strength > 0,
+    ),
+)
+_PALETTE = (one_of("color", "content", "match"),)
+_MATCH = (one_of("color", "match"),)
+_SCALE = (
+    Need(
+        "style_normalization",
+        "style_normalization or content_normalization to be a published scale",
+        lambda settings: (
+            not {settings.content_normalization, settings.style_normalization}
+            <= {"relative", "strotss"}
+        ),
+    ),
+)
+_RATE = (one_of("optimizer", "adam", "gradient_descent"),)
+_ADAM = (one_of("optimizer", "adam"),)
+_LBFGS = (one_of("optimizer", "lbfgs"),)
+_ANY_LBFGS = (one_of("optimizer", "lbfgs", "fixed_step_lbfgs"),)
+_UNITS = (
+    Need(
+        "optimizer",
+        "optimizer=adam, gradient_descent or fixed_step_lbfgs, or a learning_rate or tv_weight",
+        lambda settings: (
+            settings.optimizer in ("adam", "gradient_descent", "fixed_step_lbfgs")
+            or bool(settings.learning_rate or settings.tv_weight)
+        ),
+    ),
+)
+_TILES = (Need("tile_size", "tile_size above 0 or auto", lambda settings: _side(settings) != 0),)
+_WHOLE = (
+    one_of("run_eagerly", False),
+    Need(
+        "tile_size",
+        "levels that are not worked on in tiles",
+        lambda settings: _side(settings) in (None, 0) or 0 < settings.image_size <= _side(settings),
+    ),
+)
+
+
+def _side(settings: Any) -> int | None:
+    """Returns the side of the tiles that is asked for, 0 for none, or None."""
+    return None if settings.tile_size == "auto" else int(settings.tile_size)
+
+
+def _distinct(normalizations: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns the normalisations of all losses, each once."""
+    return tuple(dict.fromkeys(name for each in normalizations.values() for name in each))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StyleTransferConfig:
+    """What a picture is made with. Every attribute is a flag of the command as well.
+
+    The help text of each field is its documentation: `fields(StyleTransferConfig)` lists
+    them, and so does `nst-stylize --help`.
+
+    Raises:
+        ConfigError: a value is unknown or out of range.
+    """
+
+    image_size: int = knob(
+        512, "Size and schedule", "long side of the output in pixels; 0 keeps the photo's own size"
+    )
+    style_scale: float = knob(
+        1.0,
+        "Size and schedule",
+        "long side of the style relative to the output's: larger gives larger strokes",
+        needs=_STYLE,
+    )
+    levels: int = knob(
+        0,
+        "Size and schedule",
+        "levels of the coarse-to-fine pyramid; 0 chooses by size, 1 works at full size only",
+    )
+    steps: tuple[int, ...] = knob(
+        (),
+        "Size and schedule",
+        "optimiser steps of the finest level, coarser ones taking more; or a comma-separated "
+        "number for every level, coarse to fine; empty takes 160 at the coarsest and fewer at "
+        "each finer one: 30 at the fourth, and 10 at the finest of a very large picture",
+    )
+    init: str = knob(
+        "content",
+        "Size and schedule",
+        f"initial image: {', '.join(INITIALISATIONS)}, or the path of a picture to go on with, "
+        "without noise and, unless levels or steps say otherwise, for 60 steps at full size",
+        path="read",
+    )
+    init_noise: float = knob(
+        0.5,
+        "Size and schedule",
+        "share of noise in the initial image, 0 to 1: strokes cover the photo more evenly",
+        needs=_START,
+    )
+    seed: int = knob(
+        0,
+        "Size and schedule",
+        "seed of the noise of the initial image",
+        needs=_NOISE,
+    )
+
+    strength: float = knob(
+        0.5,
+        "Losses",
+        "one knob from 0, the photo, to 1, style alone: multiplies both weights, and below 0.5 the "
+        "noise of the start; 0.5 leaves them as they are",
+    )
+    content_weight: float = knob(
+        1.0, "Losses", "weight of the content loss, all layers together", needs=_CONTENT[1:]
+    )
+    style_weight: float = knob(
+        10.0, "Losses", "weight of the style loss, all layers together", needs=_STYLE[1:]
+    )
+    content_style_ratio: float = knob(
+        0.0,
+        "Losses",
+        "content weight as a multiple of the style weight, such as 1/10 (alpha / beta); 0 takes "
+        "content_weight as it is",
+        needs=_CONTENT[1:],
+    )
+    tv_weight: float = knob(0.0, "Losses", "weight of the total variation, which smooths")
+    content_layers: tuple[str, ...] = knob(
+        ("block4_conv2",), "Losses", "layers whose activations keep the content, comma-separated"
+    )
+    style_layers: tuple[str, ...] = knob(
+        ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1", "block5_conv1"),
+        "Losses",
+        "layers whose statistics carry the style, comma-separated",
+    )
+    style_layer_weights: tuple[float, ...] = knob(
+        (),
+        "Losses",
+        "factor of each style layer, comma-separated, or one for all; empty shares the style "
+        "weight alike",
+        needs=_STYLE,
+    )
+    style_blend: tuple[float, ...] = knob(
+        (),
+        "Losses",
+        "share of each style where there are several, comma-separated, such as 3,1; empty shares "
+        "alike",
+        needs=_STYLE,
+    )
+    style_loss: str = knob(
+        "gram",
+        "Losses",
+        f"what the style is compared by: {', '.join(STYLE_NORMALIZATIONS)}; several joined by + "
+        "share the style weight alike, such as gram+histogram",
+        needs=_STYLE,
+    )
+    content_loss: str = knob(
+        "features",
+        "Losses",
+        f"what the content is compared by: {', '.join(CONTENT_NORMALIZATIONS)}; several joined by "
+        "+ share the content weight alike, such as features+laplacian",
+        needs=_CONTENT,
+    )
+    tv_form: str = knob(
+        "squared",
+        "Losses",
+        f"neighbour differences that total variation sums: {', '.join(TV_FORMS)}",
+        TV_FORMS,
+        needs=_TV,
+    )
+    content_normalization: str = knob(
+        "relative",
+        "Losses",
+        "what the content loss is divided by: relative to the photo's energy, or a published "
+        f"scale: {', '.join(_distinct(CONTENT_NORMALIZATIONS)[1:])}",
+        _distinct(CONTENT_NORMALIZATIONS),
+        needs=_CONTENT,
+    )
+    style_normalization: str = knob(
+        "relative",
+        "Losses",
+        "what the style loss is divided by: relative to the painting's energy, or a published "
+        f"scale: {', '.join(_distinct(STYLE_NORMALIZATIONS)[1:])}",
+        _distinct(STYLE_NORMALIZATIONS),
+        needs=_STYLE,
+    )
+    tv_normalization: str = knob(
+        "mean", "Losses", "mean or sum of the total variation", ("mean", "sum"), needs=_TV
+    )
+
+    outside: str = knob(
+        "style",
+        "Masks",
+        "what becomes of the photo where the content mask is black: style, the plain blend of all "
+        "styles; or keep, nothing",
+        OUTSIDES,
+    )
+    color: str = knob(
+        "style",
+        "Colour",
+        "whose colours the picture has: the style's; the content's, of which only the lightness is "
+        "repainted; or match, the style's after it was recoloured to the photo's palette",
+        COLORS,
+    )
+    color_space: str = knob(
+        "lab",
+        "Colour",
+        "where lightness is told from colour, and palettes are compared: lab, yiq, or rgb (match "
+        "only)",
+        COLOR_SPACES,
+        needs=_PALETTE,
+    )
+    color_method: str = knob(
+        "covariance",
+        "Colour",
+        "what match takes from the photo's palette: mean and covariance, or the histogram of each "
+        "value",
+        COLOR_METHODS,
+        needs=_MATCH,
+    )
+
+    backbone: str = knob(
+        "auto",
+        "Network",
+        "vgg19, vgg16, or auto: vgg19 where its weights can be had, otherwise the bundled vgg16",
+        BACKBONES,
+    )
+    weights: str = knob(
+        "", "Network", "a Keras weight file (.h5, .weights.h5) to use instead", path="read"
+    )
+    pooling: str = knob("avg", "Network", "pooling of the network: max or avg", ("max", "avg"))
+    padding: str = knob(
+        "zeros",
+        "Network",
+        "what convolutions see around the picture: zeros, as in the published networks; reflect; "
+        "replicate; or circular, for a picture that tiles the plane without seams",
+        PADDINGS,
+    )
+    activation_scale: str = knob(
+        "own",
+        "Network",
+        "multiply activations to the scale of a network that is fed with other pixels: own (no), "
+        "caffe (0 to 255, as in Keras), torchvision (over their deviation) or unit (0 to 1); "
+        "matters to published loss scales only",
+        ("own", "caffe", "torchvision", "unit"),
+        needs=_SCALE,
+    )
+
+    optimizer: str = knob("lbfgs", "Optimiser", f"one of {', '.join(OPTIMIZERS)}", OPTIMIZERS)
+    learning_rate: float = knob(
+        0.0, "Optimiser", "step size of the optimiser; 0 takes its own default"
+    )
+    rate_decay: float = knob(
+        1.0,
+        "Optimiser",
+        "factor of the learning rate from step to step; not for L-BFGS",
+        needs=_RATE,
+    )
+    final_rate: float = knob(
+        0.1,
+        "Optimiser",
+        "last learning rate of a level relative to its first, along half a cosine; not for L-BFGS",
+        needs=_RATE,
+    )
+    pixel_range: float = knob(
+        1.0,
+        "Optimiser",
+        "what white is where learning rate, Adam's epsilons and total variation are concerned: "
+        "1, or 255 as in many published recipes",
+        needs=_UNITS,
+    )
+    clip_pixels: bool = knob(
+        True, "Optimiser", "keep pixels between black and white in every step, not only at the end"
+    )
+    lbfgs_history: int = knob(
+        10,
+        "Optimiser",
+        "past steps from which L-BFGS learns curvature; lbfgs keeps a third of a level's at most",
+        needs=_ANY_LBFGS,
+    )
+    lbfgs_octaves: int = knob(
+        0,
+        "Optimiser",
+        "over how many octaves of coarser pictures lbfgs smooths its gradient, such as 4: less "
+        "grain and more of the painting's colours, contours are kept less",
+        needs=_LBFGS,
+    )
+    adam_beta_1: float = knob(0.9, "Optimiser", "decay of Adam's first moment", needs=_ADAM)
+    adam_beta_2: float = knob(0.99, "Optimiser", "decay of Adam's second moment", needs=_ADAM)
+    adam_epsilon: float = knob(1e-14, "Optimiser", "epsilon of Adam as in PyTorch", needs=_ADAM)
+    adam_epsilon_hat: float = knob(
+        0.0,
+        "Optimiser",
+        "epsilon of Adam as in TensorFlow and Keras, before bias correction",
+        needs=_ADAM,
+    )
+    average: float = knob(
+        0.9,
+        "Optimiser",
+        "share of the past in the running average that Adam shows; 0 shows the last step",
+        needs=_ADAM,
+    )
+
+    device: str = knob("auto", "Machine", "auto, cpu, gpu, or a TensorFlow name such as GPU:1")
+    precision: str = knob(
+        "float32",
+        "Machine",
+        "number format of the convolutions: float32 or bfloat16; all else stays float32",
+        ("float32", "bfloat16"),
+    )
+    tile_size: str = knob(
+        "auto",
+        "Machine",
+        "side of the tiles that a large picture is worked on in, in pixels; auto takes tiles where "
+        "memory_limit asks for them, 0 never does",
+        amount=True,
+    )
+    memory_limit: str = knob(
+        "auto",
+        "Machine",
+        "memory to stay within, such as 4GB, by way of tiles; auto is 80% of what is free, and no "
+        "limit on a GPU until its memory runs out",
+        amount=True,
+    )
+    jit_compile: bool = knob(
+        False,
+        "Machine",
+        "compile the step with XLA, where a level is not worked on in tiles",
+        needs=_WHOLE,
+    )
+    run_eagerly: bool = knob(False, "Machine", "run without graphs, to debug")
+    max_pixels: int = knob(
+        80_000_000, "Machine", "largest input picture accepted, in pixels, against forged files"
+    )
+
+    def __post_init__(self) -> None:
+        self._settle()
+        derived = {"content_weight"} if self.content_style_ratio else set()
+        warn_idle((self, self._settings().keys() - derived))
+
+    def _settle(self) -> None:
+        """Brings all settings to their types, and checks them."""
+        coerce_all(self)
+        _check_ranges(self)
+        if self.content_style_ratio:
+            weight = self.content_style_ratio * self.style_weight
+            if self.content_weight not in (weight, type(self).content_weight):
+                raise _two_content_weights(self.content_weight, self.content_style_ratio)
+            object.__setattr__(self, "content_weight", weight)
+        _check_objective(self.balanced)
+        _check_layers(self)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the initial image is a picture file."""
+        return self.init not in INITIALISATIONS
+
+    @property
+    def content_losses(self) -> tuple[str, ...]:
+        """The names in `content_loss`."""
+        return tuple(self.content_loss.split("+"))
+
+    @property
+    def style_losses(self) -> tuple[str, ...]:
+        """The names in `style_loss`."""
+        return tuple(self.style_loss.split("+"))
+
+    @property
+    def whole(self) -> str:
+        """The setting that needs a picture to be looked at as a whole, or an empty text."""
+        if self.padding == "circular":
+            return "padding=circular"
+        for kind in ("content", "style"):
+            if set(getattr(self, f"{kind}_losses")) & set(WHOLE_LOSSES):
+                return f"{kind}_loss={getattr(self, f'{kind}_loss')}"
+        return ""
+
+    @property
+    def balanced(self) -> StyleTransferConfig:
+        """The settings with `strength` worked into the weights and the noise of the start."""
+        return self if self.strength == _AS_IT_IS else self._balanced
+
+    @functools.cached_property
+    def _balanced(self) -> StyleTransferConfig:
+        more = self.strength / _AS_IT_IS
+        changes = {
+            "strength": _AS_IT_IS,
+            "content_style_ratio": 0.0,
+            "content_weight": (2 - more) ** _STEEPNESS * self.content_weight,
+            "style_weight": more**_STEEPNESS * self.style_weight,
+            "init_noise": min(1.0, more) * self.init_noise,
+        }
+        return self.from_dict({**self._settings(), **changes})
+
+    def replace(self, **changes: Any) -> StyleTransferConfig:
+        """Returns a copy with some settings changed, checked anew.
+
+        A new content weight takes the place of a ratio, and a new ratio that of a content weight.
+
+        Raises:
+            ConfigError: a change is no setting, or not valid.
+        """
+        return self.from_dict(merge(self._settings(), changes), warn_of=changes)
+
+    def _settings(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as JSON-ready values, for a recipe or a report."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(
+        cls, settings: Mapping[str, Any], warn_of: Collection[str] = ()
+    ) -> StyleTransferConfig:
+        """Returns the config that `to_dict` described.
+
+        Args:
+            settings: values of fields, by their names; the others have their defaults.
+            warn_of: names of settings that are warned about where they have no effect.
+
+        Raises:
+            ConfigError: a name is no setting, or its value is not valid.
+        """
+        valid = [field.name for field in dataclasses.fields(cls)]
+        for name in settings:
+            if name not in valid:
+                raise errors.unknown_name("setting", name, valid)
+        config = object.__new__(cls)
+        for field in dataclasses.fields(cls):
+            object.__setattr__(config, field.name, settings.get(field.name, field.default))
+        config._settle()
+        warn_idle((config, warn_of))
+        return config
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> StyleTransferConfig:
+        """Returns a published recipe.
+
+        Layers that the backbone lacks are replaced by the nearest ones, which is logged.
+
+        Args:
+            name: an entry of `nst_tf.presets`.
+            **changes: settings that differ from the recipe.
+
+        Raises:
+            ConfigError: there is no such preset, or a change is not valid.
+        """
+        return cls.from_dict(merge(published(name, changes), changes), warn_of=changes)
+
+
+def published(preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a preset, with layers that the backbone has.
+
+    Args:
+        preset: its name.
+        changes: settings to come on top, of which the backbone counts here.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    settings = presets.get(preset).settings
+    backbone = changes.get("backbone", settings["backbone"])
+    return _fitted(settings, preset, backbone) if backbone in vgg_layers.CONVOLUTIONS else settings
+
+
+_RATIO = frozenset(("style_weight", "content_style_ratio"))  # What a content weight follows from.
+
+
+def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings with changes, of which the last way to weigh the content counts.
+
+    A new content weight takes the place of an old ratio, and a content weight that follows from a
+    ratio is left out where the ratio or the style weight is new.
+
+    Raises:
+        ConfigError: the changes give both.
+    """
+    merged = {**settings, **changes}
+    if "content_weight" in changes:
+        if changes.get("content_style_ratio"):
+            raise _two_content_weights(changes["content_weight"], changes["content_style_ratio"])
+        merged["content_style_ratio"] = 0.0
+    elif merged.get("content_style_ratio") and not _RATIO.isdisjoint(changes):
+        merged.pop("content_weight", None)
+    return merged
+
+
+def _two_content_weights(weight: float, ratio: float) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"content_weight={weight} and content_style_ratio={ratio} both give the weight of the "
+        "content; leave one out."
+    )
+
+
+def _fitted(settings: Mapping[str, Any], preset: str, backbone: str) -> dict[str, Any]:
+    """Returns the settings of a preset with layers that the backbone has."""
+    fitted = dict(settings)
+    for kind in ("content_layers", "style_layers"):
+        fitted[kind] = tuple(vgg_layers.nearest(name, backbone) for name in settings[kind])
+        for name, found in zip(settings[kind], fitted[kind], strict=True):
+            wanted = vgg_layers.canonical(name, "vgg19")
+            if wanted != found:
+                logger.info("%s: %s has no %s; %s stands for it.", preset, backbone, wanted, found)
+    return fitted
+
+
+def _check_ranges(config: StyleTransferConfig) -> None:
+    def require(name: str, valid: bool, expected: str) -> None:
+        if not valid:
+            value = shown(getattr(config, name))
+            raise errors.ConfigError(f"{name} is {value}; expected {expected}.")
+
+    require("image_size", config.image_size >= 0, "0 or a number of pixels")
+    require("levels", config.levels >= 0, "0 (automatic) or a number of levels")
+    require("steps", min(config.steps, default=1) >= 1, "numbers above 0")
+    require("seed", config.seed >= 0, "0 or a positive whole number")
+    require("lbfgs_history", config.lbfgs_history >= 1, "at least 1")
+    require("lbfgs_octaves", 0 <= config.lbfgs_octaves <= 8, "a number from 0 to 8")
+    require("max_pixels", config.max_pixels >= 1, "at least 1")
+    require("init", bool(config.init), f"one of {', '.join(INITIALISATIONS)}, or a path")
+    require("strength", 0 <= config.strength <= 1, "a number from 0 to 1")
+    require("init_noise", 0 <= config.init_noise <= 1, "a number from 0 to 1")
+    scale = config.style_scale
+    require("style_scale", 0 < scale <= 100, "a number above 0 and at most 100")
+    for name in (
+        "learning_rate",
+        "content_weight",
+        "style_weight",
+        "content_style_ratio",
+        "tv_weight",
+        "adam_epsilon",
+        "adam_epsilon_hat",
+    ):
+        number = getattr(config, name)
+        require(name, math.isfinite(number) and number >= 0, "a finite number, 0 or above")
+    for name in ("adam_beta_1", "adam_beta_2", "average"):
+        require(name, 0 <= getattr(config, name) < 1, "a number from 0 to below 1")
+    for name in ("rate_decay", "final_rate"):
+        require(name, 0 < getattr(config, name) <= 1, "a number above 0 and at most 1")
+    require(
+        "tile_size",
+        config.tile_size == "auto" or re.fullmatch("[0-9]{1,9}", config.tile_size) is not None,
+        "auto, 0, or a number of pixels",
+    )
+    require(
+        "memory_limit",
+        config.memory_limit == "auto" or read_bytes(config.memory_limit) > 0,
+        "auto, or an amount such as 4GB or 800MB",
+    )
+    require("pixel_range", 0 < config.pixel_range < math.inf, "1 or 255")
+    _check_losses(config, "content", CONTENT_NORMALIZATIONS)
+    _check_losses(config, "style", STYLE_NORMALIZATIONS)
+    if config.whole and config.tile_size not in ("auto", "0"):
+        raise errors.ConfigError(
+            f"{config.whole} looks at the picture as a whole, and tile_size={config.tile_size} "
+            "cuts it into tiles; leave one of them out."
+        )
+    if config.lbfgs_octaves and config.padding == "circular":
+        raise errors.ConfigError(
+            "lbfgs_octaves smooths up to the border, which a picture with padding=circular goes on "
+            "across; set lbfgs_octaves to 0."
+        )
+    if config.color == "content" and config.color_space == "rgb":
+        raise errors.ConfigError(
+            "color=content keeps the photo's colours and repaints its lightness, and "
+            "color_space=rgb has no lightness; expected lab or yiq."
+        )
+    blend = config.style_blend
+    require(
+        "style_blend",
+        all(math.isfinite(share) and share >= 0 for share in blend) and (not blend or any(blend)),
+        "finite numbers, 0 or above and not all 0",
+    )
+    each = config.style_layer_weights
+    require(
+        "style_layer_weights",
+        all(math.isfinite(weight) and weight >= 0 for weight in each),
+        "finite numbers, 0 or above",
+    )
+    if len(each) > 1 and len(each) != len(config.style_layers):
+        raise errors.ConfigError(
+            f"style_layer_weights has {len(each)} numbers for {len(config.style_layers)} "
+            "style_layers; give one weight for each layer, one for all, or none."
+        )
+
+
+def _check_losses(
+    config: StyleTransferConfig, kind: str, normalizations: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Refuses a loss that there is not, and a normalisation that one of them does not have."""
+    names = getattr(config, f"{kind}_losses")
+    normalization = getattr(config, f"{kind}_normalization")
+    for name in names:
+        if name not in normalizations:
+            raise errors.unknown_name(f"{kind}_loss", name, normalizations)
+        if names.count(name) > 1:
+            raise errors.ConfigError(f"{kind}_loss names {name} twice; name each loss once.")
+        if normalization not in normalizations[name]:
+            raise errors.ConfigError(
+                f"{kind}_normalization is {normalization!r}; expected one of "
+                f"{', '.join(normalizations[name])} with the {kind} loss {name}."
+            )
+
+
+def read_bytes(amount: str) -> int:
+    """Returns the bytes of an amount such as `4GB`, in powers of ten, or 0 where it is none."""
+    match = re.fullmatch(r"([0-9.]+) *([KMGT]?)B?", amount.strip().upper())
+    try:
+        return round(float(match[1]) * 1000 ** " KMGT".index(match[2] or " ")) if match else 0
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _check_objective(config: StyleTransferConfig) -> None:
+    if not has_objective(config):
+        raise errors.ConfigError(
+            "content_weight, style_weight and tv_weight leave nothing to optimise; give at least "
+            "one of them, with layers to work on, a value above 0."
+        )
+    largest = max(config.content_weight, config.style_weight, config.tv_weight)
+    if largest < _LEAST_WEIGHT:
+        raise errors.ConfigError(
+            f"the largest of content_weight, style_weight and tv_weight is {largest:.3g}; expected "
+            f"{_LEAST_WEIGHT} or above, as 32-bit numbers cannot hold smaller gradients. "
+            "Their ratio is what counts: multiply all of them by one number."
+        )
+
+
+def has_objective(config: StyleTransferConfig) -> bool:
+    """Returns whether any term of the loss has a weight above 0."""
+    style = config.style_layers and (
+        not config.style_layer_weights or any(config.style_layer_weights)
+    )
+    return bool(
+        (config.content_weight and config.content_layers)
+        or (config.style_weight and style)
+        or config.tv_weight
+    )
+
+
+def _check_layers(config: StyleTransferConfig) -> None:
+    """Refuses a layer that the backbone lacks; `auto` may become VGG19, which has them all."""
+    backbone = "vgg19" if config.backbone == "auto" else config.backbone
+    for name in (*config.content_layers, *config.style_layers):
+        vgg_layers.canonical(name, backbone)
+    for kind in ("content_layers", "style_layers"):
+        chosen = [vgg_layers.canonical(name, backbone) for name in getattr(config, kind)]
+        for name in chosen:
+            if chosen.count(name) > 1:
+                raise errors.ConfigError(f"{kind} names {name} twice; name each layer once.")

@@ -1,0 +1,760 @@
+"""The level loop and the step loop: a photo and a painting in, a picture out."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nst_tf import backbones, callbacks, errors, optimizers
+from nst_tf import config as configs
+from nst_tf import objective as objectives
+from nst_tf.engine import steps
+from nst_tf.imaging import images, inputs, pyramid, sources
+from nst_tf.records import environment, recipe
+from nst_tf.records import snapshot as snapshots
+from nst_tf.runtime import backend, host
+from nst_tf.tiling import bands, memory, tiled_objective, tiles
+
+logger = logging.getLogger("nst_tf")
+
+_CACHED_BYTES = 1 << 25  # Of the targets that are kept, each of a style at a size.
+_LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
+_STATE = "state/"  # Begins the names of the optimiser's entries in a snapshot.
+_CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
+_SAME_SHAPE = 0.02  # Logarithm of the ratio of two aspect ratios that pass for one.
+_Kind = tuple[tuple[int, ...], tf.DType]
+_MOST_FAILURES = 8  # Steps in a row that may go back, each with half the rate of the last.
+
+
+@host.undisturbed
+def stylize(
+    content: Any,
+    styles: Any,
+    config: configs.StyleTransferConfig | None = None,
+    callbacks: Sequence[callbacks.Callback] = (),
+    start: snapshots.Snapshot | None = None,
+    *,
+    content_mask: Any = None,
+    style_masks: Any = (),
+) -> tf.Tensor:
+    """Repaints a photo in the manner of one painting or several.
+
+    Args:
+        content: the photo: whatever `nst_tf.imaging.load` accepts, such as a path, a PIL image,
+            or an array or tensor `(height, width, 3)`, uint8, uint16 or floating point in
+            [0, 1].
+        styles: the painting, in any of the same forms, or a folder of paintings, or a list of
+            either, whose styles are blended as `style_blend` says.
+        config: the settings; the defaults where it is None.
+        callbacks: told of the progress.
+        start: where to go on, as `callbacks.StepEnd.snapshot` returned it in an earlier run with
+            the same pictures and settings; from the beginning where it is None.
+        content_mask: a picture, in any of the same forms, whose white or coloured parts are the
+            regions of the photo that are repainted, each after the region of the same colour in
+            the style masks; None repaints all of it. See `nst_tf.imaging.masks.read`.
+        style_masks: likewise, one for the painting, or a list of one for each.
+
+    Returns:
+        The picture, float32 `(height, width, 3)`, sRGB in [0, 1].
+
+    Raises:
+        ConfigError: the settings do not fit each other, the pictures or the start.
+        ImageError: a picture cannot be used.
+        WeightsError: the weights of the backbone cannot be had.
+        DivergenceError: the loss became NaN or infinite.
+    """
+    config = config or configs.StyleTransferConfig()
+    if start:
+        config = recipe.with_network(config, start.made_with)
+    try:
+        return StyleTransfer(config).stylize(
+            content, styles, callbacks, start, content_mask=content_mask, style_masks=style_masks
+        )
+    finally:
+        gc.collect()  # A network refers to itself, and would stay until Python next looks.
+
+
+class StyleTransfer:
+    """Stylises any number of photos with one network and one set of compiled steps.
+
+    The network is built at once; a step is compiled once, and the targets of a style are computed
+    once for each size. Photos therefore cost nothing but their steps from the second on.
+
+    Args:
+        config: the settings; the defaults where it is None.
+        backbone: a network to use instead of the one that the config names. It exposes at
+            least the layers that the config uses.
+
+    Raises:
+        ConfigError: the settings do not fit each other or this machine.
+        WeightsError: the weights of the backbone cannot be had.
+    """
+
+    @host.undisturbed
+    def __init__(
+        self,
+        config: configs.StyleTransferConfig | None = None,
+        backbone: backbones.Backbone | None = None,
+    ) -> None:
+        self.config = config or configs.StyleTransferConfig()
+        backend.require_tensorflow()
+        self._device = find_device(self.config.device)
+        self.backbone = backbone or build_backbone(self.config)
+        if not backbone and self.config.backbone == "auto":
+            self.config = self.config.replace(backbone=self.backbone.architecture.name)
+        self._backbones = {"content": self.backbone, "style": self.backbone}
+        if not backbone and self.config.padding == "circular":
+            # The picture has no border, but paintings have one, and do not go on across it.
+            self._backbones["style"] = build_backbone(self.config.replace(padding="reflect"))
+        self._optimizer = optimizers.Guarded.from_config(self.config)
+        self._compiled: dict[tuple[float, ...], _Compiled] = {
+            (): _Compiled(self.config, self._backbones, self._optimizer, ())
+        }
+        self._tiled_step = bands.compile_tiled_step(
+            self._optimizer, run_eagerly=self.config.run_eagerly
+        )
+
+    @host.undisturbed
+    def stylize(
+        self,
+        content: Any,
+        styles: Any,
+        callbacks: Sequence[callbacks.Callback] = (),
+        start: snapshots.Snapshot | None = None,
+        *,
+        content_mask: Any = None,
+        style_masks: Any = (),
+        init: Any = None,
+        plans: Sequence[tiles.Plan] | None = None,
+    ) -> tf.Tensor:
+        """Repaints one photo. Result and errors are those of `nst_tf.stylize`, and so are the
+        arguments, but for two.
+
+        Args:
+            content: the photo.
+            styles: the painting or paintings.
+            callbacks: told of the progress.
+            start: where to go on.
+            content_mask: the regions of the photo.
+            style_masks: the regions of the paintings.
+            init: the picture that the config names by a path, where it is read already.
+            plans: how each level is looked at, as `planned` returned it; by the memory that is
+                free now where it is None. A start has plans of its own.
+
+        Raises:
+            ConfigError: the settings do not fit the pictures, or the start is of another run.
+            ImageError: a picture cannot be used.
+            DivergenceError: the loss became NaN or infinite.
+        """
+        load = functools.partial(images.load, max_pixels=self.config.max_pixels)
+        if init is not None and not self.config.goes_on:
+            raise errors.ConfigError(
+                f"init is given a picture, and the config's init is {self.config.init!r}; expected "
+                "the path of that picture there, or no picture."
+            )
+        given = sources.Pictures(
+            load(content),
+            [load(style) for style in images.expand(_listed(styles))],
+            None if content_mask is None else load(content_mask),
+            [load(mask) for mask in images.expand(_listed(style_masks))],
+            load(self.config.init if init is None else init) if self.config.goes_on else None,
+        )
+        if not given.paintings:
+            raise errors.ConfigError("styles is empty; expected one painting or more.")
+        paintings = [painting.size for painting in given.paintings]
+        levels = pyramid.plan(self.config, given.photo.size, paintings)
+        shown = inputs.prepare(
+            self.config, given.photo, given.paintings, given.content_mask, given.style_masks
+        )
+        inputs.check_regions(self.config, shown, levels[-1])
+        with tf.device(self._device):
+            return self._run(shown, given, levels, callbacks, start, plans)
+
+    def _run(
+        self,
+        shown: inputs.Inputs,
+        given: sources.Pictures,
+        levels: Sequence[pyramid.Level],
+        callbacks_: Sequence[callbacks.Callback],
+        start: snapshots.Snapshot | None,
+        plans: Sequence[tiles.Plan] | None,
+    ) -> tf.Tensor:
+        made_with = functools.cache(lambda: self._made_with(given.roles()))
+        walk = self._begin(shown, given, levels, start, plans, made_with)
+        in_parts = any(plan.tiled or plan.style_side for plan in walk.plans)
+        if self.config.memory_limit != "auto" or in_parts:
+            memory.hand_back_freed()
+            costs = self.backbone.costs()
+            needed = memory.most_expected(self.config, costs, levels, walk.plans, given)
+            memory.reserve(needed - memory.filtering_bytes(self.config, costs))
+        told = [walk.history, *callbacks_]
+        unended: list[callbacks.Callback] = []
+        try:
+            for callback in told:
+                callback.on_begin(walk.run)
+                unended.append(callback)
+            picture = self._go(walk, levels, told)
+            while unended:
+                unended.pop(0).on_end(picture)
+        except BaseException as error:
+            with contextlib.ExitStack() as rest:  # Goes on with the others where one raises.
+                for callback in reversed(unended):
+                    rest.callback(callback.on_error, error)
+            raise
+        return picture
+
+    def _go(
+        self,
+        walk: _Walk,
+        levels: Sequence[pyramid.Level],
+        told: Sequence[callbacks.Callback],
+    ) -> tf.Tensor:
+        """Takes all steps that are left, unless it is stopped, and returns the picture."""
+        run = walk.run
+        run.picture = lambda: self._shown(walk) if walk.at[1] else None
+        for index, level in enumerate(levels):
+            if run.stopping:
+                break
+            if run.taken(index) == level.steps:
+                continue
+            for callback in told:
+                callback.on_level_begin(index)
+            targets = functools.partial(self._level_targets, walk, level)
+            for end in self._steps(walk, index, targets):
+                host.leave_if_over()
+                for callback in told:
+                    callback.on_step_end(end)
+                if run.stopping:
+                    break
+        finest = levels[-1]
+        picture = self._shown(walk, finest.height, finest.width)
+        run.finished = walk.at == (len(levels) - 1, finest.steps)
+        run.picture = lambda: picture
+        return picture
+
+    def _begin(
+        self,
+        shown: inputs.Inputs,
+        given: sources.Pictures,
+        levels: Sequence[pyramid.Level],
+        start: snapshots.Snapshot | None,
+        plans: Sequence[tiles.Plan] | None,
+        made_with: Callable[[], dict[str, Any]],
+    ) -> _Walk:
+        """Returns where a run begins, which is where an earlier one stood if there is a start."""
+        key = shown.matched.shares
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = _Compiled(self.config, self._backbones, self._optimizer, key)
+            self._compiled = {(): self._compiled[()], key: compiled}  # Of masks, the latest.
+        if start is None:
+            image = _variable(self._initial_image(shown, given.init, levels[0]))
+            plans = list(plans or planned(self.config, self.backbone, levels, given))
+            run = callbacks.Run(self.config, self.backbone, levels, image.device)
+            return _Walk(run, shown, compiled, image, {}, plans, made_with, (0, 0))
+        tensors = self._check_start(start, made_with(), levels)
+        image = _variable(tensors.pop("image"))
+        state = {name.removeprefix(_STATE): _variable(tensors.pop(name)) for name in [*tensors]}
+        begin = start.level, start.step, start.history, int(state["returns"])
+        run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
+        plans, at = list(start.plans), (start.level, start.step)
+        return _Walk(run, shown, compiled, image, state, plans, made_with, at)
+
+    def _steps(
+        self,
+        walk: _Walk,
+        index: int,
+        targets_of: Callable[[tiles.Plan], objectives.Targets | tiled_objective.TiledTargets],
+    ) -> Iterator[callbacks.StepEnd]:
+        """Takes the steps of a level that are left, in smaller tiles where memory runs out."""
+        level, targets, number = walk.run.levels[index], None, walk.run.taken(index) + 1
+        entered = number > 1
+        while number <= level.steps:
+            plan = walk.plans[index]
+            try:
+                targets = targets_of(plan) if targets is None else targets
+                if not entered:  # Once photo and paintings are no longer in memory at its size.
+                    self._enter(level, walk)
+                    entered = True
+                loss, terms = self._take(walk, targets, plan)
+            except tf.errors.ResourceExhaustedError as error:
+                if self.config.whole:
+                    raise _too_large(level, "") from error
+                walk.plans[index], targets = _smaller(level, plan, error), None
+                continue
+            walk.at = index, number
+            yield callbacks.StepEnd(
+                index,
+                number,
+                loss,
+                terms,
+                functools.partial(walk.unchanged, walk.begun, lambda: self._shown(walk)),
+                functools.partial(walk.unchanged, walk.begun, walk.snapshot),
+            )
+            # The step itself goes back to the last good picture, so a late look loses nothing.
+            if number % _CHECK_EVERY in (0, 1) or number == level.steps:
+                self._check(walk, index, number)
+            number += 1
+
+    def _take(
+        self,
+        walk: _Walk,
+        targets: objectives.Targets | tiled_objective.TiledTargets,
+        plan: tiles.Plan,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        walk.begun += 1
+        image, state, compiled = walk.image, walk.state, walk.compiled
+        if isinstance(targets, tiled_objective.TiledTargets):
+            return self._tiled_step(compiled.in_tiles(plan), image, state, targets)
+        return compiled.step(image, state, targets)
+
+    def _check(self, walk: _Walk, index: int, number: int) -> None:
+        """Tells of steps that went back to the last good picture.
+
+        Raises:
+            DivergenceError: the level has no good step, or too many bad ones in a row.
+        """
+        run, state = walk.run, walk.state
+        returns, failures = int(state["returns"]), int(state["failures"])
+        place = f"level {index + 1}, by step {number}"
+        if returns > run.returns and not self._optimizer.turns_back:
+            logger.warning(
+                "The loss exploded or was no number (%s). The run went back to the last good "
+                "picture, with half the learning rate (%d times so far).",
+                place,
+                returns,
+            )
+        run.returns = returns
+        if state["first_loss"] >= optimizers.UNKNOWN or failures >= _MOST_FAILURES:
+            raise errors.DivergenceError(
+                f"the loss is no longer a finite number, or explodes again and again ({place}). "
+                "Lower learning_rate, or the largest of content_weight, style_weight and "
+                "tv_weight.",
+                self._shown(walk),
+            )
+        self._check_moves(walk, index, number)
+
+    def _check_moves(self, walk: _Walk, index: int, number: int) -> None:
+        """Warns of a level that ends at a higher loss than it began with.
+
+        Raises:
+            DivergenceError: all steps of the level have seen one picture, whose loss is not 0.
+        """
+        seen = [entry for entry in walk.history.entries if entry["level"] == index]
+        first, last = seen[0]["loss"], seen[-1]["loss"]
+        if first > 0 and len(seen) > 1 and all(each["terms"] == seen[0]["terms"] for each in seen):
+            raise errors.DivergenceError(
+                f"no step moved the picture (level {index + 1}, by step {number}): the loss stays "
+                f"at {first:.3g}. learning_rate is too low, adam_epsilon or pixel_range too high, "
+                "or the weights are beyond what 32-bit numbers can square: bring the largest near "
+                "to 1.",
+                self._shown(walk),
+            )
+        ended = number == walk.run.levels[index].steps
+        if ended and last > first > 0 and not self._optimizer.turns_back:
+            logger.warning(
+                "Level %d ends at a loss of %.3g, and began with %.3g. Lower learning_rate.",
+                index + 1,
+                last,
+                first,
+            )
+
+    def _made_with(self, pictures: Mapping[str, images.Picture]) -> dict[str, Any]:
+        """Returns all that has a say in the picture, to be held against that of a snapshot."""
+        network = environment.network(self.backbone)
+        return {
+            **recipe.made_with(self.config, pictures),
+            "backbone": {"network": network["name"], "its weights": network["sha256"]},
+            **environment.surroundings(self._device),
+        }
+
+    def _check_start(
+        self,
+        start: snapshots.Snapshot,
+        made_with: dict[str, Any],
+        levels: Sequence[pyramid.Level],
+    ) -> dict[str, tf.Tensor]:
+        """Returns the tensors of a start. Warns of other software and another machine.
+
+        Raises:
+            ConfigError: the snapshot is of a run that differs from this one.
+            CheckpointError: it can no longer be read.
+        """
+        recipe.require_same(start.made_with, made_with)
+        if (
+            0 <= start.level < len(levels)
+            and 0 < start.step <= levels[start.level].steps
+            and len(start.plans) == len(levels)
+            and all(self._is_possible(plan) for plan in start.plans)
+        ):
+            tensors = {name: start.tensors[name] for name in start.tensors}
+            if not np.isfinite(tensors["image"]).all():
+                raise errors.ConfigError(
+                    "the picture of the snapshot holds values that are no numbers. Go on from "
+                    "another one, or start from the beginning."
+                )
+            if _kinds(tensors) == self._kept_kinds(levels[start.level]):
+                return tensors
+        raise errors.ConfigError(
+            "the snapshot does not fit the levels and the optimiser of this version of nst_tf. "
+            "Go on with the version that began, or start from the beginning."
+        )
+
+    def _is_possible(self, plan: tiles.Plan) -> bool:
+        """Returns whether the network can be looked at as a plan says."""
+        names = [cost.name for cost in self.backbone.costs()]
+        places = [names.index(cut) if cut in names else -1 for cut in plan.cuts]
+        return -1 not in places and places == sorted(set(places))
+
+    def _kept_kinds(self, level: pyramid.Level) -> dict[str, _Kind]:
+        """Returns shape and type of every tensor in a snapshot of a level, by its name."""
+        with tf.Graph().as_default():  # Where tensors have shapes, but take no memory.
+            image = tf.zeros((1, level.height, level.width, 3))
+            state = self._optimizer.initial_state(image, level.steps)
+            return _kinds({"image": image, **{_STATE + name: state[name] for name in state}})
+
+    def _initial_image(
+        self, shown: inputs.Inputs, given: images.Picture | None, level: pyramid.Level
+    ) -> tf.Tensor:
+        """Returns the start of the coarsest level, `(1, height, width, 3)`."""
+        init, shape = self.config.init, (level.height, level.width, 3)
+        if init == "noise":
+            return _tensor(self._noise(shape))
+        if init in ("gray", "grey", "mean"):
+            colour = self.backbone.mean_colour if init == "mean" else 0.5
+            start = np.full(shape, colour, np.float32)
+        else:
+            if given:
+                _warn_of_shape(init, given.size, shown.photo.size)
+            picture = given or (shown.photo if init == "content" else shown.paintings[0])
+            start = picture.resized(level.height, level.width)
+        share = np.float32(0 if self.config.goes_on else self.config.balanced.init_noise)
+        return _tensor((1 - share) * start + share * self._noise(shape))
+
+    def _noise(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.random.default_rng(self.config.seed).random(shape, np.float32)
+
+    def _level_targets(
+        self, walk: _Walk, level: pyramid.Level, plan: tiles.Plan
+    ) -> objectives.Targets | tiled_objective.TiledTargets:
+        """Returns the targets of a level, looked at as the plan says."""
+        shown, compiled, size = walk.shown, walk.compiled, (level.height, level.width)
+        styles = [
+            self._style_target(walk, index, level, plan) for index in range(len(shown.paintings))
+        ]
+        style = compiled.objective.blend(styles, shown.matched.blends)
+        content = shown.photo.resized(*size)
+        found = compiled.measured(content, shown.content_weights(*size), "content", plan)
+        if isinstance(found, tiled_objective.TiledTargets):
+            return dataclasses.replace(found, shared={**found.shared, **style})
+        return objectives.merged(found, style)
+
+    def _style_target(
+        self, walk: _Walk, index: int, level: pyramid.Level, plan: tiles.Plan
+    ) -> objectives.Targets:
+        """Returns the targets of a painting, computed at the first use at each size."""
+        painting, cache = walk.shown.paintings[index], walk.compiled.style_targets
+        size = pyramid.style_size(self.config, painting.size, level)
+        key = (*walk.shown.style_key(index), *size, plan.of_styles)  # Other tiles round otherwise.
+        kept = cache.get(key)
+        if kept is None:
+            weights = walk.shown.style_weights(index, *size)
+            pixels = painting.resized(*size)
+            found = walk.compiled.measured(pixels, weights, "style", plan.of_styles)
+            kept = found.shared if isinstance(found, tiled_objective.TiledTargets) else found
+            cache.put(key, kept)
+        return kept
+
+    def _enter(self, level: pyramid.Level, walk: _Walk) -> None:
+        """Brings picture and state to a level, from those of the level below."""
+        walk.begun += 1
+        start = _resized(self._result(walk), level.height, level.width)
+        if walk.state:
+            values = {name: tf.identity(variable) for name, variable in walk.state.items()}
+            begun = self._optimizer.carried_state(values, start, level.steps)
+        else:
+            begun = self._optimizer.initial_state(start, level.steps)
+        walk.image = _variable(start)
+        walk.state = {name: _variable(value) for name, value in begun.items()}
+
+    def _result(self, walk: _Walk) -> tf.Tensor:
+        """Returns what the steps have come to, `(1, height, width, 3)`."""
+        return bands.result(self._optimizer, walk.image, walk.state)
+
+    def _shown(self, walk: _Walk, height: int = 0, width: int = 0) -> tf.Tensor:
+        """Returns the picture to show, `(height, width, 3)`, or of the size of the level."""
+        picture = self._result(walk)
+        if height:
+            picture = _resized(picture, height, width)
+        if walk.shown.changes_results:
+            return tf.constant(walk.shown.finished(picture[0].numpy()))
+        return picture[0]
+
+
+class _Compiled:
+    """The objective and what is compiled for it.
+
+    Args:
+        config: the settings.
+        looked_through: the networks that photo and paintings are looked at through: `content`,
+            which is that of the steps, and `style`.
+        optimizer: how a step moves.
+        shares: of the photo's regions.
+
+    Attributes:
+        objective: with terms for each region.
+        step: compiled.
+        style_targets: those of paintings, by what they depend on.
+    """
+
+    def __init__(
+        self,
+        config: configs.StyleTransferConfig,
+        looked_through: Mapping[str, backbones.Backbone],
+        optimizer: optimizers.Optimizer,
+        shares: Sequence[float],
+    ) -> None:
+        self.objective = objectives.Objective.from_config(config, looked_through["content"], shares)
+        self.step = steps.compile_step(
+            self.objective,
+            optimizer,
+            run_eagerly=config.run_eagerly,
+            jit_compile=config.jit_compile,
+        )
+        self.style_targets = _Cache()
+        self._run_eagerly = config.run_eagerly
+        self._targets = {
+            model: steps.compile_targets(
+                objectives.Objective(backbone, self.objective.terms),
+                model,
+                run_eagerly=config.run_eagerly,
+            )
+            for model, backbone in looked_through.items()
+        }
+        self._tiled: dict[tuple[tuple[str, ...], bool], tiled_objective.TiledObjective] = {}
+
+    def in_tiles(self, plan: tiles.Plan) -> tiled_objective.TiledObjective:
+        """Returns the objective with the network cut as a plan says."""
+        key = plan.cuts, plan.keeps
+        if key not in self._tiled:
+            self._tiled[key] = tiled_objective.TiledObjective(
+                self.objective, plan.cuts, keeps=plan.keeps, run_eagerly=self._run_eagerly
+            )
+        return self._tiled[key]
+
+    def measured(
+        self, pixels: np.ndarray, weights: np.ndarray, model: str, plan: tiles.Plan
+    ) -> objectives.Targets | tiled_objective.TiledTargets:
+        """Returns what a picture asks for."""
+        if not plan.tiled:
+            return self._targets[model](_tensor(pixels), weights)
+        in_tiles = self.in_tiles(plan)
+        height, width = pixels.shape[:2]
+        cut = in_tiles.cut(height, width, plan.sides)
+        return in_tiles.targets(pixels[np.newaxis], tf.constant(weights), cut, model)
+
+
+class _Cache:
+    """Targets by what they depend on, of which the last that were used are kept."""
+
+    def __init__(self) -> None:
+        self._kept: collections.OrderedDict[tuple[Any, ...], objectives.Targets] = (
+            collections.OrderedDict()
+        )
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[Any, ...]) -> objectives.Targets | None:
+        """Returns the targets of a key, or None where there are none."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: tuple[Any, ...], targets: objectives.Targets) -> None:
+        """Keeps targets, and forgets those that were not used for longest."""
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = targets
+                self._bytes += _bytes(targets)
+            while self._bytes > _CACHED_BYTES and len(self._kept) > 1:
+                self._bytes -= _bytes(self._kept.popitem(last=False)[1])
+
+
+def _bytes(targets: objectives.Targets) -> int:
+    return sum(each.dtype.size * each.shape.num_elements() for each in tf.nest.flatten(targets))
+
+
+@dataclasses.dataclass
+class _Walk:
+    """Where a run stands.
+
+    Attributes:
+        run: what callbacks know of it.
+        shown: what the picture is made from.
+        compiled: what its steps are taken with.
+        image: that the steps walk on.
+        state: of the optimiser, empty before the first level.
+        plans: how each level is looked at; changed where memory runs out.
+        made_with: returns what the picture is made with.
+        at: index of the level and number of the step that was taken last.
+        begun: how many steps and levels were.
+        history: of the steps.
+    """
+
+    run: callbacks.Run
+    shown: inputs.Inputs
+    compiled: _Compiled
+    image: tf.Variable
+    state: dict[str, tf.Variable]
+    plans: list[tiles.Plan]
+    made_with: Callable[[], dict[str, Any]]
+    at: tuple[int, int]
+    begun: int = 0
+    history: callbacks.History = dataclasses.field(default_factory=callbacks.History)
+
+    def unchanged(self, begun: int, function: Callable[[], Any]) -> Any:
+        """Returns what a function of the picture returns, if no step has begun since.
+
+        Raises:
+            StyleTransferError: one has.
+        """
+        if self.begun != begun:
+            raise errors.StyleTransferError(
+                "the picture after that step is no more; call picture() and snapshot() of a step "
+                "before the next one."
+            )
+        return function()
+
+    def snapshot(self) -> snapshots.Snapshot:
+        """Returns all that it takes to go on from here, after a step."""
+        tensors = {"image": tf.identity(self.image)}
+        tensors |= {f"{_STATE}{name}": tf.identity(self.state[name]) for name in self.state}
+        entries, made_with = self.history.entries, self.made_with()
+        return snapshots.Snapshot(*self.at, tensors, list(self.plans), entries, made_with)
+
+
+def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) -> backbones.Backbone:
+    """Returns the network that a config asks for.
+
+    Args:
+        config: the settings.
+        progress: called with the bytes done and the bytes in all if weights are downloaded.
+
+    Raises:
+        ConfigError: the network has no such layer.
+        WeightsError: its weights cannot be had.
+    """
+    backend.require_tensorflow()
+    return backbones.build(
+        config.backbone,
+        objectives.used_layers(config),
+        path=config.weights,
+        pooling=config.pooling,
+        precision=config.precision,
+        padding=config.padding,
+        activation_scale=config.activation_scale,
+        progress=progress,
+    )
+
+
+def planned(
+    config: configs.StyleTransferConfig,
+    backbone: backbones.Backbone,
+    levels: Sequence[pyramid.Level],
+    given: sources.Pictures,
+) -> list[tiles.Plan]:
+    """Returns how each level of a run is looked at, by the memory that is free now.
+
+    Args:
+        config: the settings.
+        backbone: the network.
+        levels: of the pyramid.
+        given: the pictures.
+
+    Raises:
+        ConfigError: this machine has no such device, or no tile is small enough.
+    """
+    device = find_device(config.device)
+    on_gpu = "GPU" in device if device else bool(tf.config.list_logical_devices("GPU"))
+    return memory.plans(config, backbone.costs(), levels, on_gpu, memory.Given.of(given))
+
+
+def find_device(name: str) -> str | None:
+    """Returns the TensorFlow name of a device, or None to leave the choice to TensorFlow.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    if name == "auto":
+        return None
+    wanted = name.upper().removeprefix("/DEVICE:").removeprefix("/")
+    wanted = wanted if ":" in wanted else f"{wanted}:0"
+    known = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
+    if wanted not in known:
+        raise errors.unknown_name("device", name, ["auto", *known])
+    return f"/device:{wanted}"
+
+
+def _smaller(level: pyramid.Level, plan: tiles.Plan, error: Exception) -> tiles.Plan:
+    """Returns the tiles to go on with where memory has run out.
+
+    Raises:
+        StyleTransferError: the tiles were small already.
+    """
+    smaller = max(side or max(level.height, level.width) for side in plan.sides) // 2
+    if smaller < _LEAST_SIDE:
+        raise _too_large(level, ", even in small tiles") from error
+    logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)
+    return tiles.Plan(sides=(smaller,), keeps=plan.keeps, style_side=smaller)
+
+
+def _too_large(level: pyramid.Level, how: str) -> errors.StyleTransferError:
+    return errors.StyleTransferError(
+        f"the memory of the device is too little for {level.width}x{level.height} pixels{how}. "
+        "Lower image_size, or take an optimiser that keeps less, such as adam."
+    )
+
+
+def _listed(source: Any) -> Sequence[Any]:
+    """Returns a list of pictures, given one or several."""
+    return source if isinstance(source, (list, tuple)) else [source]
+
+
+def _kinds(tensors: Mapping[str, tf.Tensor]) -> dict[str, _Kind]:
+    """Returns shape and type of tensors."""
+    return {name: (tuple(value.shape), value.dtype) for name, value in tensors.items()}
+
+
+def _warn_of_shape(init: str, size: Sequence[int], photo: Sequence[int]) -> None:
+    """Warns of an initial picture that has to be stretched to the shape of the photo."""
+    (height, width), (rows, columns) = size, photo
+    if abs(np.log(width * rows / (height * columns))) > _SAME_SHAPE:
+        logger.warning(
+            "%s: the initial picture is %dx%d and the photo %dx%d; it is stretched to that shape.",
+            init, width, height, columns, rows,
+        )  # fmt: skip
+
+
+def _variable(value: tf.Tensor) -> tf.Variable:
+    return tf.Variable(value, trainable=False)  # Or a tape of the host would watch it.
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+    return tf.constant(array[np.newaxis])
+
+
+def _resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    if image.shape[1:3] == (height, width):
+        return image
+    return tf.clip_by_value(tf.image.resize(image, (height, width), method="bicubic"), 0.0, 1.0)

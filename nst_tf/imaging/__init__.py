@@ -1,0 +1,5 @@
+"""Pictures: files, colours, masks, sizes, and what the network is shown. Needs no TensorFlow."""
+
+from nst_tf.imaging.images import Picture, load, resize, save
+
+__all__ = ["Picture", "load", "resize", "save"]

@@ -1,0 +1,195 @@
+"""The coarse-to-fine pyramid: which sizes a picture passes through, and for how many steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from nst_tf import config as configs
+from nst_tf import errors
+from nst_tf.config import vgg_layers
+
+MOST_STEPS, ENOUGH_STEPS, LEAST_STEPS = 160, 30, 10
+_STEPS_ON = 60  # Of a run that goes on with an earlier result.
+_DECLINE = 1.3  # Of the steps from level to level, once they are enough.
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """One resolution of the pyramid.
+
+    Attributes:
+        height: of the picture at this level, in pixels.
+        width: of the picture at this level, in pixels.
+        steps: optimiser steps at this level.
+    """
+
+    height: int
+    width: int
+    steps: int
+
+
+def fit(height: int, width: int, long_side: int) -> tuple[int, int]:
+    """Returns the size with the given long side and the aspect ratio of `height:width`.
+
+    A short side that would vanish is kept at one pixel.
+    """
+    scale = long_side / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def levels(
+    height: int,
+    width: int,
+    steps: Sequence[int],
+    *,
+    count: int = 0,
+    factor: float = math.sqrt(2),
+    growth: float = 1.75,
+    coarsest: int = 181,
+    minimum: int = 32,
+) -> list[Level]:
+    """Returns the levels of a pyramid, coarse to fine.
+
+    Args:
+        height: of the finished picture, in pixels.
+        width: of the finished picture, in pixels.
+        steps: one number: the steps of the finest level, while each coarser level takes
+            `growth` times those of the level above it. Several numbers: the steps of every
+            level, coarse to fine. None: `MOST_STEPS` at the coarsest level, and at each finer
+            one fewer by `growth`, down to `ENOUGH_STEPS`; still finer levels, which only have
+            detail to add, take fewer by 1.3, down to `LEAST_STEPS`.
+        count: how many levels. 0 takes as many as `steps` lists, or, where it holds one
+            number, as many as bring the long side of the coarsest near to `coarsest`.
+        factor: ratio of the sizes of two neighbouring levels.
+        growth: ratio of the steps of two neighbouring levels.
+        coarsest: long side that the coarsest level aims at, in pixels.
+        minimum: shortest side that the backbone can use, in pixels; levels below it are
+            left out of an automatic pyramid, and refused in one that was asked for.
+
+    Raises:
+        ConfigError: `count` and `steps` disagree, or a level would be too small.
+    """
+    if min(height, width) < minimum:
+        raise errors.ConfigError(
+            f"a picture of {width}x{height} pixels is too small: the chosen layers need a short "
+            f"side of at least {minimum}. Raise image_size, choose shallower layers, or crop a "
+            "very long picture."
+        )
+    if count and len(steps) > 1 and count != len(steps):
+        raise errors.ConfigError(
+            f"levels={count}, but steps lists {len(steps)} numbers; give one number of steps, or "
+            "one for every level."
+        )
+    wanted = count or (len(steps) if len(steps) > 1 else 0)
+    largest = 1 + math.floor(math.log(min(height, width) / minimum, factor) + 1e-9)
+    if wanted > largest:
+        raise errors.ConfigError(
+            f"{wanted} levels are too many for {width}x{height} pixels: the coarsest would have a "
+            f"short side below {minimum}. Take at most {largest}."
+        )
+    if not wanted:
+        span = math.log(max(height, width) / coarsest, factor)
+        wanted = max(1, min(largest, 1 + round(span)))
+    if not steps:
+        steps = _default_steps(wanted, growth)
+    elif len(steps) == 1:
+        steps = [round(steps[0] * growth**depth) for depth in reversed(range(wanted))]
+    return [
+        Level(max(1, round(height / scale)), max(1, round(width / scale)), number)
+        for number, scale in zip(
+            steps, (factor**depth for depth in reversed(range(wanted))), strict=True
+        )
+    ]
+
+
+def _default_steps(count: int, growth: float) -> list[int]:
+    """Returns the steps of every level, coarse to fine, where none are asked for."""
+    found = [float(MOST_STEPS)]
+    while len(found) < count:
+        fewer = found[-1] / (growth if found[-1] > ENOUGH_STEPS else _DECLINE)
+        found.append(max(fewer, ENOUGH_STEPS if found[-1] > ENOUGH_STEPS else LEAST_STEPS))
+    return [round(number) for number in found[:count]]
+
+
+def minimum_side(config: configs.StyleTransferConfig) -> int:
+    """Returns the shortest side, in pixels, that leaves the deepest layer 2x2 positions."""
+    names = (*config.content_layers, *config.style_layers)
+    strides = (vgg_layers.stride(vgg_layers.canonical(name, "vgg19")) for name in names)
+    return 2 * max(strides, default=1)
+
+
+def plan(
+    config: configs.StyleTransferConfig,
+    photo: tuple[int, int],
+    paintings: Sequence[tuple[int, int]],
+) -> list[Level]:
+    """Returns the levels of a stylisation, coarse to fine.
+
+    Args:
+        config: the settings.
+        photo: height and width of the photo.
+        paintings: heights and widths of the paintings.
+
+    Raises:
+        ConfigError: a picture is too small or too narrow for the settings, or `style_blend` is not
+            for so many paintings.
+    """
+    if len(config.style_blend) not in (0, len(paintings)):
+        raise errors.ConfigError(
+            f"style_blend has {len(config.style_blend)} numbers for {len(paintings)} style "
+            "pictures; give one number for each, or none."
+        )
+    least = minimum_side(config)
+    for name, size in (("content", photo), *(("style", size) for size in paintings)):
+        if min(size) < least:
+            raise errors.ConfigError(
+                f"the {name} picture has {size[1]}x{size[0]} pixels; the chosen layers need a "
+                f"short side of at least {least}. Give a larger picture."
+            )
+    long_side = config.image_size or max(photo)
+    height, width = fit(*photo, long_side)
+    if height * width > config.max_pixels:
+        raise errors.ConfigError(
+            f"the output would be {width}x{height}, {height * width} pixels, and max_pixels allows "
+            f"{config.max_pixels}. Lower image_size, or raise max_pixels."
+        )
+    count, steps = config.levels, config.steps
+    if config.goes_on and not count and len(steps) < 2:
+        count, steps = 1, steps or (_STEPS_ON,)
+    found = levels(height, width, steps, count=count, minimum=least)
+    if config.padding == "circular":
+        found = [_periodic(level, least // 2) for level in found]
+    for size in paintings:
+        height, width = fit(*size, round(long_side * config.style_scale))
+        if min(height, width) < least:
+            raise errors.ConfigError(
+                f"the style would be {width}x{height} pixels; the chosen layers need a short side "
+                f"of at least {least}. Raise style_scale or image_size, or crop a very long style."
+            )
+        if height * width > config.max_pixels:
+            raise errors.ConfigError(
+                f"the style would be {width}x{height}, {height * width} pixels, and max_pixels "
+                f"allows {config.max_pixels}. Lower style_scale or image_size, or raise max_pixels."
+            )
+    return found
+
+
+def _periodic(level: Level, stride: int) -> Level:
+    """Returns a level whose sides are multiples of a stride, so that pooling leaves no rest."""
+    height, width = (max(1, round(side / stride)) * stride for side in (level.height, level.width))
+    return dataclasses.replace(level, height=height, width=width)
+
+
+def style_size(
+    config: configs.StyleTransferConfig, painting: tuple[int, int], level: Level
+) -> tuple[int, int]:
+    """Returns height and width of a painting at a level.
+
+    Its long side is `style_scale` times the level's; coarse levels keep a narrow painting
+    large enough for the layers.
+    """
+    long_side = round(max(level.height, level.width) * config.style_scale)
+    narrowest = minimum_side(config) * max(painting) / min(painting)
+    return fit(*painting, max(long_side, round(narrowest)))

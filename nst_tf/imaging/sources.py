@@ -1,0 +1,141 @@
+"""The picture files that a result is made from, and the pictures decoded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+
+from nst_tf import config as configs
+from nst_tf import errors
+from nst_tf.imaging import images
+
+
+@dataclasses.dataclass(frozen=True)
+class Paths:
+    """The files that a picture is made from.
+
+    Attributes:
+        content: the photo.
+        styles: the paintings.
+        content_mask: or an empty text.
+        style_masks: one for each painting, or none.
+    """
+
+    content: str
+    styles: Sequence[str]
+    content_mask: str = ""
+    style_masks: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, options: Any) -> Paths:
+        """Returns those of a command, those in folders included.
+
+        Raises:
+            ConfigError: photo or painting was not given.
+            ImageError: a folder holds no picture.
+        """
+        for role, paths in (("content", [options.content]), ("style", options.style)):
+            if not (paths and all(paths)):
+                raise errors.ConfigError(f"--{role} is missing; expected --{role}=PICTURE.")
+        styles, masks = images.expand(options.style), images.expand(options.style_mask)
+        return cls(options.content, styles, options.content_mask, masks)
+
+    def roles(self, config: configs.StyleTransferConfig) -> dict[str, str]:
+        """Returns the path of every picture that goes into a result, by its role."""
+        init = None if config.init in configs.INITIALISATIONS else config.init
+        masks = self.content_mask or None, self.style_masks
+        return _roles(self.content, self.styles, *masks, init=init)
+
+    def pictures(self, max_pixels: int, init: str, memory_limit: str = "auto") -> Pictures:
+        """Returns them decoded.
+
+        Args:
+            max_pixels: largest accepted picture, in pixels.
+            init: the initial image, as a config names it.
+            memory_limit: for this process, as in the config.
+
+        Raises:
+            ImageError: one cannot be used.
+            ConfigError: one takes more memory than there may be.
+        """
+
+        def load(path: str) -> images.Picture:
+            return load_within(memory_limit, path, max_pixels)
+
+        return Pictures(
+            load(self.content),
+            list(map(load, self.styles)),
+            load(self.content_mask) if self.content_mask else None,
+            list(map(load, self.style_masks)),
+            None if init in configs.INITIALISATIONS else load(init),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """The pictures that another is made from; see `Paths`.
+
+    Attributes:
+        photo: to repaint.
+        paintings: to repaint it after.
+        content_mask: or None.
+        style_masks: one for each painting, or none.
+        init: the initial picture, where it is a file.
+    """
+
+    photo: images.Picture
+    paintings: Sequence[images.Picture]
+    content_mask: images.Picture | None = None
+    style_masks: Sequence[images.Picture] = ()
+    init: images.Picture | None = None
+
+    def roles(self) -> dict[str, images.Picture]:
+        """Returns every picture that goes into a result, by its role."""
+        masks = self.content_mask, self.style_masks
+        return _roles(self.photo, self.paintings, *masks, initial=self.init)
+
+
+def load_within(memory_limit: str, path: str, max_pixels: int) -> images.Picture:
+    """Returns a picture decoded, unless that takes too much memory.
+
+    Args:
+        memory_limit: for this process, as in the config.
+        path: of the picture.
+        max_pixels: of it.
+
+    Raises:
+        ImageError: it cannot be used.
+        ConfigError: with what the process has taken, it would go beyond the limit.
+    """
+    if memory_limit != "auto":
+        needed = images.decoding_bytes(path, max_pixels)
+        taken = psutil.Process().memory_info().rss
+        if taken + needed > configs.read_bytes(memory_limit):
+            raise errors.ConfigError(
+                f"{path}: decoding it takes about {needed / 1e9:.1f} GB beside the "
+                f"{taken / 1e9:.1f} GB that are in use, and memory_limit is {memory_limit}. Shrink "
+                "the picture, or raise memory_limit."
+            )
+    return images.load(path, max_pixels)
+
+
+def _roles(
+    photo: Any, paintings: Sequence[Any], content_mask: Any, style_masks: Sequence[Any], **more: Any
+) -> dict[str, Any]:
+    singles = {"content mask": content_mask, **more}
+    return {
+        "content": photo,
+        **_numbered("style", paintings),
+        **_numbered("style mask", style_masks),
+        **{role: each for role, each in singles.items() if each is not None},
+    }
+
+
+def _numbered(role: str, pictures: Sequence[Any]) -> dict[str, Any]:
+    several = len(pictures) > 1
+    return {
+        f"{role} {number}" if several else role: each for number, each in enumerate(pictures, 1)
+    }

@@ -1,0 +1,1 @@
+"""How tensors are computed: graphs, custom gradients, convolutions, shared memory."""

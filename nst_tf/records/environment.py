@@ -1,0 +1,91 @@
+"""What shapes the last bits of a picture beside its settings: software, machine, network."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+import tensorflow as tf
+
+import nst_tf
+from nst_tf import backbones
+from nst_tf.kernels import convolution
+from nst_tf.runtime import backend
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of everything that shapes a picture."""
+    found = {"nst_tf": nst_tf.__version__, "python": platform.python_version()}
+    for package in ("tensorflow", "keras", "numpy", "numba", "pillow"):
+        with contextlib.suppress(metadata.PackageNotFoundError):  # Numba can be missing.
+            found[package] = metadata.version(package)
+    return found
+
+
+def machine(device: str | None) -> dict[str, Any]:
+    """Returns what of the machine has a say in the last bits of a picture.
+
+    Args:
+        device: TensorFlow's name of what the picture is made on, or None where it chooses.
+    """
+    return {
+        "device": _device_name(device),
+        "processor": backend.processor(),
+        "vector instructions": backend.vector_instructions() or "unknown",
+        "threads": _threads(),
+        "oneDNN": "on" if convolution.uses_onednn() else "off",
+        "minimal filtering": "on" if convolution.filters_minimally("float32") else "off",
+    }
+
+
+def surroundings(device: str | None) -> dict[str, dict[str, Any]]:
+    """Returns what has a say in the last bits of a picture: `versions` and `machine`."""
+    return {"versions": versions(), "machine": machine(device)}
+
+
+def _device_name(device: str | None) -> str:
+    """Returns `CPU`, or what the maker of a GPU calls it."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus or "CPU" in (device or "").upper():
+        return "CPU"
+    number = int((device or "GPU:0").rsplit(":", 1)[1])
+    return tf.config.experimental.get_device_details(gpus[number]).get("device_name", "GPU")
+
+
+def _threads() -> int:
+    """Returns how many threads TensorFlow shares an operation out to."""
+    asked = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    return (
+        tf.config.threading.get_intra_op_parallelism_threads()
+        or (int(asked) if asked.isdecimal() else 0)
+        or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
+        or os.cpu_count()
+        or 1
+    )
+
+
+def network(model: backbones.Backbone) -> dict[str, str]:
+    """Returns name, weight source and weight hash of a network."""
+    file = model.weight_file
+    return {
+        "name": model.architecture.name,
+        "weights": file.source if file else "random",
+        "sha256": file.sha256 if file else "",
+    }
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Returns the most memory used so far: of the GPU, or of this process on the CPU."""
+    if "GPU" in device.upper():
+        name = device.rsplit("device:", 1)[-1]
+        return int(tf.config.experimental.get_memory_info(name)["peak"])
+    try:
+        import resource
+    except ImportError:  # Windows has no such module.
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,381 @@
+"""The record inside a finished picture from which it can be made again."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import reprlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nst_tf import config as configs
+from nst_tf import errors
+from nst_tf.imaging import images
+from nst_tf.runtime import files
+
+logger = logging.getLogger("nst_tf")
+
+_LONGEST_NAME = 120  # Bytes of a name that is made from those of the inputs.
+_LONGEST_TEXT, _LONGEST_LIST = 4096, 10_000  # In a recipe; a path may be that long.
+_LONGEST_QUOTE = 300  # Characters of a recipe that are told at a time.
+_FILES = {"init": "begins with the picture", "weights": "uses the weights"}
+_OF_THE_MACHINE = frozenset(
+    field.name
+    for field in dataclasses.fields(configs.StyleTransferConfig)
+    if field.metadata["group"] == "Machine" and field.name != "precision"
+)
+"""Settings that shape at most the last bits, and guard the machine that they are given on."""
+
+
+def name(content: str, styles: Sequence[str]) -> str:
+    """Returns the name of what is made from pictures, without a suffix."""
+    stems = "_".join(Path(path).stem for path in (content, *styles))
+    return files.shortened(stems, _LONGEST_NAME)
+
+
+def in_words(content: str, styles: Sequence[str]) -> str:
+    """Returns what is made from pictures, as a person is told."""
+    return f"{content} in the manner of {' and '.join(styles)}"
+
+
+def input_hashes(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Returns name and SHA-256 of each input file, by its role.
+
+    Args:
+        paths: path by role, such as `content`.
+    """
+    return {
+        role: {"name": os.path.basename(path), "sha256": files.file_hash(path)}
+        for role, path in paths.items()
+    }
+
+
+def require_unchanged(paths: Mapping[str, str], hashes: Mapping[str, Mapping[str, str]]) -> None:
+    """Makes sure that the inputs that were read are those that were hashed before.
+
+    Args:
+        paths: path by role.
+        hashes: what `input_hashes` returned of them, before they were read.
+
+    Raises:
+        ImageError: a file is another one by now, or gone.
+    """
+    for role, path in paths.items():
+        try:
+            same = files.file_hash(path) == hashes[role]["sha256"]
+        except OSError:
+            same = False
+        if not same:
+            raise errors.ImageError(
+                f"{path}: the file changed while it was read; run it again once it is whole."
+            )
+
+
+def record(
+    config: configs.StyleTransferConfig,
+    backbone: Mapping[str, str],
+    surroundings: Mapping[str, Mapping[str, Any]],
+    inputs: Mapping[str, Mapping[str, str]],
+) -> dict[str, Any]:
+    """Returns a recipe, ready for JSON.
+
+    Args:
+        config: the settings, `auto` resolved.
+        backbone: name, weight source and hash.
+        surroundings: `versions` of the software and the `machine`.
+        inputs: what `input_hashes` returned.
+    """
+    return {"config": config.to_dict(), "backbone": backbone, "inputs": inputs, **surroundings}
+
+
+def made_with(
+    config: configs.StyleTransferConfig, pictures: Mapping[str, images.Picture]
+) -> dict[str, Any]:
+    """Returns what a run is made with, as far as it is known before there is a network.
+
+    Args:
+        config: the settings.
+        pictures: every picture that goes into the result, by its role.
+    """
+    hashes = {f"{role} picture": picture.digest for role, picture in pictures.items()}
+    return {"config": config.to_dict(), "inputs": hashes}
+
+
+def with_network(
+    config: configs.StyleTransferConfig, then: Mapping[str, Any]
+) -> configs.StyleTransferConfig:
+    """Returns settings with the network that an earlier run took for `auto`.
+
+    Args:
+        config: the settings.
+        then: what the earlier run was made with.
+    """
+    network = then.get("backbone", {}).get("network")
+    known = config.backbone == "auto" and network in configs.BACKBONES
+    return config.replace(backbone=network) if known else config
+
+
+# Whether two pictures are the same.
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """An input file of a recipe, whose name does not matter."""
+
+    sha256: str
+    name: str = dataclasses.field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{_quoted(self.name)} (SHA-256 {self.sha256[:12]}...)"
+
+
+def essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a recipe says in the sections of `made_with`, for `require_same`."""
+    sections = {name: recipe[name] for name in ("config", "versions", "machine") if name in recipe}
+    if network := recipe.get("backbone"):
+        sections["backbone"] = {"network": network["name"], "its weights": network["sha256"]}
+        if sections["config"].get("backbone") == "auto":
+            sections["config"] = {**sections["config"], "backbone": network["name"]}
+    return {**sections, "inputs": _named(recipe["inputs"])}
+
+
+def _named(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, _File]:
+    return {f"{role} picture": _File(each["sha256"], each["name"]) for role, each in inputs.items()}
+
+
+def differences(
+    then: Mapping[str, Any], now: Mapping[str, Any], place: str = "checkpoint"
+) -> list[str]:
+    """Returns in words where two records of what a picture is made with differ.
+
+    Args:
+        then: sections of names and values, as in `place`.
+        now: likewise; sections that either lacks are not compared.
+        place: what holds the first record.
+    """
+    return [
+        f"{_printable(name)}: {_short(then[section].get(name))} in the {place}, {_short(value)} now"
+        for section in now
+        if isinstance(then.get(section), Mapping)
+        for name, value in {**dict.fromkeys(then[section]), **now[section]}.items()
+        if then[section].get(name) != value
+    ]
+
+
+def require_same(
+    then: Mapping[str, Any], now: Mapping[str, Any], place: str = "checkpoint"
+) -> None:
+    """Makes sure that a picture can come out as it did, or would have.
+
+    Other settings, inputs and weights are refused. Other software and another machine may have a
+    say in the last bits: they are named in a warning, and so is what an older record lacks.
+
+    Args:
+        then: sections of names and values, as `made_with` and `essence` return them.
+        now: likewise, as far as they are known.
+        place: what holds the first record, `checkpoint` or `recipe`.
+
+    Raises:
+        ConfigError: the checkpoint is of another picture.
+        StyleTransferError: the recipe is.
+    """
+    shades = {name: now[name] for name in ("versions", "machine") if name in now}
+    rest = {name: section for name, section in now.items() if name not in shades}
+    if found := differences(then, rest, place):
+        raise _REFUSALS[place]("; ".join(found))
+    unknown = [name for name in now if not isinstance(then.get(name), Mapping)]
+    doubts = [f"{name}: unknown in the {place}" for name in unknown]
+    doubts += differences(then, shades, place)
+    if doubts:
+        logger.warning("%s; the picture may differ in its last bits.", "; ".join(doubts))
+
+
+def _refuse_checkpoint(found: str) -> errors.StyleTransferError:
+    return errors.ConfigError(
+        f"cannot go on from the checkpoint, which is of another picture. {found}. Give what it was "
+        "made with, or start anew in another folder."
+    )
+
+
+def _refuse_recipe(found: str) -> errors.StyleTransferError:
+    return errors.StyleTransferError(
+        f"cannot make the same picture again. {found}. Give what it was made with, or leave out "
+        "--replay."
+    )
+
+
+_REFUSALS = {"checkpoint": _refuse_checkpoint, "recipe": _refuse_recipe}
+
+
+def require_inputs(
+    recipe: Mapping[str, Any],
+    config: configs.StyleTransferConfig,
+    inputs: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Makes sure that the inputs are those of a recipe.
+
+    An initial picture that only one of them has is another setting, `init`, and no other input.
+
+    Args:
+        recipe: that is replayed.
+        config: the settings that it is replayed with.
+        inputs: what `input_hashes` returned.
+
+    Raises:
+        StyleTransferError: some are missing, additional or other ones; all are named.
+    """
+    began_with_file = recipe["config"].get("init") not in configs.INITIALISATIONS
+    apart = set() if began_with_file == config.goes_on else {"init"}
+    then, now = (
+        {role: each for role, each in found.items() if role not in apart}
+        for found in (recipe["inputs"], inputs)
+    )
+    require_same({"inputs": _named(then)}, {"inputs": _named(now)}, "recipe")
+
+
+def require_same_maker(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Makes sure of the weights of a recipe, and tells of other software and another machine.
+
+    The weights of another network, which is another setting, are not looked at.
+
+    Args:
+        then: the recipe that is replayed.
+        now: the recipe of what is made from it.
+
+    Raises:
+        StyleTransferError: the weights are others.
+    """
+    before, after = essence(then), essence(now)
+    chosen = before["config"].get("backbone") == after["config"]["backbone"]
+    names = ("backbone", "versions", "machine") if chosen else ("versions", "machine")
+    require_same(before, {name: after[name] for name in names}, "recipe")
+
+
+_WORDS = reprlib.Repr()  # Which neither long lists nor deep ones are too much for.
+_WORDS.maxlevel, _WORDS.maxlist, _WORDS.maxother = 3, 20, _LONGEST_QUOTE
+
+
+def _short(value: Any) -> str:
+    """Returns a value in words, a hash by its beginning."""
+    if value is None:
+        return "nothing"
+    text = _printable(f"{value}" if isinstance(value, (str, _File)) else _WORDS.repr(value))
+    return f"{text[:12]}..." if len(text) == 64 else text  # A hash.
+
+
+def _printable(text: str) -> str:
+    """Returns a text short enough to be told, and without codes that a terminal obeys."""
+    text = text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def _quoted(text: str) -> str:
+    return f"'{_printable(text)}'"
+
+
+# What is taken from a recipe, which anybody may have written.
+
+
+def load(path: str) -> dict[str, Any]:
+    """Reads the recipe of a picture.
+
+    Returns:
+        What `record` returned; older recipes lack some sections.
+
+    Raises:
+        ImageError: the file is no picture, or holds no recipe, or no sound one.
+    """
+    try:
+        recipe = files.parse_json(images.read_recipe(path))
+    except ValueError:
+        recipe = None
+    if not _is_recipe(recipe):
+        raise errors.ImageError(
+            f"{path}: holds no recipe; expected a picture that this program wrote and no other has "
+            "saved since."
+        )
+    try:
+        configs.StyleTransferConfig.from_dict(recipe["config"])
+    except errors.ConfigError as error:
+        raise errors.ImageError(
+            f"{path}: its recipe cannot be used: {_printable(str(error))}"
+        ) from error
+    return recipe
+
+
+def _is_recipe(value: Any) -> bool:
+    """Returns whether a value has the form of what `record` returns, or once returned."""
+    if not (isinstance(value, dict) and isinstance(value.get("inputs"), dict)):
+        return False
+    inputs = [*value["inputs"].values()]
+    sections = [value.get("config"), *(value.get(name, {}) for name in ("versions", "machine"))]
+    hashed = [*inputs, value["backbone"]] if "backbone" in value else inputs
+    return all(map(_is_section, [*sections, *hashed])) and all(
+        isinstance(each.get(name), str) for each in hashed for name in ("name", "sha256")
+    )
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_value, value.values()))
+
+
+def _is_value(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= _LONGEST_LIST and all(map(_is_single, value))
+    return _is_single(value)
+
+
+def _is_single(value: Any) -> bool:
+    short = not isinstance(value, str) or len(value) <= _LONGEST_TEXT
+    return short and isinstance(value, (str, bool, int, float))
+
+
+def settings(recipe: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Returns the settings of a recipe, but for those that belong to the machine it is replayed on.
+
+    Args:
+        recipe: that is replayed.
+        given: names of the settings that the command line gives.
+
+    Raises:
+        ConfigError: the recipe asks for a file that the command line does not name.
+    """
+    found = essence(recipe)["config"]
+    for name, does in _FILES.items():
+        if _is_file(found.get(name, "")) and name not in given:
+            raise errors.ConfigError(
+                f"the recipe {does} {_quoted(found[name])}, a file that the command line does not "
+                f"name; confirm it with --{name}=PATH."
+            )
+    return {name: value for name, value in found.items() if name not in _OF_THE_MACHINE}
+
+
+def changes(
+    recipe: Mapping[str, Any], config: configs.StyleTransferConfig, given: Collection[str]
+) -> list[str]:
+    """Returns, in sentences, the settings that are not those of a recipe.
+
+    Args:
+        recipe: that is replayed.
+        config: the settings that it is replayed with.
+        given: names of the settings that the command line gives.
+    """
+    then, now = essence(recipe)["config"], config.to_dict()
+    same = [name for name in _FILES if _is_file(then.get(name, "")) and _is_file(now[name])]
+    names = [name for name in then if name not in same]
+    own = [name for name in names if name in _OF_THE_MACHINE and name not in given]
+    flagged = [name for name in names if name not in own]
+    told = {"Changed by flags": flagged, "Not taken from the recipe, but from flags alone": own}
+    sentences = []
+    for what, part in told.items():
+        before, after = ({"config": {name: each[name] for name in part}} for each in (then, now))
+        if found := differences(before, after, "recipe"):
+            sentences.append(f"{what}: {'; '.join(found)}.")
+    return sentences
+
+
+def _is_file(value: str) -> bool:
+    """Returns whether the value of a setting in `_FILES` is a path."""
+    return bool(value) and value not in configs.INITIALISATIONS

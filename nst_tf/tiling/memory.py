@@ -1,0 +1,507 @@
+"""How much memory a stylisation takes, how much there is, and the tiles that follow from it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import psutil
+import tensorflow as tf
+
+from nst_tf import backbones, errors, optimizers
+from nst_tf import config as configs
+from nst_tf.config import vgg_layers
+from nst_tf.imaging import inputs, pyramid, sources
+from nst_tf.kernels import convolution
+from nst_tf.runtime import limits
+from nst_tf.tiling import spill
+from nst_tf.tiling import tiles as tile_plans
+
+Costs = Sequence[backbones.LayerCost]
+"""What the layers of a network take, as `Backbone.costs` returns it."""
+
+_PROGRAM_BYTES = 1_000_000_000  # TensorFlow, the package, the weights, the graphs of ten levels.
+_ONEDNN_BYTES = 250_000_000  # Of oneDNN beside: compiled kernels, scratch space, gaps in the pool.
+_NUMBA_BYTES = 175_000_000  # Of Numba, and of the arrays that minimal filtering uses again.
+_THREAD_BYTES = 7_000_000  # Of these arrays, for each thread.
+_SPECTRUM = 16  # Bytes of a transformed kernel, for every value of the kernel.
+_SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
+_SIDES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128)
+_MOST_CUTS = 2  # A third would save nothing at 4096 pixels.
+_LINKED = 800  # Multiplications in the time in which a byte at a cut is put aside and got back.
+_MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its bytes.
+_ON_THE_WAY_BACK = 2  # Times the largest layer: its gradient, and what that is computed with.
+_REORDERED = 2.6  # Times the largest layer: copies in the layout that oneDNN's kernels want.
+_LAYER = 3.5  # Times the largest layer: its input, its output, and what is computed with.
+_LAYER_POOLED = 6.5  # The same, and the gaps in the pool that TensorFlow with oneDNN has.
+_KEPT = 0.7  # Times the activations: a byte for each switch, and the layers that are looked at.
+_PADDED = 1.5  # Times the activations, which are kept with what is around them and without.
+_STYLE_LOSSES = {"swd": 6, "histogram": 6, "remd": 5, "moments": 1, "w2": 1}
+"""Times the largest layer, of their own."""
+_PICTURES = 30  # Bytes a pixel: picture, gradient, two pictures in 8 bits.
+_COARSER = 4  # Bytes a pixel of the gradient on coarser pictures, where it is smoothed.
+_HOSTED = 40  # Bytes a pixel of these that are arrays of NumPy and parts of files, at most.
+_STEP = 96  # The same, and what a step on the whole picture computes with beside the network.
+_FILED = 600  # Bytes a pixel of the largest picture, in files.
+_MUCH = 0.25  # Of what is needed, from which on the given pictures are named.
+_COMPARED = 4  # Times the photo's activations: read, as a tensor, the difference, its gradient.
+_CARRIED = 0.6  # Of what picture and optimiser take at a level, what they take at the one below.
+_RESIZED, _DECODED = 28, 8  # Bytes a pixel of a picture that is resized, after and before.
+_RECOLORED = 12  # Bytes a pixel of a painting, or of a photo, in other colours.
+
+
+class Given(NamedTuple):
+    """The pictures of a run, which stay in memory beside the network.
+
+    Attributes:
+        photo: its height and width.
+        paintings: the height and width of each.
+        bytes: of all pictures as they are kept, masks and regions included.
+    """
+
+    photo: tuple[int, int] = (0, 0)
+    paintings: Sequence[tuple[int, int]] = ()
+    bytes: int = 0
+
+    @classmethod
+    def of(cls, pictures: sources.Pictures) -> Given:
+        """Returns what is to be known of pictures."""
+        masks = [inputs.regions_of(mask, "style mask") for mask in pictures.style_masks]
+        if pictures.content_mask:
+            masks.append(inputs.regions_of(pictures.content_mask, "content mask"))
+        arrays = [
+            array for each in pictures.roles().values() for array in (each.pixels, each.alpha)
+        ]
+        kept = sum(array.nbytes for array in arrays if array is not None)
+        kept += sum(2 * regions.maps.nbytes for regions in masks)  # As read, and in one order.
+        sizes_ = [painting.size for painting in pictures.paintings]
+        return cls(pictures.photo.size, sizes_, kept)
+
+
+_NOTHING = Given()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Section:
+    """A section of the network, in pixels of the picture.
+
+    Attributes:
+        costs: of its layers.
+        stride: of its deepest layer.
+        halo: around a tile, that its activations depend on.
+        bytes: of its activations, a pixel.
+        widest: bytes of the largest of them, a pixel.
+        held: bytes of all down to the largest, which are there while that is gone back through.
+        products: multiplications of a forward pass, a pixel.
+    """
+
+    costs: Costs
+    stride: int
+    halo: int
+    bytes: float
+    widest: float
+    held: float
+    products: float
+
+    def spans(self, length: int, side: int) -> list[tile_plans.Span]:
+        """Returns the spans of one side of a picture."""
+        return tile_plans.spans(length, side, self.halo, self.stride)
+
+    def most_shown(self, size: tuple[int, int], side: int) -> int:
+        """Returns the pixels that the largest tile of a picture shows."""
+        return math.prod(max(span.length for span in self.spans(each, side)) for each in size)
+
+
+def _sections(costs: Costs, cuts: Sequence[str]) -> list[_Section]:
+    names = [cost.name for cost in costs]
+    if not set(cuts) <= set(names):
+        raise errors.ConfigError(
+            f"the network is to be cut at {', '.join(cuts)}; it has {', '.join(names)}."
+        )
+    ends = [0, *(names.index(cut) + 1 for cut in cuts), len(names)]
+    return [_section(tuple(costs), *each) for each in itertools.pairwise(ends)]
+
+
+@functools.lru_cache(64)
+def _section(costs: tuple[backbones.LayerCost, ...], begin: int, end: int) -> _Section:
+    part = costs[begin:end]  # Empty where only the picture itself is looked at.
+    below = max((cost.halo for cost in costs[:begin]), default=0)
+    widest = max((cost.bytes for cost in part), default=0.0)
+    last = max((i for i, cost in enumerate(part) if cost.bytes == widest), default=0)
+    return _Section(
+        part,
+        max((cost.stride for cost in part), default=1),
+        max((cost.halo for cost in part), default=1) - below,
+        sum(cost.bytes for cost in part),
+        widest,
+        sum(cost.bytes for cost in part[: last + 1]),
+        sum(cost.products for cost in part),
+    )
+
+
+def expected(
+    config: configs.StyleTransferConfig,
+    costs: Costs,
+    level: pyramid.Level,
+    plan: tile_plans.Plan,
+    given: Given = _NOTHING,
+    later: int = 0,
+) -> int:
+    """Returns about how many bytes a level takes, the program included.
+
+    Args:
+        config: the settings.
+        costs: of the layers of the network.
+        level: of the pyramid.
+        plan: how the level is looked at.
+        given: the pictures.
+        later: bytes that a larger level takes beside what this one has TensorFlow's pool take,
+            which stays taken.
+    """
+    sections = zip(_sections(costs, plan.cuts), plan.sides, strict=True)
+    steps = max(
+        _step_bytes(config, section, side, level, plan.tiled, plan.keeps)
+        for section, side in sections
+    )
+    before = _bytes_before(config, costs, level, plan, given, later)
+    return round(_bytes_beside(config, costs, given) + max(steps + later, before))
+
+
+def most_expected(
+    config: configs.StyleTransferConfig,
+    costs: Costs,
+    levels: Sequence[pyramid.Level],
+    plans: Sequence[tile_plans.Plan],
+    pictures: sources.Pictures,
+) -> int:
+    """Returns about how many bytes a run takes, which is what its largest level takes."""
+    given, planned = Given.of(pictures), zip(levels, plans, strict=True)
+    return max(expected(config, costs, *each, given) for each in planned)
+
+
+def _bytes_beside(config: configs.StyleTransferConfig, costs: Costs, given: Given) -> int:
+    """Returns the bytes of the program and of the pictures, as given and as they are shown."""
+    program = _PROGRAM_BYTES + (_ONEDNN_BYTES if convolution.uses_onednn() else 0)
+    program += filtering_bytes(config, costs)
+    changed = [*given.paintings, given.photo] if config.color != "style" else []
+    return program + given.bytes + _RECOLORED * sum(map(math.prod, changed))
+
+
+def _step_bytes(
+    config: configs.StyleTransferConfig,
+    section: _Section,
+    side: int,
+    level: pyramid.Level,
+    tiled: bool,
+    keeps: bool,
+) -> float:
+    """Returns the bytes of a step while it is at a section of the network."""
+    compared = _COMPARED * _content_bytes(config, section)
+    if tiled:
+        shown = _in_layers(config, section, compared, keeps)
+    else:
+        shown = _at_once(config, section) + compared
+    shown += _style_losses(config) * section.widest
+    size = level.height, level.width
+    return shown * section.most_shown(size, side) + _state_bytes(config, level, tiled)
+
+
+def _bytes_before(
+    config: configs.StyleTransferConfig,
+    costs: Costs,
+    level: pyramid.Level,
+    plan: tile_plans.Plan,
+    given: Given,
+    later: int,
+) -> float:
+    """Returns the bytes of what is done before the first step, one picture after the other."""
+    size = level.height, level.width
+    photo = _resizing_bytes(given.photo, size)
+    styles = [_style_bytes(config, costs, level, each, plan, later) for each in given.paintings]
+    return _CARRIED * _state_bytes(config, level, plan.tiled) + max([photo, *styles])
+
+
+def _style_bytes(
+    config: configs.StyleTransferConfig,
+    costs: Costs,
+    level: pyramid.Level,
+    painting: tuple[int, int],
+    plan: tile_plans.Plan,
+    later: int,
+) -> float:
+    """Returns the bytes that it takes to measure a painting for a level."""
+    (section,), size = _sections(costs, ()), pyramid.style_size(config, painting, level)
+    shown = _padded(config) * _LAYER * section.widest
+    shown += _bytes_of(config.style_layers, section) + _style_losses(config) * section.widest
+    shown *= section.most_shown(size, plan.style_side)
+    return shown + max(_resizing_bytes(painting, size), later)
+
+
+def _resizing_bytes(before: tuple[int, int], after: tuple[int, int]) -> int:
+    """Returns the bytes that it takes to bring a picture to a size, if it has another one."""
+    decoded = 0 if before == after else _DECODED * math.prod(before)
+    return decoded + _RESIZED * math.prod(after)
+
+
+def filtering_bytes(config: configs.StyleTransferConfig, costs: Costs) -> int:
+    """Returns the bytes that minimal filtering takes beside TensorFlow, if it is done."""
+    if config.jit_compile or not convolution.filters_minimally(config.precision):
+        return 0
+    kernels = sum(cost.products * cost.stride**2 for cost in costs)
+    arrays = _THREAD_BYTES * convolution.filtering_threads()
+    return _NUMBA_BYTES + arrays + round(_SPECTRUM * kernels)
+
+
+def _at_once(config: configs.StyleTransferConfig, section: _Section) -> float:
+    """Returns the bytes a pixel of what is shown, where all activations are kept in memory."""
+    padded = _padded(config)
+    shown = padded * section.bytes
+    if convolution.uses_onednn():
+        shown = max(shown, padded * section.held + _REORDERED * section.widest)
+    return shown + _ON_THE_WAY_BACK * section.widest
+
+
+def _in_layers(
+    config: configs.StyleTransferConfig, section: _Section, compared: float, keeps: bool
+) -> float:
+    """Returns the bytes a pixel of what is shown, gone through layer by layer.
+
+    A layer is compared when no other one is computed with.
+    """
+    layer = _LAYER_POOLED if convolution.uses_onednn() else _LAYER
+    most = _padded(config) * layer * section.widest
+    shown = max(most, compared + _ON_THE_WAY_BACK * section.widest)
+    return shown if keeps else shown + _KEPT * section.bytes
+
+
+def _padded(config: configs.StyleTransferConfig) -> float:
+    return 1.0 if config.padding == "zeros" else _PADDED
+
+
+def _style_losses(config: configs.StyleTransferConfig) -> int:
+    return max(_STYLE_LOSSES.get(name, 0) for name in config.style_losses)
+
+
+def _state_bytes(config: configs.StyleTransferConfig, level: pyramid.Level, tiled: bool) -> int:
+    """Returns the bytes of the pictures and of what the optimiser keeps."""
+    each = _optimizer_bytes(config, level.steps) + (_PICTURES if tiled else _STEP)
+    return each * level.height * level.width
+
+
+@functools.lru_cache(16)  # Of a run's levels.
+def _optimizer_bytes(config: configs.StyleTransferConfig, steps: int) -> int:
+    """Returns the bytes a pixel of what an optimiser keeps for a level."""
+    optimizer = optimizers.Guarded.from_config(config)
+    state = optimizer.initial_state(tf.zeros((1, 1, 1, 3)), steps)
+    kept = sum(3 * value.dtype.size for value in state.values() if value.shape.rank == 4)
+    return kept + (_COARSER if optimizer.smoothing(state) else 0)
+
+
+def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:
+    """Returns the bytes a pixel of the photo's activations, those of one tile at a time."""
+    return _bytes_of(config.content_layers if config.balanced.content_weight else (), section)
+
+
+def _bytes_of(names: Sequence[str], section: _Section) -> float:
+    """Returns the bytes a pixel of the activations of some layers."""
+    wanted = {vgg_layers.canonical(name, "vgg19") for name in names}  # Which has the names of all.
+    return sum(cost.bytes for cost in section.costs if cost.name in wanted)
+
+
+def _work(costs: Costs, level: pyramid.Level, plan: tile_plans.Plan) -> float:
+    """Returns the multiplications of one step, or what takes as long, to tell plans apart by."""
+    linked = sum(cost.bytes for cost in costs if cost.name in plan.cuts)
+    sections = _sections(costs, plan.cuts)
+    return _LINKED * linked * level.height * level.width + sum(
+        _section_work(section, side, level, plan.keeps, section is sections[-1])
+        for section, side in zip(sections, plan.sides, strict=True)
+    )
+
+
+def _section_work(
+    section: _Section, side: int, level: pyramid.Level, keeps: bool, last: bool
+) -> float:
+    rows, columns = (section.spans(length, side) for length in (level.height, level.width))
+    at_once = last and len(rows) * len(columns) == 1
+    passes = 2 if keeps or at_once else 3
+    shown = sum(span.length for span in rows) * sum(span.length for span in columns)
+    return passes * section.products * shown
+
+
+def plans(
+    config: configs.StyleTransferConfig,
+    costs: Costs,
+    levels: Sequence[pyramid.Level],
+    on_gpu: bool,
+    given: Given = _NOTHING,
+) -> list[tile_plans.Plan]:
+    """Returns how each level is looked at: the least work that fits into memory.
+
+    Args:
+        config: the settings.
+        costs: of the layers of the network.
+        levels: of the pyramid.
+        on_gpu: whether the steps run on a GPU, whose free memory is not known beforehand.
+        given: the pictures.
+
+    Raises:
+        ConfigError: no tile is small enough for `memory_limit`.
+    """
+    limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else available())
+    pixels = [level.height * level.width for level in levels]
+    keeps = not on_gpu and spill.room() > _FILED * max(pixels)
+    # The finest first: if anything is too large, it is.
+    found = [
+        _best(config, costs, level, limit, keeps, given, _HOSTED * (max(pixels) - each))
+        for level, each in zip(levels[::-1], pixels[::-1], strict=True)
+    ]
+    return found[::-1]
+
+
+def _best(
+    config: configs.StyleTransferConfig,
+    costs: Costs,
+    level: pyramid.Level,
+    limit: int,
+    keeps: bool,
+    given: Given,
+    later: int,
+) -> tile_plans.Plan:
+    """Returns the plan of least work within a limit, 0 being none; see `expected`."""
+    beside = _bytes_beside(config, costs, given)
+
+    def within(taken: float) -> bool:
+        return not limit or beside + taken <= limit
+
+    def with_styles(plan: tile_plans.Plan) -> tile_plans.Plan:
+        """Returns the plan with the largest tiles of paintings that fit, or the smallest."""
+        for side in _style_sides(config, level, given):
+            plan = plan._replace(style_side=side)
+            if within(_bytes_before(config, costs, level, plan, given, later)):
+                break
+        return plan
+
+    @functools.cache
+    def side_of(section: _Section, sides: tuple[int, ...], cut: bool, last: bool) -> int:
+        """Returns the side of least work that fits, or the smallest."""
+        fitting = [
+            side
+            for side in sides
+            if within(later + _step_bytes(config, section, side, level, cut or side > 0, keeps))
+        ]
+        return min(
+            fitting,
+            key=lambda side: _section_work(section, side, level, keeps, last),
+            default=sides[-1],
+        )
+
+    found = []
+    for cuts, choices in _candidates(config, costs, level):
+        sections = _sections(costs, cuts)
+        sides = [
+            side_of(section, tuple(each), bool(cuts), section is sections[-1])
+            for section, each in zip(sections, choices, strict=True)
+        ]
+        plan = with_styles(tile_plans.Plan(cuts, tuple(sides), keeps))
+        needed = expected(config, costs, level, plan, given, later)
+        fits = not limit or needed <= limit
+        if fits and not plan.tiled:
+            return plan  # No other one takes less work.
+        found.append((not fits, _work(costs, level, plan) if fits else needed, plan))
+    above, least, plan = min(found, key=lambda each: each[:2])
+    if not above or config.memory_limit == "auto":
+        return plan
+    raise _too_little(config, level, least, given)
+
+
+def _too_little(
+    config: configs.StyleTransferConfig, level: pyramid.Level, needed: float, given: Given
+) -> errors.ConfigError:
+    how = " even in tiles"
+    if config.whole or config.tile_size == "0":
+        how = f", and {config.whole or 'tile_size=0'} keeps them from being cut into tiles"
+    pictures = max([given.photo, *given.paintings], key=math.prod)
+    size = (level.height, level.width)
+    held = given.bytes + _resizing_bytes(pictures, size) - _resizing_bytes(size, size)
+    if held > _MUCH * needed:
+        how += f", {held / 1e9:.1f} GB of it the pictures that are given, which could be smaller"
+    advice = "Raise it, lower image_size" + (" or style_scale" if config.style_scale > 1 else "")
+    return errors.ConfigError(
+        f"memory_limit={config.memory_limit} is too little for {level.width}x{level.height} "
+        f"pixels: they take about {needed / 1e9:.1f} GB{how}. {advice}, "
+        "or take an optimiser that keeps less: a smaller lbfgs_history, or adam."
+    )
+
+
+def _candidates(
+    config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level
+) -> Iterable[tuple[tuple[str, ...], list[list[int]]]]:
+    """Returns cuts, the fewest first, with the sides that each section may have, largest first."""
+    longest = max(level.height, level.width)
+    first = _sides(config, longest)
+    if first == [0]:
+        yield (), [[0]]
+        return
+    pools = [cost.name for cost in costs[:-1] if cost.products == 0]
+    further = [0, *(side for side in _SIDES if side < longest)]
+    for count in range(_MOST_CUTS + 1):
+        for cuts in itertools.combinations(pools, count):
+            yield cuts, [first, *[further] * count]
+
+
+def _style_sides(
+    config: configs.StyleTransferConfig, level: pyramid.Level, given: Given
+) -> list[int]:
+    """Returns the sides that the tiles of the paintings may have, the largest first."""
+    styles = [pyramid.style_size(config, painting, level) for painting in given.paintings]
+    return _sides(config, max(map(max, styles), default=0))
+
+
+def _sides(config: configs.StyleTransferConfig, longest: int) -> list[int]:
+    """Returns the sides that tiles of pixels may have, the largest first; 0 is a single tile."""
+    if config.whole:
+        return [0]
+    if config.tile_size != "auto":
+        side = int(config.tile_size)
+        return [side if side < longest else 0]
+    return [0, *(side for side in _SIDES if side < longest)]
+
+
+def available() -> int:
+    """Returns a safe share of the memory that this process may take, in bytes."""
+    used = psutil.Process().memory_info().rss
+    free = min(psutil.virtual_memory().available, limits.free(used))
+    return round(_SAFE_SHARE * (used + free))
+
+
+@functools.cache
+def reserve(needed: int) -> None:
+    """Has TensorFlow's pool of freed tensors, if it has one, begin with a single large region.
+
+    With oneDNN on a CPU it pools them. The pool grows by regions, each of which has its own gaps,
+    so that a few tensors of one large tile can take twice their memory. What is reserved here takes
+    memory only where it is written to, and 3% for TensorFlow's accounts. It holds for the process.
+
+    Args:
+        needed: bytes that a run is expected to take, the program included, minimal filtering not.
+    """
+    room = max(0, min(needed, available()) - _PROGRAM_BYTES)
+    with contextlib.suppress(tf.errors.ResourceExhaustedError), tf.device("CPU:0"):
+        tf.raw_ops.Empty(shape=[room >> 10, 1 << 10], dtype=tf.uint8, init=False)
+
+
+def hand_back_freed() -> None:
+    """Has the C library hand freed tensors back to the system at once, where it can.
+
+    GNU's keeps what is freed for a while, in pieces that larger tensors do not fit into, so that
+    a long run takes more and more. Asking the system for every tensor of 4 MiB and more costs a
+    few percent of time at 512 pixels and nothing at 1024. It holds for the whole process.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # Another C library.
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _HANDED_BACK)

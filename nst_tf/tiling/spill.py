@@ -1,0 +1,164 @@
+"""Arrays that are put aside in a temporary file, to be read one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nst_tf.kernels import arrays
+
+_CACHED = 1 << 18  # Bytes; a multiple of 8.
+
+Arrays = dict[str, dict[str, np.ndarray]]
+
+
+def _folder() -> str:
+    """Returns where the files lie: where they take no memory, unless `TMPDIR` says otherwise."""
+    large = "/var/tmp"  # /tmp is for small files, and may well be in memory.
+    fits = "TMPDIR" not in os.environ and os.access(large, os.W_OK)
+    return large if fits else tempfile.gettempdir()
+
+
+def room() -> int:
+    """Returns the bytes that are free where the files lie."""
+    return shutil.disk_usage(_folder()).free
+
+
+class Shelf(Sequence[Arrays]):
+    """A sequence of nested dicts of arrays that takes no memory but that of the one in use.
+
+    It lies in a temporary file without a name, which goes with the object. An array for which the
+    disk has no room is kept in memory.
+    """
+
+    def __init__(self) -> None:
+        # Without a buffer: what a full disk left in one would be in the way of all that follows.
+        self._file = tempfile.TemporaryFile(buffering=0, dir=_folder())  # noqa: SIM115 (stays open)
+        self._end = 0
+        self._places: list[dict[str, dict[str, Callable[[], np.ndarray]]]] = []
+
+    def append(self, arrays: Mapping[str, Mapping[str, Any]]) -> None:
+        """Puts arrays, or tensors, at the end.
+
+        Args:
+            arrays: by two names, such as those of a term and of an entry of its target.
+        """
+        self._places.append(
+            {
+                name: {entry: self._put_anywhere(array) for entry, array in part.items()}
+                for name, part in arrays.items()
+            }
+        )
+
+    def clear(self) -> None:
+        """Forgets what was put aside. The file stays, to be written over, which is faster."""
+        self._end = 0
+        self._places.clear()
+
+    def put(self, array: Any) -> Callable[[], np.ndarray]:
+        """Puts an array, or a tensor, aside, and returns what gets it back.
+
+        Booleans take a bit each.
+
+        Raises:
+            OSError: the disk has no room.
+        """
+        array = np.asarray(array)
+        place = self._end
+        flat = np.ascontiguousarray(array).reshape(-1)
+        data = np.packbits(flat) if array.dtype.kind == "b" else flat.view(np.uint8)
+        self._file.seek(place)
+        try:
+            _write(self._file, data.data)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(place)
+            raise
+        self._end = place + data.size
+        return functools.partial(self._get, place, array.shape, array.dtype)
+
+    def _put_anywhere(self, array: Any) -> Callable[[], np.ndarray]:
+        try:
+            return self.put(array)
+        except OSError:
+            return lambda: np.asarray(array)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: Any) -> Any:
+        return {
+            name: {entry: get() for entry, get in part.items()}
+            for name, part in self._places[index].items()
+        }
+
+    def _get(self, place: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        found = arrays.empty(shape, dtype)
+        data = found.reshape(-1).view(np.uint8)
+        self._file.seek(place)
+        if dtype.kind == "b":
+            self._unpack(data)
+        else:
+            _read(self._file, data.data)
+        return found
+
+    def _unpack(self, data: np.ndarray) -> None:
+        """Reads a bit for each byte, in parts that stay in the processor's cache."""
+        packed = np.empty(_CACHED // 8, np.uint8)
+        for first in range(0, data.size, _CACHED):
+            part = data[first : first + _CACHED]
+            bits = packed[: -(-part.size // 8)]
+            _read(self._file, bits.data)
+            part[...] = np.unpackbits(bits, count=part.size)
+
+
+def _write(file: io.FileIO, data: memoryview) -> None:
+    """Writes all of the bytes, or raises OSError; a file may take a part of them at a time."""
+    while data:
+        data = data[file.write(data) :]
+
+
+def _read(file: io.FileIO, data: memoryview) -> None:
+    """Fills all of the bytes, or raises OSError; a file may give a part of them at a time."""
+    while data:
+        count = file.readinto(data)
+        if not count:
+            raise OSError(f"a temporary file in {_folder()} ends {len(data)} bytes too early")
+        data = data[count:]
+
+
+class Plane:
+    """An array of zeros in a temporary file, of which parts are read and written.
+
+    Args:
+        shape: of the array.
+        dtype: of the array.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._memory: np.ndarray | None = None
+        self._file = tempfile.TemporaryFile(dir=_folder())  # noqa: SIM115 (stays open)
+        try:  # A mapped file whose disk is full would be the end of the process.
+            os.posix_fallocate(self._file.fileno(), 0, math.prod(shape) * self.dtype.itemsize)
+        except (AttributeError, OSError):
+            self._memory = np.zeros(shape, dtype)
+
+    def mapped(self) -> np.ndarray:
+        """Returns the array, of which only what is looked at takes memory, until it is let go."""
+        if self._memory is not None:
+            return self._memory
+        return np.memmap(self._file, self.dtype, "r+", shape=self.shape)
+
+    def part(self, rows: slice, columns: slice) -> np.ndarray:
+        """Returns a part of an array `(1, height, width, channels)`."""
+        return self.mapped()[:, rows, columns]
