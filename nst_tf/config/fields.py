@@ -58,6 +58,7 @@ def knob(
     path: Literal["", "read", "write"] = "",
     amount: bool = False,
     needs: tuple[Need, ...] = (),
+    reader: Callable[[str, Any], Any] | None = None,
 ) -> Any:
     """Returns a dataclass field that carries its help text, help group and valid values.
 
@@ -70,6 +71,8 @@ def knob(
         path: what is done with the file that it may name.
         amount: it is a text that may be a whole number.
         needs: without which it has no effect, and a warning says so.
+        reader: returns the value in the form that is kept, given the field's name and what was
+            given, where that may be more than text.
     """
     metadata = {
         "group": group,
@@ -79,6 +82,7 @@ def knob(
         "path": path,
         "amount": amount,
         "needs": needs,
+        "reader": reader,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -131,8 +135,9 @@ def coerce_all(settings: Any) -> None:
 
 @functools.cache
 def kinds(owner: type) -> dict[str, Any]:
-    """Returns the types of the fields of a dataclass, by their names."""
-    return typing.get_type_hints(owner)
+    """Returns the types that the fields of a dataclass have as flags, by their names."""
+    hints = typing.get_type_hints(owner)
+    return {name: str if hint is Any else hint for name, hint in hints.items()}
 
 
 def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
@@ -142,6 +147,8 @@ def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
         ConfigError: the value is of another type, or not one of the field's choices.
     """
     value = getattr(owner, field.name)
+    if field.metadata["reader"] and not isinstance(value, str):
+        return field.metadata["reader"](field.name, value)
     if isinstance(kind, types.GenericAlias):
         item = typing.get_args(kind)[0]
         return tuple(_scalar(field, item, entry) for entry in _entries(field, value))
