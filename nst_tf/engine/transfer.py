@@ -347,7 +347,7 @@ class StyleTransfer:
         plans, at = list(start.plans), (start.level, start.step)
         walk = _Walk(run, *parts, image, state, plans, made_with, at)
         if begun_with is not None:
-            walk.begun_with = start.level, begun_with.numpy()
+            walk.begun_with = start.level, np.asarray(begun_with)[0]
         return walk
 
     def _steps(
