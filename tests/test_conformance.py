@@ -218,7 +218,7 @@ def named(optimizer):
 @pytest.mark.parametrize("fault", [0.0, 1e3, np.nan])
 def test_an_optimizer_may_be_shown_one_half_after_the_other(optimizer, fault):
     image, evaluate = picture(0), bowl(picture(1))
-    image, state = walk(optimizer, evaluate, image, optimizer.initial_state(image, 9), 5)
+    image, state = walk(optimizer, evaluate, image, optimizer.init(image, 9), 5)
     point = optimizer.point(image, state)
     evaluation = evaluate(point)
     smoothed = tf.random.stateless_normal(point.shape, (1, 2))
@@ -251,7 +251,7 @@ def test_an_optimizer_may_be_shown_one_half_after_the_other(optimizer, fault):
 
 def walk(optimizer, evaluate, image, state, steps):
     for _ in range(steps):
-        image, state, _ = optimizer.step(image, state, evaluate)
+        image, state, _ = optimizers.step(optimizer, image, state, evaluate)
     return image, state
 
 
@@ -262,16 +262,16 @@ def shapes(state):
 @each_optimizer
 def test_an_optimizer_lowers_the_loss(kind):
     optimizer, evaluate, image = built(kind), bowl(picture(1)), picture(0)
-    moved, state = walk(optimizer, evaluate, image, optimizer.initial_state(image, 40), 40)
+    moved, state = walk(optimizer, evaluate, image, optimizer.init(image, 40), 40)
     assert evaluate(optimizer.result(moved, state)).loss < 0.5 * evaluate(image).loss
 
 
 @each_optimizer
 def test_a_step_is_the_same_eagerly_and_in_a_graph(kind):
     optimizer, evaluate, image = built(kind), bowl(picture(1)), picture(0)
-    image, state = walk(optimizer, evaluate, image, optimizer.initial_state(image, 9), 3)
-    graph = tf.function(lambda image, state: optimizer.step(image, state, evaluate))
-    found, expected = graph(image, state), optimizer.step(image, state, evaluate)
+    image, state = walk(optimizer, evaluate, image, optimizer.init(image, 9), 3)
+    graph = tf.function(lambda image, state: optimizers.step(optimizer, image, state, evaluate))
+    found, expected = graph(image, state), optimizers.step(optimizer, image, state, evaluate)
     tf.nest.assert_same_structure(found, expected)
     for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
@@ -280,19 +280,19 @@ def test_a_step_is_the_same_eagerly_and_in_a_graph(kind):
 @each_optimizer
 def test_a_state_that_was_saved_goes_on_bit_for_bit(kind, tmp_path):
     optimizer, evaluate, image = built(kind), bowl(picture(1)), picture(0)
-    image, state = walk(optimizer, evaluate, image, optimizer.initial_state(image, 9), 4)
+    image, state = walk(optimizer, evaluate, image, optimizer.init(image, 9), 4)
     kept = {name: tf.Variable(value) for name, value in state.items()}
     path = tf.train.Checkpoint(image=tf.Variable(image), state=kept).save(str(tmp_path / "run"))
 
-    fresh = optimizer.initial_state(picture(5), 9)
+    fresh = optimizer.init(picture(5), 9)
     found = {name: tf.Variable(value) for name, value in fresh.items()}
     found_image = tf.Variable(picture(5))
     checkpoint = tf.train.Checkpoint(image=found_image, state=found)
     checkpoint.restore(path).assert_consumed()
     restored = {name: tf.identity(value) for name, value in found.items()}
 
-    expected = optimizer.step(image, state, evaluate)
-    resumed = optimizer.step(tf.identity(found_image), restored, evaluate)
+    expected = optimizers.step(optimizer, image, state, evaluate)
+    resumed = optimizers.step(optimizer, tf.identity(found_image), restored, evaluate)
     for one, other in zip(tf.nest.flatten(resumed), tf.nest.flatten(expected), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -302,9 +302,9 @@ def test_a_state_that_was_saved_goes_on_bit_for_bit(kind, tmp_path):
 def test_pixels_stay_between_0_and_1(kind, centre):
     optimizer, image = built(kind), picture(0)
     evaluate = bowl(tf.fill(image.shape, centre))
-    state = optimizer.initial_state(image, 15)
+    state = optimizer.init(image, 15)
     for _ in range(15):
-        image, state, _ = optimizer.step(image, state, evaluate)
+        image, state, _ = optimizers.step(optimizer, image, state, evaluate)
         for pixels in (image, optimizer.result(image, state)):
             assert tf.reduce_min(pixels) >= 0
             assert tf.reduce_max(pixels) <= 1
@@ -313,7 +313,7 @@ def test_pixels_stay_between_0_and_1(kind, centre):
 @each_optimizer
 def test_a_state_keeps_its_shapes_from_step_to_step(kind):
     optimizer, image = built(kind), picture(0)
-    state = optimizer.initial_state(image, 9)
+    state = optimizer.init(image, 9)
     _, later = walk(optimizer, bowl(picture(1)), image, state, 3)
     assert shapes(later) == shapes(state)
 
@@ -321,9 +321,9 @@ def test_a_state_keeps_its_shapes_from_step_to_step(kind):
 @each_optimizer
 def test_a_carried_state_serves_a_larger_picture(kind):
     optimizer, image, larger = built(kind), picture(0), picture(2, 11, 9)
-    _, state = walk(optimizer, bowl(picture(1)), image, optimizer.initial_state(image, 9), 4)
+    _, state = walk(optimizer, bowl(picture(1)), image, optimizer.init(image, 9), 4)
     carried = optimizer.carried_state(state, larger, 7)
-    assert shapes(carried) == shapes(optimizer.initial_state(larger, 7))
+    assert shapes(carried) == shapes(optimizer.init(larger, 7))
     evaluate = bowl(picture(3, 11, 9))
     moved, later = walk(optimizer, evaluate, larger, carried, 15)
     assert shapes(later) == shapes(carried)
@@ -333,7 +333,7 @@ def test_a_carried_state_serves_a_larger_picture(kind):
 @each_optimizer
 def test_before_any_step_the_result_is_the_picture(kind):
     optimizer, image, larger = built(kind), picture(0), picture(2, 11, 9)
-    state = optimizer.initial_state(image, 9)
+    state = optimizer.init(image, 9)
     np.testing.assert_array_equal(optimizer.result(image, state), image)
     _, state = walk(optimizer, bowl(picture(1)), image, state, 4)
     carried = optimizer.carried_state(state, larger, 7)
@@ -346,9 +346,9 @@ def test_one_optimizer_serves_two_pictures_at_once(kind):
     starts, ends = [picture(0), picture(1)], []
     evaluates = [bowl(picture(2)), bowl(picture(3))]
     for start, evaluate in zip(starts, evaluates, strict=True):
-        state = optimizer.initial_state(start, 9)
+        state = optimizer.init(start, 9)
         ends.append(walk(optimizer, evaluate, start, state, 4)[0])
-    pairs = [(start, optimizer.initial_state(start, 9)) for start in starts]
+    pairs = [(start, optimizer.init(start, 9)) for start in starts]
     for _ in range(4):
         pairs = [walk(optimizer, e, *pair, 1) for e, pair in zip(evaluates, pairs, strict=True)]
     for (image, _), expected in zip(pairs, ends, strict=True):

@@ -33,6 +33,7 @@ from nst_tf.config.settings import (
     StyleTransferConfig,
     has_objective,
     merge,
+    of_group,
     published,
     read_bytes,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "kinds",
     "knob",
     "merge",
+    "of_group",
     "published",
     "read",
     "read_bytes",

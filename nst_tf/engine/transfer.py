@@ -94,6 +94,8 @@ class StyleTransfer:
         config: the settings; the defaults where it is None.
         backbone: a network to use instead of the one that the config names. It exposes at
             least the layers that the config uses.
+        optimizer: how the picture moves, instead of what the config says: an
+            `nst_tf.optimizers.Optimizer`, or a name.
 
     Raises:
         ConfigError: the settings do not fit each other or this machine.
@@ -105,8 +107,13 @@ class StyleTransfer:
         self,
         config: configs.StyleTransferConfig | None = None,
         backbone: backbones.Backbone | None = None,
+        *,
+        optimizer: optimizers.Optimizer | str | None = None,
     ) -> None:
         self.config = config or configs.StyleTransferConfig()
+        if optimizer is not None:
+            self.config = self.config.replace(optimizer=optimizer)
+            configs.warn_idle((self.config, configs.of_group("Optimiser")))
         backend.require_tensorflow()
         self._device = find_device(self.config.device)
         self.backbone = backbone or build_backbone(self.config)
@@ -116,7 +123,7 @@ class StyleTransfer:
         if not backbone and self.config.padding == "circular":
             # The picture has no border, but paintings have one, and do not go on across it.
             self._backbones["style"] = build_backbone(self.config.replace(padding="reflect"))
-        self._optimizer = optimizers.Guarded.from_config(self.config)
+        self._optimizer = optimizers.Guarded(optimizers.get(self.config.optimizer, self.config))
         self._compiled: dict[tuple[float, ...], _Compiled] = {
             (): _Compiled(self.config, self._backbones, self._optimizer, ())
         }
@@ -420,7 +427,7 @@ class StyleTransfer:
         """Returns shape and type of every tensor in a snapshot of a level, by its name."""
         with tf.Graph().as_default():  # Where tensors have shapes, but take no memory.
             image = tf.zeros((1, level.height, level.width, 3))
-            state = self._optimizer.initial_state(image, level.steps)
+            state = self._optimizer.init(image, level.steps)
             return _kinds({"image": image, **{_STATE + name: state[name] for name in state}})
 
     def _initial_image(
@@ -483,7 +490,7 @@ class StyleTransfer:
             values = {name: tf.identity(variable) for name, variable in walk.state.items()}
             begun = self._optimizer.carried_state(values, start, level.steps)
         else:
-            begun = self._optimizer.initial_state(start, level.steps)
+            begun = self._optimizer.init(start, level.steps)
         walk.image = _variable(start)
         walk.state = {name: _variable(value) for name, value in begun.items()}
 
