@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from nst_tf import errors
@@ -50,7 +51,7 @@ class Configurable:
         return hash(type(self))
 
     def __repr__(self) -> str:
-        return in_words(describe(self))
+        return _call(type(self).__name__, self.get_config(), repr)
 
 
 def describe(value: Any) -> dict[str, Any]:
@@ -78,10 +79,7 @@ def is_description(value: Any) -> bool:
 
 def in_words(description: Mapping[str, Any]) -> str:
     """Returns what `describe` returned as a person writes it, such as `Adam(epsilon=1e-08)`."""
-    settings = description["settings"].items()
-    return (
-        f"{description['class']}({', '.join(f'{name}={_word(each)}' for name, each in settings)})"
-    )
+    return _call(description["class"], description["settings"], _WORDS.repr)
 
 
 def plain(value: Any) -> Any:
@@ -100,8 +98,12 @@ def plain(value: Any) -> Any:
     return describe(value)
 
 
-def _word(value: Any) -> str:
-    return in_words(value) if is_description(value) else repr(value)
+_WORDS = reprlib.Repr()  # Which neither long lists nor deep ones are too much for.
+_WORDS.maxlevel, _WORDS.maxlist, _WORDS.maxstring = 3, 20, 300
+
+
+def _call(name: str, settings: Mapping[str, Any], word: Callable[[Any], str]) -> str:
+    return f"{name}({', '.join(f'{each}={word(value)}' for each, value in settings.items())})"
 
 
 def _arguments(value: Any) -> dict[str, Any]:
