@@ -295,16 +295,23 @@ def load(path: str) -> dict[str, Any]:
             f"{path}: holds no recipe; expected a picture that this program wrote and no other has "
             "saved since."
         )
-    found = recipe["config"].items()
     try:
-        configs.StyleTransferConfig.from_dict(
-            {name: value for name, value in found if not objects.is_description(value)}
-        )
+        configs.StyleTransferConfig.from_dict(_without_objects(recipe["config"]))
     except errors.ConfigError as error:
         raise errors.ImageError(
             f"{path}: its recipe cannot be used: {_printable(str(error))}"
         ) from error
     return recipe
+
+
+def _without_objects(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings with defaults in place of objects, which `settings` refuses."""
+    return {
+        name: getattr(configs.StyleTransferConfig, name, value)
+        if objects.is_description(value)
+        else value
+        for name, value in settings.items()
+    }
 
 
 def _is_recipe(value: Any) -> bool:
