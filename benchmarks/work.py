@@ -112,8 +112,8 @@ def step_of(given: Setting) -> Callable[[], None]:
     from nst_tf import optimizers
     from nst_tf.engine import steps
 
-    optimizer = optimizers.Guarded.from_config(given.config)
-    image, state = tf.Variable(given.photo), optimizer.initial_state(given.photo, 100)
+    optimizer = optimizers.Guarded(optimizers.get(given.config.optimizer, given.config))
+    image, state = tf.Variable(given.photo), optimizer.init(given.photo, 100)
     state = {key: tf.Variable(value) for key, value in state.items()}
     step = steps.compile_step(given.objective, optimizer)
 

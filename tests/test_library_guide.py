@@ -72,6 +72,7 @@ def test_every_section_is_tested():
         "A backbone of your own",
         "Features in a model of your own",
         "Losses in a loop of your own",
+        "An optimiser of your own",
         "Previews for a web server",
         "Resume after a crash",
         "Run jobs",
@@ -156,6 +157,20 @@ def test_losses_in_a_loop_of_your_own(folder):
     assert found["losses"][-1] < 0.9 * found["losses"][0]
     assert found["network"](found["load"]("a.jpg")).shape == (1, HEIGHT, WIDTH, 3)
     assert found["train"].experimental_get_tracing_count() <= 2  # Keras makes variables in one.
+
+
+def test_an_optimiser_of_your_own(folder):
+    found = run(SECTIONS["An optimiser of your own"])
+    kept = []
+
+    class Keep(nst_tf.callbacks.Callback):
+        def on_step_end(self, step):
+            kept.append(float(step.loss))
+
+    found["transfer"].stylize("photo.jpg", "painting.jpg", [Keep()])
+    assert min(kept) < 0.9 * kept[0]
+    with Image.open("result.png") as picture:
+        assert picture.size == (WIDTH, HEIGHT)
 
 
 def test_previews_for_a_web_server(folder):

@@ -50,14 +50,14 @@ def main(argv: list[str]) -> None:
     from nst_tf.engine import steps
 
     given = work.setting("vgg16", _SIZE.value, _OPTIMIZER.value, _PRECISION.value)
-    optimizer = optimizers.Guarded.from_config(given.config)
-    state = optimizer.initial_state(given.photo, 100)
+    optimizer = optimizers.Guarded(optimizers.get(given.config.optimizer, given.config))
+    state = optimizer.init(given.photo, 100)
 
     def step(image: Any, state: Any, targets: Any) -> Any:
         def evaluate(at: Any) -> optimizers.Evaluation:
             return steps.value_and_gradient(given.objective, at, targets)
 
-        moved, after, evaluation = optimizer.step(image, state, evaluate)
+        moved, after, evaluation = optimizers.step(optimizer, image, state, evaluate)
         return moved, after, evaluation.loss, evaluation.gradient
 
     arguments = (given.photo, state, given.targets)

@@ -34,6 +34,7 @@ from nst_tf.config.settings import (
     StyleTransferConfig,
     has_objective,
     merge,
+    of_group,
     published,
     read_bytes,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "kinds",
     "knob",
     "merge",
+    "of_group",
     "published",
     "read",
     "read_bytes",

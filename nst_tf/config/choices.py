@@ -1,8 +1,4 @@
-"""Settings that may be objects as well as names: losses, and whatever has `get_config`.
-
-An object is recorded by its class and the arguments of its constructor, such as
-`Laplacian(size=8)`. Needs no TensorFlow.
-"""
+"""Choices of losses: names and objects, each with a weight. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nst_tf import errors
+from nst_tf.config import objects
 from nst_tf.config.fields import shown
 
 Losses = dict[Any, float]
@@ -20,16 +17,17 @@ Losses = dict[Any, float]
 
 def described(choice: Any) -> str:
     """Returns a name as it is, or the class of an object and its constructor's arguments."""
-    if isinstance(choice, str):
-        return choice
-    settings = choice.get_config() if hasattr(choice, "get_config") else {}
-    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-    return f"{type(choice).__name__}({arguments})"
+    return choice if isinstance(choice, str) else objects.in_words(objects.describe(choice))
 
 
 def is_loss(value: Any) -> bool:
-    """Returns whether a value is a loss, as `nst_tf.losses.Loss` is."""
-    return all(callable(getattr(value, name, None)) for name in ("statistics", "value"))
+    """Returns whether a value is a loss of its own."""
+    return isinstance(value, objects.LossLike) and not isinstance(value, type)
+
+
+def holds_objects(text: Any) -> bool:
+    """Returns whether a written choice of losses stands for objects."""
+    return isinstance(text, str) and "(" in text
 
 
 def read_losses(field: str, value: Any) -> str | tuple[tuple[Any, float], ...]:

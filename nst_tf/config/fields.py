@@ -13,10 +13,11 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from nst_tf import errors
+from nst_tf.config import objects
 
 logger = logging.getLogger("nst_tf")
 
@@ -135,20 +136,35 @@ def coerce_all(settings: Any) -> None:
 
 @functools.cache
 def kinds(owner: type) -> dict[str, Any]:
-    """Returns the types that the fields of a dataclass have as flags, by their names."""
-    hints = typing.get_type_hints(owner)
-    return {name: str if hint is Any else hint for name, hint in hints.items()}
+    """Returns the types of the fields of a dataclass, by their names, as their flags have them."""
+    return {name: each[0] for name, each in _alternatives(owner).items()}
+
+
+@functools.cache
+def _alternatives(owner: type) -> dict[str, tuple[Any, ...]]:
+    """Returns, for each field, the type of its flag, and the protocols of objects in its place."""
+    return {name: _members(hint) for name, hint in typing.get_type_hints(owner).items()}
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
 
 
 def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
     """Returns the value of a field in its declared type; a text is read as its flag is.
 
     Raises:
-        ConfigError: the value is of another type, or not one of the field's choices.
+        ConfigError: the value is of another type, or not one of the field's choices, or an object
+            that cannot be described.
     """
     value = getattr(owner, field.name)
     if field.metadata["reader"] and not isinstance(value, str):
         return field.metadata["reader"](field.name, value)
+    settings: type = type(owner)
+    _, *protocols = _alternatives(settings)[field.name]
+    if protocols and not isinstance(value, str):
+        return _object(field, protocols, value)
     if isinstance(kind, types.GenericAlias):
         item = typing.get_args(kind)[0]
         return tuple(_scalar(field, item, entry) for entry in _entries(field, value))
@@ -156,6 +172,18 @@ def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
     choices = field.metadata["choices"]
     if choices and value not in choices:
         raise errors.unknown_name(field.name, value, choices)
+    return value
+
+
+def _object(field: dataclasses.Field[Any], protocols: Sequence[type], value: Any) -> Any:
+    """Returns an object that stands in place of a name."""
+    if isinstance(value, type) or not isinstance(value, tuple(protocols)):
+        methods = [name for each in protocols for name in vars(each) if not name.startswith("_")]
+        raise errors.ConfigError(
+            f"{field.name} is {shown(value)}; expected text, or an object with "
+            f"{' and '.join(methods)}."
+        )
+    objects.describe(value)
     return value
 
 
@@ -220,6 +248,8 @@ def read(kind: type, text: str) -> Any:
 
 def shown(value: Any) -> str:
     """Returns a value for an error, which may be of any size and type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     if not isinstance(value, (str, bytes, numbers.Number, tuple, list, dict, type(None))):
         return f"an object of type {type(value).__name__}"
     try:

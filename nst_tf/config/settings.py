@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from nst_tf import errors, presets
-from nst_tf.config import choices, vgg_layers
+from nst_tf.config import choices, objects, vgg_layers
 from nst_tf.config.fields import (
     Need,
     above_0,
@@ -95,6 +95,13 @@ _SCALE = (
         ),
     ),
 )
+_NAMED = (
+    Need(
+        "optimizer",
+        "optimizer to be a name",
+        lambda settings: isinstance(settings.optimizer, str),
+    ),
+)
 _RATE = (one_of("optimizer", "adam", "gradient_descent"),)
 _ADAM = (one_of("optimizer", "adam"),)
 _LBFGS = (one_of("optimizer", "lbfgs"),)
@@ -105,7 +112,8 @@ _UNITS = (
         "optimizer=adam, gradient_descent or fixed_step_lbfgs, or a learning_rate or tv_weight",
         lambda settings: (
             settings.optimizer in ("adam", "gradient_descent", "fixed_step_lbfgs")
-            or bool(settings.learning_rate or settings.tv_weight)
+            or bool(settings.tv_weight)
+            or (isinstance(settings.optimizer, str) and bool(settings.learning_rate))
         ),
     ),
 )
@@ -224,7 +232,7 @@ class StyleTransferConfig:
         "alike",
         needs=_STYLE,
     )
-    style_loss: Any = knob(
+    style_loss: str | objects.LossLike | Mapping[Any, float] = knob(
         "gram",
         "Losses",
         f"what the style is compared by: {', '.join(STYLE_NORMALIZATIONS)}; several joined by + "
@@ -232,7 +240,7 @@ class StyleTransferConfig:
         needs=_STYLE,
         reader=choices.read_losses,
     )
-    content_loss: Any = knob(
+    content_loss: str | objects.LossLike | Mapping[Any, float] = knob(
         "features",
         "Losses",
         f"what the content is compared by: {', '.join(CONTENT_NORMALIZATIONS)}; several joined by "
@@ -326,9 +334,11 @@ class StyleTransferConfig:
         needs=_SCALE,
     )
 
-    optimizer: str = knob("lbfgs", "Optimiser", f"one of {', '.join(OPTIMIZERS)}", OPTIMIZERS)
+    optimizer: str | objects.OptimizerLike = knob(
+        "lbfgs", "Optimiser", f"one of {', '.join(OPTIMIZERS)}", OPTIMIZERS
+    )
     learning_rate: float = knob(
-        0.0, "Optimiser", "step size of the optimiser; 0 takes its own default"
+        0.0, "Optimiser", "step size of the optimiser; 0 takes its own default", needs=_NAMED
     )
     rate_decay: float = knob(
         1.0,
@@ -350,7 +360,10 @@ class StyleTransferConfig:
         needs=_UNITS,
     )
     clip_pixels: bool = knob(
-        True, "Optimiser", "keep pixels between black and white in every step, not only at the end"
+        True,
+        "Optimiser",
+        "keep pixels between black and white in every step, not only at the end",
+        needs=_NAMED,
     )
     lbfgs_history: int = knob(
         10,
@@ -488,14 +501,16 @@ class StyleTransferConfig:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the settings as JSON-ready values, for a recipe or a report."""
-        objects = {
+        """Returns the settings as JSON-ready values, for a recipe or a report.
+
+        An object is its class and its settings, `{"class": ..., "settings": ...}`.
+        """
+        losses = {
             name: choices.written_losses(getattr(self, name))
             for name in ("content_loss", "style_loss")
         }
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in {**self._settings(), **objects}.items()
+            name: objects.plain(value) for name, value in {**self._settings(), **losses}.items()
         }
 
     @classmethod
@@ -536,6 +551,12 @@ class StyleTransferConfig:
             ConfigError: there is no such preset, or a change is not valid.
         """
         return cls.from_dict(merge(published(name, changes), changes), warn_of=changes)
+
+
+def of_group(group: str) -> set[str]:
+    """Returns the names of the settings under a heading of the help."""
+    fields = dataclasses.fields(StyleTransferConfig)
+    return {field.name for field in fields if field.metadata["group"] == group}
 
 
 def published(preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -645,10 +666,11 @@ def _check_ranges(config: StyleTransferConfig) -> None:
             f"{config.whole} looks at the picture as a whole, and tile_size={config.tile_size} "
             "cuts it into tiles; leave one of them out."
         )
-    if config.lbfgs_octaves and config.padding == "circular":
+    octaves = config.lbfgs_octaves or getattr(config.optimizer, "octaves", 0)
+    if octaves and config.padding == "circular":
         raise errors.ConfigError(
             "lbfgs_octaves smooths up to the border, which a picture with padding=circular goes on "
-            "across; set lbfgs_octaves to 0."
+            "across; set lbfgs_octaves, or the octaves of an LBFGS, to 0."
         )
     if config.color == "content" and config.color_space == "rgb":
         raise errors.ConfigError(
@@ -683,7 +705,7 @@ def _check_losses(
     for name in names:
         if not isinstance(name, str):
             continue  # Which has its own.
-        if "(" in name:
+        if choices.holds_objects(name):
             raise errors.ConfigError(
                 f"{kind}_loss is {name}, a loss that a program made for itself; only a program "
                 "that has it can use it."

@@ -11,7 +11,6 @@ from nst_tf import optimizers
 from nst_tf.kernels import graphs
 
 _MOST_GRAPHS = 16  # Of one function, for different signatures; the last that were used are kept.
-_BAND = 1 << 18  # Pixels of a picture, in whole rows, that an optimiser is shown at a time.
 
 Step = Callable[
     [tf.Variable, dict[str, tf.Variable], objectives.Targets],
@@ -61,8 +60,8 @@ def compile_step(
     def taken(
         image: tf.Tensor, state: optimizers.State, targets: objectives.Targets
     ) -> tuple[tf.Tensor, optimizers.State, tf.Tensor, dict[str, tf.Tensor]]:
-        moved, after, evaluation = optimizer.step(
-            image, state, lambda at: _checked(value_and_gradient(objective, at, targets))
+        moved, after, evaluation = optimizers.step(
+            optimizer, image, state, lambda at: _checked(value_and_gradient(objective, at, targets))
         )
         return moved, after, evaluation.loss, evaluation.terms
 

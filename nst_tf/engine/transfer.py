@@ -118,6 +118,8 @@ class StyleTransfer:
             least the layers that the config uses.
         objective: what is minimised instead of the losses that the config names. With masks, its
             terms that look at the style alone are restricted to each region in turn.
+        optimizer: how the picture moves, instead of what the config says: an
+            `nst_tf.optimizers.Optimizer`, or a name.
 
     Raises:
         ConfigError: the settings do not fit each other or this machine.
@@ -131,8 +133,12 @@ class StyleTransfer:
         backbone: backbones.Backbone | None = None,
         *,
         objective: objectives.Objective | None = None,
+        optimizer: optimizers.Optimizer | str | None = None,
     ) -> None:
         self.config = config or configs.StyleTransferConfig()
+        if optimizer is not None:
+            self.config = self.config.replace(optimizer=optimizer)
+            configs.warn_idle((self.config, configs.of_group("Optimiser")))
         backend.require_tensorflow()
         self._device = find_device(self.config.device)
         if objective is not None and backbone is None:
@@ -145,7 +151,7 @@ class StyleTransfer:
         if not backbone and self.config.padding == "circular":
             # The picture has no border, but paintings have one, and do not go on across it.
             self._style_backbone = build_backbone(self.config.replace(padding="reflect"))
-        self._optimizer = optimizers.Guarded.from_config(self.config)
+        self._optimizer = optimizers.Guarded(optimizers.get(self.config.optimizer, self.config))
         self._compiled = _CompiledCache()
 
     def replace(self, **changes: Any) -> StyleTransfer:
@@ -167,7 +173,7 @@ class StyleTransfer:
         found = copy.copy(self)
         found.config = config
         found._device = find_device(config.device)
-        found._optimizer = optimizers.Guarded.from_config(config)
+        found._optimizer = optimizers.Guarded(optimizers.get(config.optimizer, config))
         return found
 
     def _has_network_of(self, config: configs.StyleTransferConfig) -> bool:
@@ -503,7 +509,7 @@ class StyleTransfer:
         """Returns shape and type of every tensor in a snapshot of a level, by its name."""
         with tf.Graph().as_default():  # Where tensors have shapes, but take no memory.
             image = tf.zeros((1, level.height, level.width, 3))
-            state = self._optimizer.initial_state(image, level.steps)
+            state = self._optimizer.init(image, level.steps)
             begun_with = {_BEGUN_WITH: image} if losses.START in objective.references else {}
             kept = {_STATE + name: state[name] for name in state}
             return _kinds({"image": image, **begun_with, **kept})
@@ -601,7 +607,7 @@ class StyleTransfer:
             values = {name: tf.identity(variable) for name, variable in walk.state.items()}
             begun = self._optimizer.carried_state(values, start, level.steps)
         else:
-            begun = self._optimizer.initial_state(start, level.steps)
+            begun = self._optimizer.init(start, level.steps)
         walk.image = _variable(start)
         walk.state = {name: _variable(value) for name, value in begun.items()}
 
@@ -630,12 +636,12 @@ class _CompiledCache:
         self,
         objective: objectives.Objective,
         style_backbone: backbones.Backbone,
-        optimizer: optimizers.Guarded,
+        optimizer: optimizers.Optimizer,
         config: configs.StyleTransferConfig,
     ) -> _Compiled:
         """Returns what an earlier run with the same structure has compiled, or anew."""
         options = {"run_eagerly": config.run_eagerly, "jit_compile": config.jit_compile}
-        key = objective.structure, _key(optimizer), *options.values()
+        key = objective.structure, optimizer, *options.values()
         with self._lock:
             found = self._kept.pop(key, None)
             if found is None:
@@ -644,12 +650,6 @@ class _CompiledCache:
             if len(self._kept) > _MOST_COMPILED:
                 self._kept.popitem(last=False)
         return found
-
-
-def _key(optimizer: optimizers.Guarded) -> tuple[Any, ...]:
-    """Returns all that a compiled step depends on of an optimiser."""
-    inner = optimizer.optimizer
-    return type(inner), *sorted(vars(inner).items())
 
 
 class _Compiled:

@@ -7,7 +7,6 @@ such functions; they say so, and look at a picture as a whole.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from nst_tf import errors
@@ -72,10 +71,4 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
         return identifier
     if identifier not in _LOSSES:
         raise errors.unknown_name("loss", identifier, _LOSSES)
-    return _made(identifier, **arguments)
-
-
-@functools.cache
-def _made(name: str, **arguments: Any) -> Loss:
-    """Returns the one loss of a name and arguments, so that equal objectives are seen to be."""
-    return _LOSSES[name](**arguments)
+    return _LOSSES[identifier](**arguments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from nst_tf import errors
+from nst_tf.config import objects
 
 Statistics = dict[str, tf.Tensor]
 """Named tensors. Those that an additive loss counts add up over the tiles of a picture."""
@@ -38,7 +38,7 @@ class Reference:
     share: float = 1.0
 
 
-class Loss(abc.ABC):
+class Loss(objects.Configurable, abc.ABC):
     """A function of a picture's activations at one layer.
 
     What a picture is compared with is the loss's target. It comes from one reference picture by
@@ -81,11 +81,6 @@ class Loss(abc.ABC):
 
     def __init__(self, normalization: str = "relative") -> None:
         self.normalization = errors.known("normalization", normalization, self.normalizations)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor, which are attributes of their names."""
-        names = list(inspect.signature(type(self).__init__).parameters)[1:]
-        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     @property
     def joint(self) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums, scheduled_rate
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, scheduled_rate
 
 
 class Adam(Optimizer):
@@ -35,8 +34,6 @@ class Adam(Optimizer):
         bounds: lowest and highest value, or None.
     """
 
-    result_state = ("step", "average")
-
     def __init__(
         self,
         learning_rate: float = 0.02,
@@ -60,22 +57,7 @@ class Adam(Optimizer):
         self.average = average
         self.bounds = bounds
 
-    @classmethod
-    def from_config(cls, config: configs.StyleTransferConfig) -> Adam:
-        # A gradient counts per pixel value, so that it shrinks as the range of these grows.
-        return cls(
-            (config.learning_rate or 0.02 * config.pixel_range) / config.pixel_range,
-            beta_1=config.adam_beta_1,
-            beta_2=config.adam_beta_2,
-            epsilon=config.adam_epsilon * config.pixel_range,
-            epsilon_hat=config.adam_epsilon_hat * config.pixel_range,
-            final_rate=config.final_rate,
-            rate_decay=config.rate_decay,
-            average=config.average,
-            bounds=(0.0, 1.0) if config.clip_pixels else None,
-        )
-
-    def initial_state(self, image: tf.Tensor, steps: int) -> State:
+    def init(self, image: tf.Tensor, steps: int) -> State:
         zeros = tf.zeros_like(image)
         return {
             "first_moment": zeros,
@@ -90,16 +72,15 @@ class Adam(Optimizer):
     def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
         size = image.shape[1:3]
         return {
-            **self.initial_state(image, steps),
+            **self.init(image, steps),
             "first_moment": tf.image.resize(state["first_moment"], size, "bicubic"),
             "second_moment": tf.image.resize(state["second_moment"], size, "bilinear"),
             "moment_steps": tf.identity(state["moment_steps"]),
         }
 
     def update(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
+        self, image: tf.Tensor, state: State, evaluation: Evaluation
     ) -> tuple[tf.Tensor, State]:
-        del point, sums
         gradient = evaluation.gradient
         first = self.beta_1 * state["first_moment"] + (1 - self.beta_1) * gradient
         second = self.beta_2 * state["second_moment"] + (1 - self.beta_2) * tf.square(gradient)

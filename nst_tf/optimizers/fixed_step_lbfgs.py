@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf import config as configs
 from nst_tf.optimizers.curvature import History, News
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums
+from nst_tf.optimizers.optimizer import Evaluation, State
+from nst_tf.optimizers.summed import SummedOptimizer, Sums
 
 _LEAST_CURVATURE = 1e-10  # As in PyTorch, of a pair whose pixels count in `pixel_range`.
 
 
-class FixedStepLBFGS(Optimizer):
+class FixedStepLBFGS(SummedOptimizer):
     """L-BFGS that takes every step at full length, as `torch.optim.LBFGS` does by default.
 
     ```
@@ -43,16 +43,7 @@ class FixedStepLBFGS(Optimizer):
         self.pixel_range = pixel_range
         self.bounds = bounds
 
-    @classmethod
-    def from_config(cls, config: configs.StyleTransferConfig) -> FixedStepLBFGS:
-        return cls(
-            config.lbfgs_history,
-            learning_rate=config.learning_rate or 1.0,
-            pixel_range=config.pixel_range,
-            bounds=(0.0, 1.0) if config.clip_pixels else None,
-        )
-
-    def initial_state(self, image: tf.Tensor, steps: int) -> State:
+    def init(self, image: tf.Tensor, steps: int) -> State:
         pairs = max(1, min(self.history, steps - 1))  # Those that the last step can go by.
         return {
             "gradient": tf.zeros_like(image),
@@ -62,20 +53,17 @@ class FixedStepLBFGS(Optimizer):
             "backoff": tf.constant(1.0),
         }
 
-    def sums(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
-    ) -> Sums:
-        del image, point
+    def sums(self, image: tf.Tensor, state: State, evaluation: Evaluation) -> Sums:
+        del image
         gradient = evaluation.gradient
         return {
             "products": History.of(state).measured(_news(state, gradient)),
             "magnitude": tf.reduce_sum(tf.abs(gradient)),
         }
 
-    def update(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
+    def update_with_sums(
+        self, image: tf.Tensor, state: State, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
-        del point
         gradient = evaluation.gradient
         curvature = sums["products"][0, -2]
         remembered = (state["step"] >= 1) & (curvature > _LEAST_CURVATURE)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, Sums, scheduled_rate
+from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, scheduled_rate
 
 
 class GradientDescent(Optimizer):
@@ -38,17 +37,7 @@ class GradientDescent(Optimizer):
         self.rate_decay = rate_decay
         self.bounds = bounds
 
-    @classmethod
-    def from_config(cls, config: configs.StyleTransferConfig) -> GradientDescent:
-        # Both the gradient and the move count in pixel values.
-        return cls(
-            (config.learning_rate or 0.1) / config.pixel_range**2,
-            final_rate=config.final_rate,
-            rate_decay=config.rate_decay,
-            bounds=(0.0, 1.0) if config.clip_pixels else None,
-        )
-
-    def initial_state(self, image: tf.Tensor, steps: int) -> State:
+    def init(self, image: tf.Tensor, steps: int) -> State:
         del image
         return {
             "step": tf.constant(0.0),
@@ -57,9 +46,8 @@ class GradientDescent(Optimizer):
         }
 
     def update(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
+        self, image: tf.Tensor, state: State, evaluation: Evaluation
     ) -> tuple[tf.Tensor, State]:
-        del point, sums
         schedule = scheduled_rate(state["step"], state["steps"], self.final_rate, self.rate_decay)
         rate = self.learning_rate * schedule * state["backoff"]
         moved = image - rate * evaluation.gradient

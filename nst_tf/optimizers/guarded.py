@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State, Sums
+from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State
+from nst_tf.optimizers.summed import SummedOptimizer, Sums, summed
 
 _EXPLOSION = 100.0  # Times the first loss of a level.
 # Half precision would have oneDNN print an error on some processors.
 _STEPS = 65535 / 3  # Of one, in 16 bits.
 
 
-class Guarded(Optimizer):
+class Guarded(SummedOptimizer):
     """Goes back to the last good picture where the loss explodes or is no number.
 
     ```
@@ -36,22 +36,15 @@ class Guarded(Optimizer):
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.turns_back = optimizer.turns_back
-        self.point_state = optimizer.point_state
-        self.result_state = optimizer.result_state
+        self._inner = summed(optimizer)
+        self.turns_back = self._inner.turns_back
 
-    @classmethod
-    def from_config(cls, config: configs.StyleTransferConfig) -> Guarded:
-        from nst_tf import optimizers
-
-        return cls(optimizers.get(config.optimizer, config))
-
-    def initial_state(self, image: tf.Tensor, steps: int) -> State:
-        return self._watched(self.optimizer.initial_state(image, steps), image)
+    def init(self, image: tf.Tensor, steps: int) -> State:
+        return self._watched(self._inner.init(image, steps), image)
 
     def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
-        carried = self.optimizer.carried_state(state, image, steps)
-        kept: State = {name: state[name] for name in ("backoff", "returns") if name in state}
+        carried = self._inner.carried_state(state, image, steps)
+        kept = {name: state[name] for name in ("backoff", "returns") if name in state}
         return {**self._watched(carried, image), **kept}
 
     def _watched(self, state: State, image: tf.Tensor) -> State:
@@ -64,21 +57,19 @@ class Guarded(Optimizer):
         return {**state, **mine, **good}
 
     def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
-        return self.optimizer.point(image, state)
+        return self._inner.point(image, state)
 
     def smoothing(self, state: State) -> Sequence[tf.Tensor]:
-        return self.optimizer.smoothing(state)
+        return self._inner.smoothing(state)
 
     def projected(self, point: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        return self.optimizer.projected(point, gradient)
+        return self._inner.projected(point, gradient)
 
-    def sums(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
-    ) -> Sums:
-        return self.optimizer.sums(image, state, point, evaluation)
+    def sums(self, image: tf.Tensor, state: State, evaluation: Evaluation) -> Sums:
+        return self._inner.sums(image, state, evaluation)
 
-    def update(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
+    def update_with_sums(
+        self, image: tf.Tensor, state: State, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
         loss, first = evaluation.loss, state["first_loss"]
         sound = tf.math.is_finite(loss)
@@ -93,19 +84,19 @@ class Guarded(Optimizer):
         }
 
         def go_on() -> tuple[tf.Tensor, State]:
-            moved, after = self.optimizer.update(image, state, point, evaluation, sums)
+            moved, after = self._inner.update_with_sums(image, state, evaluation, sums)
             good = {} if self.turns_back else {"good": _packed(image)}
             return moved, {**after, **mine, **good}
 
         def go_back() -> tuple[tf.Tensor, State]:
             good = _unpacked(state["good"], image.dtype)
-            after = self._watched(self.optimizer.restarted_state(state, good), good)
+            after = self._watched(self._inner.restarted_state(state, good), good)
             return good, {**after, **mine}
 
         return go_on() if self.turns_back else tf.cond(sound, go_on, go_back)
 
     def result(self, image: tf.Tensor, state: State) -> tf.Tensor:
-        return self.optimizer.result(image, state)
+        return self._inner.result(image, state)
 
 
 def _packed(image: tf.Tensor) -> tf.Tensor:

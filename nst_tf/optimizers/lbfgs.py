@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nst_tf import config as configs
 from nst_tf.optimizers.curvature import History, News, dot
-from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State, Sums
+from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, State
+from nst_tf.optimizers.summed import SummedOptimizer, Sums
 
 _SUFFICIENT_DECREASE = 1e-4  # c1 of the Armijo condition, Nocedal and Wright, equation 3.4.
 _LEAST_CURVATURE = 1e-10  # Of a pair that is remembered: s·y relative to y·y.
 _OCTAVES_LATER = 2  # Of finer levels, at most: longer waves are settled.
-_ORDINARY = 30  # Powers of two on either side of 1, of a loss whose gradient float32 can square.
-_MOST = 120  # Of a float32 that is not denormal.
 _STEPS_A_PAIR = 3  # Of a level; more pairs than that do not lower its last loss.
 
 
-class LBFGS(Optimizer):
+class LBFGS(SummedOptimizer):
     """Limited-memory BFGS, projected to bounds, with a backtracking line search.
 
     Each step is one evaluation: of the full move along the current direction, or, after a
@@ -48,7 +45,6 @@ class LBFGS(Optimizer):
     """
 
     turns_back = True
-    point_state = ("direction", "backtracks")
 
     def __init__(
         self,
@@ -69,20 +65,7 @@ class LBFGS(Optimizer):
         self.scale = scale
         self.bounds = bounds
 
-    @classmethod
-    def from_config(cls, config: configs.StyleTransferConfig) -> LBFGS:
-        weights = config.balanced
-        largest = max(weights.content_weight, weights.style_weight, weights.tv_weight)
-        power = round(math.log2(largest))
-        return cls(
-            config.lbfgs_history,
-            octaves=config.lbfgs_octaves,
-            first_step=(config.learning_rate or 0.01 * config.pixel_range) / config.pixel_range,
-            scale=1.0 if abs(power) <= _ORDINARY else 2.0 ** -min(power, _MOST),
-            bounds=(0.0, 1.0) if config.clip_pixels else None,
-        )
-
-    def initial_state(self, image: tf.Tensor, steps: int) -> State:
+    def init(self, image: tf.Tensor, steps: int) -> State:
         pairs = max(1, min(self.history, steps // _STEPS_A_PAIR))
         return {
             "loss": tf.constant(UNKNOWN),
@@ -96,7 +79,7 @@ class LBFGS(Optimizer):
     def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
         octaves = tf.constant(float(min(self.octaves, _OCTAVES_LATER)))
         smoothing = self._smoothing_state(tf.zeros_like(image), octaves)
-        return {**self.initial_state(image, steps), **smoothing}
+        return {**self.init(image, steps), **smoothing}
 
     def _smoothing_state(self, smoothed: tf.Tensor, octaves: tf.Tensor) -> State:
         """Returns what is remembered only where gradients are smoothed."""
@@ -109,11 +92,9 @@ class LBFGS(Optimizer):
         moved = image + tf.pow(0.5, state["backtracks"]) * state["direction"]
         return moved if self.bounds is None else tf.clip_by_value(moved, *self.bounds)
 
-    def sums(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
-    ) -> Sums:
+    def sums(self, image: tf.Tensor, state: State, evaluation: Evaluation) -> Sums:
         evaluation = self._scaled(evaluation)
-        news = self._news(image, state, point, evaluation)
+        news = self._news(image, state, self.point(image, state), evaluation)
         stayed = self.projected(image, state["gradient"])
         smoothed = state.get("smoothed", stayed)
         return {
@@ -124,10 +105,10 @@ class LBFGS(Optimizer):
             "values": tf.cast(tf.size(image), tf.float32),
         }
 
-    def update(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
+    def update_with_sums(
+        self, image: tf.Tensor, state: State, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
-        evaluation = self._scaled(evaluation)
+        evaluation, point = self._scaled(evaluation), self.point(image, state)
         accepted = evaluation.loss <= state["loss"] + _SUFFICIENT_DECREASE * sums["expected"]
         accepted &= tf.math.is_finite(sums["gradient"])
         # Without a history there is nothing to forget, and the halving goes on.

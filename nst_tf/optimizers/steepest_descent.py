@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf import config as configs
-from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State, Sums
+from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, State
+from nst_tf.optimizers.summed import SummedOptimizer, Sums
 
 _FASTER, _SLOWER = 1.2, 0.5
 
 
-class SteepestDescent(Optimizer):
+class SteepestDescent(SummedOptimizer):
     """Gradient descent whose rate grows while the loss falls and is halved where it rises.
 
     ```
@@ -29,7 +29,6 @@ class SteepestDescent(Optimizer):
     """
 
     turns_back = True
-    point_state = ("gradient", "rate")
 
     def __init__(
         self, first_step: float = 0.01, *, bounds: tuple[float, float] | None = (0.0, 1.0)
@@ -37,14 +36,7 @@ class SteepestDescent(Optimizer):
         self.first_step = first_step
         self.bounds = bounds
 
-    @classmethod
-    def from_config(cls, config: configs.StyleTransferConfig) -> SteepestDescent:
-        return cls(
-            (config.learning_rate or 0.01 * config.pixel_range) / config.pixel_range,
-            bounds=(0.0, 1.0) if config.clip_pixels else None,
-        )
-
-    def initial_state(self, image: tf.Tensor, steps: int) -> State:
+    def init(self, image: tf.Tensor, steps: int) -> State:
         del steps
         return {
             "loss": tf.constant(UNKNOWN),
@@ -56,17 +48,15 @@ class SteepestDescent(Optimizer):
         moved = image - state["rate"] * state["gradient"]
         return moved if self.bounds is None else tf.clip_by_value(moved, *self.bounds)
 
-    def sums(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
-    ) -> Sums:
-        del state, point
+    def sums(self, image: tf.Tensor, state: State, evaluation: Evaluation) -> Sums:
+        del state
         return {
             "squares": tf.reduce_sum(tf.square(evaluation.gradient)),
             "values": tf.cast(tf.size(image), tf.float32),
         }
 
-    def update(
-        self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation, sums: Sums
+    def update_with_sums(
+        self, image: tf.Tensor, state: State, evaluation: Evaluation, sums: Sums
     ) -> tuple[tf.Tensor, State]:
         accepted = evaluation.loss <= state["loss"]
         rate = state["rate"] * tf.where(accepted, _FASTER, _SLOWER)
@@ -76,4 +66,4 @@ class SteepestDescent(Optimizer):
             "gradient": tf.where(accepted, evaluation.gradient, state["gradient"]),
             "rate": tf.where(state["rate"] > 0, rate, tf.math.divide_no_nan(self.first_step, size)),
         }
-        return tf.where(accepted, point, image), after
+        return tf.where(accepted, self.point(image, state), image), after

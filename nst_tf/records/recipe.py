@@ -12,6 +12,7 @@ from typing import Any
 
 from nst_tf import config as configs
 from nst_tf import errors
+from nst_tf.config import choices, objects
 from nst_tf.imaging import images
 from nst_tf.runtime import files
 
@@ -21,11 +22,7 @@ _LONGEST_NAME = 120  # Bytes of a name that is made from those of the inputs.
 _LONGEST_TEXT, _LONGEST_LIST = 4096, 10_000  # In a recipe; a path may be that long.
 _LONGEST_QUOTE = 300  # Characters of a recipe that are told at a time.
 _FILES = {"init": "begins with the picture", "weights": "uses the weights"}
-_OF_THE_MACHINE = frozenset(
-    field.name
-    for field in dataclasses.fields(configs.StyleTransferConfig)
-    if field.metadata["group"] == "Machine" and field.name != "precision"
-)
+_OF_THE_MACHINE = configs.of_group("Machine") - {"precision"}
 """Settings that shape at most the last bits, and guard the machine that they are given on."""
 
 
@@ -261,6 +258,8 @@ def _short(value: Any) -> str:
     """Returns a value in words, a hash by its beginning."""
     if value is None:
         return "nothing"
+    if objects.is_description(value):
+        return _printable(objects.in_words(value))
     text = _printable(f"{value}" if isinstance(value, (str, _File)) else _WORDS.repr(value))
     return f"{text[:12]}..." if len(text) == 64 else text  # A hash.
 
@@ -297,12 +296,25 @@ def load(path: str) -> dict[str, Any]:
             "saved since."
         )
     try:
-        configs.StyleTransferConfig.from_dict(recipe["config"])
+        configs.StyleTransferConfig.from_dict(_without_objects(recipe["config"]))
     except errors.ConfigError as error:
         raise errors.ImageError(
             f"{path}: its recipe cannot be used: {_printable(str(error))}"
         ) from error
     return recipe
+
+
+def _is_object(value: Any) -> bool:
+    """Returns whether a setting of a recipe stands for an object, or for several losses with one."""
+    return objects.is_description(value) or choices.holds_objects(value)
+
+
+def _without_objects(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings with defaults in place of objects, which `settings` refuses."""
+    return {
+        name: getattr(configs.StyleTransferConfig, name, value) if _is_object(value) else value
+        for name, value in settings.items()
+    }
 
 
 def _is_recipe(value: Any) -> bool:
@@ -322,6 +334,8 @@ def _is_section(value: Any) -> bool:
 
 
 def _is_value(value: Any) -> bool:
+    if objects.is_description(value):
+        return len(value["class"]) <= _LONGEST_TEXT
     if isinstance(value, list):
         return len(value) <= _LONGEST_LIST and all(map(_is_single, value))
     return _is_single(value)
@@ -340,9 +354,16 @@ def settings(recipe: Mapping[str, Any], given: Collection[str]) -> dict[str, Any
         given: names of the settings that the command line gives.
 
     Raises:
-        ConfigError: the recipe asks for a file that the command line does not name.
+        ConfigError: the recipe asks for a file that the command line does not name, or for an
+            object, which only a program has.
     """
     found = essence(recipe)["config"]
+    for name, value in found.items():
+        if _is_object(value) and name not in given:
+            raise errors.ConfigError(
+                f"the recipe's {name} is {_short(value)}, an object of the program that made the "
+                f"picture; make it again with that program, or name another with --{name}=NAME."
+            )
     for name, does in _FILES.items():
         if _is_file(found.get(name, "")) and name not in given:
             raise errors.ConfigError(

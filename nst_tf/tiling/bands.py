@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,27 +28,12 @@ def compile_tiled_step(
         optimizer: how to move.
         run_eagerly: leave out the graphs, to debug.
     """
-
-    def sums_of(
-        image: tf.Tensor, state: optimizers.State, evaluation: optimizers.Evaluation
-    ) -> optimizers.Sums:
-        return optimizer.sums(image, state, optimizer.point(image, state), evaluation)
-
-    def moved(
-        image: tf.Tensor,
-        state: optimizers.State,
-        evaluation: optimizers.Evaluation,
-        sums: optimizers.Sums,
-    ) -> tuple[tf.Tensor, optimizers.State]:
-        point = optimizer.point(image, state)
-        return optimizer.update(image, state, point, evaluation, sums)
-
-    point: Callable[..., Any] = optimizer.point
-    projected: Callable[..., Any] = optimizer.projected
+    summed = optimizers.summed(optimizer)
+    projected: Callable[..., Any] = summed.projected
+    sums_of: Callable[..., Any] = summed.sums
+    moved: Callable[..., Any] = summed.update_with_sums
     if not run_eagerly:
-        point, projected, sums_of, moved = (
-            graphs.traced(function) for function in (point, projected, sums_of, moved)
-        )
+        projected, sums_of, moved = map(graphs.traced, (projected, sums_of, moved))
 
     def step(
         objective: TiledObjective,
@@ -57,8 +42,8 @@ def compile_tiled_step(
         targets: TiledTargets,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         bands = _Bands(image, state)
-        at = _Point(point, bands, optimizer.point_state)
-        weights = [float(each) for each in optimizer.smoothing(state)]
+        at = _Point(summed, bands)
+        weights = [float(each) for each in summed.smoothing(state)]
         evaluation = objective.value_and_gradient(at, targets)
         if not np.isfinite(np.sum(evaluation.gradient)):  # Without a copy, as `_checked` makes.
             evaluation = evaluation._replace(loss=tf.constant(float("nan")))
@@ -100,8 +85,8 @@ def result(
     bands = _Bands(image, state)
     found = arrays.empty(image.shape, image.dtype.as_numpy_dtype)
     for rows in bands.all_rows():
-        part, its_state = bands.read(rows, optimizer.result_state if state else ())
-        shown = optimizer.result(part, its_state) if state else part
+        part = bands.image_of(rows)
+        shown = optimizer.result(part, _StateOf(bands, rows)) if state else part
         found[:, rows] = tf.clip_by_value(shown, 0.0, 1.0)
     return arrays.to_tensor(found)
 
@@ -111,57 +96,77 @@ class _Bands:
 
     Args:
         image: the picture.
-        state: of the optimiser; what has the size of the picture is read and written in bands.
+        state: of the optimiser; what has the height and width of the picture is read and written in
+            bands.
 
     Attributes:
+        image: the picture.
+        state: of the optimiser.
         height: of a band, in rows.
     """
 
     def __init__(self, image: tf.Variable, state: dict[str, tf.Variable]) -> None:
-        self.image, self._state = image, state
+        self.image, self.state = image, state
         self.height = max(1, _BAND // image.shape[2])
-        self._maps = [name for name, each in state.items() if each.shape == image.shape]
+        size = image.shape[:3]
+        self._maps = {name for name, each in state.items() if each.shape[:3] == size}
 
     def all_rows(self) -> list[slice]:
         """Returns the rows of every band."""
         height = self.image.shape[1]
         return [slice(top, min(top + self.height, height)) for top in range(0, height, self.height)]
 
-    def read(
-        self, rows: slice, names: Iterable[str] | None = None
-    ) -> tuple[tf.Tensor, optimizers.State]:
-        """Returns some rows of the picture, and the state that belongs to them, or some of it."""
-        state = {
-            name: _rows(self._state[name], rows)
-            if name in self._maps
-            else tf.identity(self._state[name])
-            for name in (self._state if names is None else names)
-        }
-        return _rows(self.image, rows), state
+    def read(self, rows: slice) -> tuple[tf.Tensor, optimizers.State]:
+        """Returns some rows of the picture, and the state that belongs to them."""
+        return self.image_of(rows), dict(_StateOf(self, rows))
+
+    def image_of(self, rows: slice) -> tf.Tensor:
+        """Returns some rows of the picture."""
+        return _rows(self.image, rows)
+
+    def entry_of(self, name: str, rows: slice) -> tf.Tensor:
+        """Returns some rows of an entry of the state, or all of one that belongs to all rows."""
+        entry = self.state[name]
+        return _rows(entry, rows) if name in self._maps else tf.identity(entry)
 
     def write(self, rows: slice, image: tf.Tensor, state: optimizers.State) -> None:
         """Writes some rows of the picture and of the state, in place."""
         self.image.scatter_nd_update(_places(rows), image[0])
         for name in self._maps:
-            self._state[name].scatter_nd_update(_places(rows), state[name][0])
+            self.state[name].scatter_nd_update(_places(rows), state[name][0])
 
     def finish(self, state: optimizers.State) -> None:
         """Writes what of the state belongs to all rows."""
-        for name in self._state.keys() - set(self._maps):
-            self._state[name].assign(state[name])
+        for name in self.state.keys() - self._maps:
+            self.state[name].assign(state[name])
+
+
+class _StateOf(Mapping[str, tf.Tensor]):
+    """The state that belongs to some rows; an entry is read where it is looked at."""
+
+    def __init__(self, bands: _Bands, rows: slice) -> None:
+        self._bands, self._rows = bands, rows
+
+    def __getitem__(self, name: str) -> tf.Tensor:
+        return self._bands.entry_of(name, self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bands.state)
+
+    def __len__(self) -> int:
+        return len(self._bands.state)
 
 
 class _Point:
     """The picture that an optimiser asks about, which is computed where it is looked at."""
 
-    def __init__(
-        self, point: Callable[..., tf.Tensor], bands: _Bands, names: Sequence[str]
-    ) -> None:
-        self._point, self._bands, self._names = point, bands, names
+    def __init__(self, optimizer: optimizers.SummedOptimizer, bands: _Bands) -> None:
+        self._optimizer, self._bands = optimizer, bands
         self.shape, self.dtype = bands.image.shape, bands.image.dtype
 
     def part(self, rows: slice, columns: slice) -> tf.Tensor:
-        return self._point(*self._bands.read(rows, self._names))[:, :, columns]
+        state = _StateOf(self._bands, rows)
+        return self._optimizer.point(self._bands.image_of(rows), state)[:, :, columns]
 
 
 def _rows(variable: tf.Variable, rows: slice) -> tf.Tensor:

@@ -297,8 +297,8 @@ def _state_bytes(config: configs.StyleTransferConfig, level: pyramid.Level, tile
 @functools.lru_cache(16)  # Of a run's levels.
 def _optimizer_bytes(config: configs.StyleTransferConfig, steps: int) -> int:
     """Returns the bytes a pixel of what an optimiser keeps for a level."""
-    optimizer = optimizers.Guarded.from_config(config)
-    state = optimizer.initial_state(tf.zeros((1, 1, 1, 3)), steps)
+    optimizer = optimizers.Guarded(optimizers.get(config.optimizer, config))
+    state = optimizer.init(tf.zeros((1, 1, 1, 3)), steps)
     kept = sum(3 * value.dtype.size for value in state.values() if value.shape.rank == 4)
     return kept + (_COARSER if optimizer.smoothing(state) else 0)
 

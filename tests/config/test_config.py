@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nst_tf import config as configs
-from nst_tf import errors, presets
+from nst_tf import errors, optimizers, presets
 from nst_tf.commands import flags
 from nst_tf.commands.options import FileOptions
 from nst_tf.config import vgg_layers
@@ -409,10 +409,87 @@ def test_import_needs_no_tensorflow(module: str):
     assert done.stdout.strip() == "set()"
 
 
-def test_smoothed_gradients_do_not_go_with_circular_padding():
+@pytest.mark.parametrize(
+    "smooth", [{"lbfgs_octaves": 4}, {"optimizer": optimizers.LBFGS(octaves=4)}], ids=str
+)
+def test_smoothed_gradients_do_not_go_with_circular_padding(smooth):
     circular = configs.StyleTransferConfig(padding="circular", content_weight=0.0)
     with pytest.raises(errors.ConfigError, match="lbfgs_octaves"):
-        circular.replace(lbfgs_octaves=4)
+        circular.replace(**smooth)
+
+
+# Objects in place of names.
+
+
+class Walker:
+    """Has the methods of an optimiser, and says nothing of itself."""
+
+    def __init__(self, rate: object = 0.1) -> None:
+        self.rate = rate
+
+    def init(self, image, steps):
+        return {}
+
+    def update(self, image, state, evaluation):
+        return image, state
+
+
+class Secretive(Walker):
+    def __init__(self, stride: float = 1.0) -> None:
+        super().__init__(2 * stride)
+
+
+def test_an_optimizer_object_is_held_as_it_is():
+    walker = Walker(0.5)
+    config = Config(optimizer=walker)
+    assert config.optimizer is walker
+    assert config.replace(seed=3).optimizer is walker
+    assert config.balanced.optimizer is config.replace(strength=0.7).balanced.optimizer is walker
+
+
+def test_configs_with_equal_objects_are_equal():
+    one, other = (Config(optimizer=optimizers.Adam(0.05)) for _ in range(2))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != Config(optimizer=optimizers.Adam(0.06))
+    assert one != Config(optimizer="adam")
+    assert one != Config(optimizer=optimizers.SteepestDescent(0.05))
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (0.5, 0.5),
+        (None, None),
+        ((0.0, 1.0), [0.0, 1.0]),
+        (np.float32(0.5), 0.5),
+        (np.arange(3), [0, 1, 2]),
+        ({"a": (1,)}, {"a": [1]}),
+        (math.sqrt, "math.sqrt"),
+        (Walker(2), {"class": "Walker", "settings": {"rate": 2}}),
+    ],
+    ids=str,
+)
+def test_an_object_is_recorded_by_its_class_and_its_settings(value, plain):
+    found = Config(optimizer=Walker(value)).to_dict()["optimizer"]
+    assert found == {"class": "Walker", "settings": {"rate": plain}}
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (3, "optimizer is 3; expected text, or an object with init and update"),
+        (object(), "an object of type object; expected text, or an object with init and update"),
+        (Walker, "the class Walker; expected text, or an object with init and update"),
+        (Secretive(), r"Secretive does not keep its argument stride.* set self\.stride"),
+        ({"class": "Adam", "settings": {}}, "expected text, or an object"),
+    ],
+    ids=["number", "object", "class", "secretive", "description"],
+)
+def test_what_is_no_optimizer_is_refused(value, words):
+    with pytest.raises(errors.ConfigError, match=words):
+        Config(optimizer=value)
 
 
 # Strength is worked in once.
@@ -544,16 +621,18 @@ def test_replace_names_the_setting_that_was_meant():
 # Settings that another one switches off.
 
 
+OBJECT = {"optimizer": optimizers.SteepestDescent()}
 NEVER_OFF = {
     "image_size", "levels", "steps", "init", "strength", "tv_weight", "content_layers",
     "style_layers", "outside", "color", "backbone", "weights", "pooling", "padding", "optimizer",
-    "learning_rate", "clip_pixels", "device", "precision", "tile_size", "memory_limit",
+    "device", "precision", "tile_size", "memory_limit",
     "run_eagerly", "max_pixels",
 }  # fmt: skip
 
 NO_STYLE = [{"style_weight": 0}, {"style_layers": ()}, {"strength": 0}]
 NO_CONTENT = [{"content_weight": 0}, {"content_layers": ()}, {"strength": 1}]
 NO_ADAM = [{"optimizer": name} for name in configs.OPTIMIZERS if name != "adam"]
+NO_ADAM += [OBJECT]
 NO_RATE = [each for each in NO_ADAM if each["optimizer"] != "gradient_descent"]
 ADAM = {"optimizer": "adam"}
 
@@ -574,6 +653,8 @@ OFF = {
     "seed": (1, [{"init": "PICTURE"}, {"init_noise": 0}, {"strength": 0}], {"init": "noise"}),
     "color_space": ("yiq", [{"color": "style"}], {"color": "match"}),
     "color_method": ("histogram", [{"color": "style"}, {"color": "content"}], {"color": "match"}),
+    "learning_rate": (0.5, [OBJECT], {}),
+    "clip_pixels": (False, [OBJECT], {**ADAM, "learning_rate": 0.3}),
     "rate_decay": (0.5, NO_RATE, {"optimizer": "gradient_descent"}),
     "final_rate": (0.5, NO_RATE, {"optimizer": "gradient_descent"}),
     "adam_beta_1": (0.5, NO_ADAM, ADAM),
@@ -584,12 +665,12 @@ OFF = {
     "lbfgs_octaves": (4, [*NO_ADAM[1:], ADAM], {"optimizer": "lbfgs"}),
     "lbfgs_history": (
         1,
-        [ADAM, {"optimizer": "gradient_descent"}, {"optimizer": "steepest_descent"}],
+        [ADAM, {"optimizer": "gradient_descent"}, {"optimizer": "steepest_descent"}, OBJECT],
         {"optimizer": "fixed_step_lbfgs"},
     ),
     "pixel_range": (
         255,
-        [{"optimizer": "lbfgs"}, {"optimizer": "steepest_descent"}],
+        [{"optimizer": "lbfgs"}, {"optimizer": "steepest_descent"}, OBJECT],
         {"learning_rate": 1},
     ),
     "jit_compile": (True, [{"run_eagerly": True}, {"tile_size": 16, "run_eagerly": False}], None),
@@ -658,7 +739,7 @@ def test_a_setting_that_is_switched_off_is_warned_about(name, value, off, caplog
     assert caplog.messages == [text]
     caplog.clear()
     Config(**off, **{name: Config.__dataclass_fields__[name].default})
-    Config.from_dict(config.to_dict())
+    Config.from_dict({**config.to_dict(), **off})
     config.replace(device="cpu")
     assert not caplog.messages
 

@@ -58,7 +58,7 @@ def targets_of(objective, content=0, style=1, height=32, width=40):
 
 def begun(optimizer, seed=2, height=32, width=40):
     image = picture(seed, height, width)
-    state = optimizer.initial_state(image, 9)
+    state = optimizer.init(image, 9)
     return tf.Variable(image), {name: tf.Variable(value) for name, value in state.items()}
 
 
@@ -234,8 +234,8 @@ def test_a_step_does_what_the_optimizer_does(shallow):
     image, state = begun(adam())
     before = {name: tf.identity(value) for name, value in state.items()}
     targets = targets_of(shallow)
-    expected, after, evaluation = adam().step(
-        picture(2), before, lambda at: steps.value_and_gradient(shallow, at, targets)
+    expected, after, evaluation = optimizers.step(
+        adam(), picture(2), before, lambda at: steps.value_and_gradient(shallow, at, targets)
     )
     loss, _ = steps.compile_step(shallow, adam())(image, state, targets)
     np.testing.assert_allclose(loss, evaluation.loss, rtol=1e-5)

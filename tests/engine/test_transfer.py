@@ -18,10 +18,11 @@ import tensorflow as tf
 from PIL import Image
 
 import nst_tf
-from nst_tf import backbones, callbacks, errors, losses, objective
+from nst_tf import backbones, callbacks, errors, losses, objective, optimizers
 from nst_tf.engine import steps
 from nst_tf.imaging import images, pyramid
 from nst_tf.runtime import backend
+from nst_tf.tiling import bands
 
 ROOT = Path(nst_tf.__file__).parents[1]
 BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
@@ -681,6 +682,7 @@ def test_settings_that_keras_does_not_take_are_told_in_a_sentence(tmp_path):
         """
         from nst_tf import errors
         from nst_tf.runtime import backend
+from nst_tf.tiling import bands
         try:
             backend.require_tensorflow()
         except errors.ConfigError as error:
@@ -1042,6 +1044,121 @@ def test_a_loss_that_ends_above_its_beginning_is_told(rebuilt, caplog):
 def test_weights_without_a_gradient_are_refused():
     with pytest.raises(errors.ConfigError, match=r"1e-24; expected 1e-20 or above"):
         SETTINGS.replace(content_weight=1e-25, style_weight=1e-24)
+
+
+# An optimiser of one's own.
+
+
+class RMSProp(optimizers.Optimizer):
+    """Hinton, "Neural networks for machine learning" (2012), lecture 6e."""
+
+    def __init__(self, rate: float = 0.01) -> None:
+        self.rate = rate
+
+    def init(self, image, steps):
+        return {"squares": tf.zeros_like(image), "backoff": tf.constant(1.0)}
+
+    def update(self, image, state, evaluation):
+        squares = 0.9 * state["squares"] + 0.1 * evaluation.gradient**2
+        move = self.rate * state["backoff"] * evaluation.gradient / (tf.sqrt(squares) + 1e-12)
+        return tf.clip_by_value(image - move, 0, 1), {**state, "squares": squares}
+
+
+class Walk(callbacks.Callback):
+    """Keeps losses and snapshots."""
+
+    def __init__(self):
+        self.losses, self.snapshots = [], []
+
+    def on_step_end(self, step):
+        self.losses.append(float(step.loss))
+        self.snapshots.append(step.snapshot())
+
+
+OWN = SETTINGS.replace(levels=2, steps=(4, 4), learning_rate=0.0)
+
+
+@pytest.mark.parametrize("tile_size", [0, 32])
+def test_an_optimizer_of_ones_own_needs_init_and_update_and_no_more(
+    transfer, tile_size, monkeypatch
+):
+    monkeypatch.setattr(bands, "_BAND", 9 * 48)
+    mine = nst_tf.StyleTransfer(
+        OWN.replace(tile_size=tile_size), transfer.backbone, optimizer=RMSProp()
+    )
+    walk = Walk()
+    picture = mine.stylize(PHOTO, PAINTING, [walk])
+    assert walk.losses[3] < 0.9 * walk.losses[0]
+    assert walk.losses[7] < walk.losses[4]
+    for start in (walk.snapshots[1], walk.snapshots[5]):
+        np.testing.assert_array_equal(mine.stylize(PHOTO, PAINTING, start=start), picture)
+    other = nst_tf.StyleTransfer(mine.config.replace(optimizer=RMSProp(0.02)), transfer.backbone)
+    with pytest.raises(errors.ConfigError, match=r"RMSProp\(rate=0.01\) in the checkpoint"):
+        other.stylize(PHOTO, PAINTING, start=walk.snapshots[5])
+
+
+def test_an_optimizer_of_ones_own_takes_the_same_steps_in_tiles(transfer, rebuilt, monkeypatch):
+    monkeypatch.setattr(bands, "_BAND", 9 * 48)
+    whole, tiled = (
+        nst_tf.StyleTransfer(
+            OWN.replace(tile_size=size, steps=4, levels=1, init_noise=0.5),
+            transfer.backbone,
+            optimizer=RMSProp(),
+        ).stylize(PHOTO, PAINTING)
+        for size in (0, 32)
+    )
+    assert np.mean(np.abs(whole - rebuilt(init_noise=0.0).stylize(PHOTO, PAINTING)) > 1e-3) > 0.5
+    # A gradient near 0 may round to either side of it.
+    assert np.mean(np.abs(tiled - whole) > 1e-3) < 0.02
+
+
+def test_an_optimizer_of_ones_own_is_guarded(transfer, caplog):
+    """Its rate is halved until the loss no longer explodes."""
+
+    class Leap(RMSProp):
+        def update(self, image, state, evaluation):
+            move = self.rate * state["backoff"] * evaluation.gradient
+            return image - move, state
+
+    steps = OWN.replace(levels=1, steps=12, clip_pixels=False)
+    walk = Walk()
+    mine = nst_tf.StyleTransfer(steps, transfer.backbone, optimizer=Leap(100.0))
+    mine.stylize(PHOTO, PAINTING, [walk])
+    assert "went back to the last good picture" in caplog.text
+    assert walk.snapshots[-1].tensors["state/backoff"] < 1
+    assert walk.losses[-1] < 100 * walk.losses[0]
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs", "steepest_descent"])
+def test_an_optimizer_object_does_what_its_name_does(rebuilt, transfer, name):
+    expected = rebuilt(optimizer=name, learning_rate=0.0, steps=3).stylize(PHOTO, PAINTING)
+    settings = SETTINGS.replace(learning_rate=0.0, steps=3)
+    for found in (
+        nst_tf.StyleTransfer(settings, transfer.backbone, optimizer=optimizers.get(name)),
+        nst_tf.StyleTransfer(settings.replace(optimizer=optimizers.get(name)), transfer.backbone),
+        nst_tf.StyleTransfer(settings, transfer.backbone, optimizer=name),
+    ):
+        np.testing.assert_array_equal(found.stylize(PHOTO, PAINTING), expected)
+
+
+def test_what_an_optimizer_object_switches_off_is_told(transfer, caplog):
+    nst_tf.StyleTransfer(
+        SETTINGS.replace(learning_rate=0.5), transfer.backbone, optimizer=optimizers.LBFGS(3)
+    )
+    (text,) = caplog.messages
+    assert text.startswith("learning_rate=0.5 has no effect with optimizer=LBFGS(history=3, ")
+
+
+def test_an_object_that_does_not_go_pixel_by_pixel_by_its_class_is_refused(transfer):
+    class Walker:
+        def init(self, image, steps):
+            return {}
+
+        def update(self, image, state, evaluation):
+            return image, state
+
+    with pytest.raises(errors.ConfigError, match=r"type Walker; expected .*optimizers\.Optimizer"):
+        nst_tf.StyleTransfer(OWN, transfer.backbone, optimizer=Walker())
 
 
 def test_a_snapshot_of_what_is_no_number_is_refused(transfer):

@@ -308,8 +308,8 @@ def test_the_graphs_of_the_package_do_unless_xla_compiles_them(jit_compile, monk
     measure = steps.compile_targets(whole, "content")
     assert calls_python(measure, photo, everywhere)
     targets = measure(photo, everywhere) | steps.compile_targets(whole, "style")(photo, everywhere)
-    optimizer = optimizers.Guarded.from_config(settings)
-    state = {name: tf.Variable(value) for name, value in optimizer.initial_state(photo, 9).items()}
+    optimizer = optimizers.Guarded(optimizers.get(settings.optimizer, settings))
+    state = {name: tf.Variable(value) for name, value in optimizer.init(photo, 9).items()}
     step = steps.compile_step(whole, optimizer, jit_compile=jit_compile)
     calls, convolve = [], winograd.convolve
 

@@ -32,9 +32,9 @@ def objective(function):
 def minimise(optimizer, function, start, steps):
     """Returns every point and state on the way, the first state excluded."""
     evaluate = objective(function)
-    step = tf.function(lambda point, state: optimizer.step(point, state, evaluate))
+    step = tf.function(lambda point, state: optimizers.step(optimizer, point, state, evaluate))
     point = tf.constant(start, tf.float32)
-    state, path = optimizer.initial_state(point, steps), []
+    state, path = optimizer.init(point, steps), []
     for _ in range(steps):
         point, state, _ = step(point, state)
         path.append((point.numpy(), {name: value.numpy() for name, value in state.items()}))
@@ -182,7 +182,7 @@ def test_lbfgs_knows_the_products_of_what_it_remembers(octaves):
 
 def test_finer_levels_smooth_less():
     optimizer, picture = optimizers.Guarded(optimizers.LBFGS(4, octaves=4)), tf.zeros(SHAPE)
-    first = optimizer.initial_state(picture, 9)
+    first = optimizer.init(picture, 9)
     later = optimizer.carried_state(first, picture, 9)
     weights = [[float(each) for each in optimizer.smoothing(state)] for state in (first, later)]
     assert weights == [[1, 1, 1, 1], [1, 1, 0, 0]]
@@ -243,9 +243,9 @@ def test_lbfgs_turns_back_from_where_the_objective_is_no_number(broken):
         return optimizers.Evaluation(loss, gradient + nan, {})
 
     point = tf.fill(SHAPE, 0.3)
-    state = optimizer.initial_state(point, 30)
+    state = optimizer.init(point, 30)
     for _ in range(30):
-        point, state, _ = optimizer.step(point, state, evaluate)
+        point, state, _ = optimizers.step(optimizer, point, state, evaluate)
         assert tf.reduce_max(point) <= edge
         assert all(np.isfinite(value).all() for value in state.values())
     assert tf.reduce_min(point) > edge - 0.05
@@ -339,7 +339,7 @@ def test_adam_carries_its_moments_to_the_next_level():
 
     point, evaluate = tf.constant(coarse), objective(wave)
     for _ in range(4):
-        point, carried, _ = optimizer.step(point, carried, evaluate)
+        point, carried, _ = optimizers.step(optimizer, point, carried, evaluate)
     coarse, _, moments = plain.run(wave_gradient, start, 5)
     expected, shown, _ = plain.run(wave_gradient, coarse, 4, moments)
     np.testing.assert_allclose(point, expected, atol=2e-5)
@@ -348,7 +348,7 @@ def test_adam_carries_its_moments_to_the_next_level():
 
 def test_adam_resizes_its_moments_with_the_picture():
     optimizer = optimizers.Adam()
-    state = optimizer.initial_state(tf.zeros((1, 2, 2, 3)), 5)
+    state = optimizer.init(tf.zeros((1, 2, 2, 3)), 5)
     state["first_moment"] = tf.fill((1, 2, 2, 3), -0.25)
     state["second_moment"] = tf.fill((1, 2, 2, 3), 0.5)
     state["moment_steps"] = tf.constant(7.0)

@@ -297,9 +297,9 @@ def steps_of(name: str, start: np.ndarray, evaluate, count: int) -> np.ndarray:
     """Returns the picture after some steps of the optimiser of a preset, in [0, 1]."""
     optimizer = nst_tf.optimizers.get(Config.preset(name).optimizer, Config.preset(name))
     image = tf.constant(start, tf.float32)
-    state = optimizer.initial_state(image, sum(Config.preset(name).steps))
+    state = optimizer.init(image, sum(Config.preset(name).steps))
     for _ in range(count):
-        image, state, _ = optimizer.step(image, state, evaluate)
+        image, state, _ = nst_tf.optimizers.step(optimizer, image, state, evaluate)
     return image.numpy()
 
 
@@ -355,9 +355,9 @@ def test_adam_takes_the_steps_of_pytorch(name, rate, beta_2):
     if name == "style_transfer_pytorch":
         optimizer = nst_tf.optimizers.get("adam", Config.preset(name))
         moved, state = tf.constant(START, tf.float32), None
-        state = optimizer.initial_state(moved, 500)
+        state = optimizer.init(moved, 500)
         for _ in range(3):
-            moved, state, _ = optimizer.step(moved, state, evaluate)
+            moved, state, _ = nst_tf.optimizers.step(optimizer, moved, state, evaluate)
         np.testing.assert_allclose(optimizer.result(moved, state), average / (1 - share), atol=1e-5)
 
 
@@ -527,9 +527,7 @@ def test_a_step_of_a_preset_is_the_optimiser_on_the_gradient(monkeypatch):
     }
     optimizer = nst_tf.optimizers.get("adam", settings)
     image = tf.Variable(photo)
-    state = {
-        name: tf.Variable(value) for name, value in optimizer.initial_state(photo, 1000).items()
-    }
+    state = {name: tf.Variable(value) for name, value in optimizer.init(photo, 1000).items()}
     step = steps.compile_step(whole, optimizer)
     adam = keras.optimizers.Adam(5.0, beta_1=0.99, epsilon=0.1)
     plain = tf.Variable(255 * photo)

@@ -211,6 +211,20 @@ def test_a_file_in_a_recipe_is_read_if_the_command_line_names_it(
     assert getattr(settings(made, f"--{name}={style_path}"), name) == str(style_path)
 
 
+def test_an_object_in_a_recipe_is_refused_unless_another_is_named(
+    made: dict[str, Any], replay: Replay, settings: Callable[..., Config],
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    theirs = {"class": "Their\x1b[2JDescent", "settings": {"rate": 0.25, "bounds": None}}
+    made = changed(made, "config", optimizer=theirs)
+    assert replay(made) == FLAGS
+    error = capsys.readouterr().err
+    assert "optimizer is Their\\x1b[2JDescent(rate=0.25, bounds=None)" in error
+    assert "--optimizer=NAME" in error
+    assert error.count("\n") == 1
+    assert settings(made, "--optimizer=adam").optimizer == "adam"
+
+
 def test_another_initial_picture_is_another_input(
     made: dict[str, Any], replay: Replay, content_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -390,6 +404,12 @@ HOSTILE = {
     "long list": json.dumps({"config": {"steps": [1] * 100_000}, "inputs": {}}),
     "unknown setting": json.dumps({"config": {"\x1b[2J" * 500: 1}, "inputs": {}}),
     "setting of no run": json.dumps({"config": {"optimizer": "\x1b[2J" * 500}, "inputs": {}}),
+    "object of no setting": json.dumps(
+        {"config": {"\x1b[2J" * 9: {"class": "A", "settings": {}}}, "inputs": {}}
+    ),
+    "long class": json.dumps(
+        {"config": {"optimizer": {"class": "A" * 5000, "settings": {}}}, "inputs": {}}
+    ),
     "file of the command": json.dumps({"config": {"output": "x.png"}, "inputs": {}}),
 }  # fmt: skip
 

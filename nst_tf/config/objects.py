@@ -1,0 +1,132 @@
+"""Objects in place of names: a loss or an optimiser of one's own. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import inspect
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from nst_tf import errors
+
+_Self = TypeVar("_Self", bound="Configurable")
+
+
+@runtime_checkable
+class OptimizerLike(Protocol):
+    """What a config takes for an optimiser; `nst_tf.optimizers.Optimizer` is one."""
+
+    def init(self, image: Any, steps: int) -> Any:
+        """Returns the state before the first step."""
+
+    def update(self, image: Any, state: Any, evaluation: Any) -> Any:
+        """Returns the next picture and the next state."""
+
+
+@runtime_checkable
+class LossLike(Protocol):
+    """What a config takes for a loss; `nst_tf.losses.Loss` is one."""
+
+    def statistics(self, features: Any, weights: Any, target: Any) -> Any:
+        """Returns sums over positions."""
+
+    def value(self, statistics: Any, target: Any) -> Any:
+        """Returns the loss."""
+
+
+class Configurable:
+    """An object that the arguments of its constructor describe; it keeps them as attributes.
+
+    Two of one class with the same arguments are equal.
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor, by their names, as Keras does.
+
+        Raises:
+            ConfigError: one of them is not kept as an attribute of its name.
+        """
+        return _arguments(self)
+
+    @classmethod
+    def from_config(cls: type[_Self], config: Mapping[str, Any]) -> _Self:
+        """Returns the object that `get_config` described."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return describe(self) == describe(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return _call(type(self).__name__, self.get_config(), repr)
+
+
+def describe(value: Any) -> dict[str, Any]:
+    """Returns class and settings of an object, ready for JSON: `{"class": ..., "settings": ...}`.
+
+    The settings are what its `get_config` returns, or else the arguments of its constructor.
+
+    Raises:
+        ConfigError: it neither has `get_config` nor keeps its arguments as attributes.
+    """
+    own = getattr(value, "get_config", None)
+    settings = own() if own else _arguments(value)
+    return {"class": type(value).__name__, "settings": plain(settings)}
+
+
+def is_description(value: Any) -> bool:
+    """Returns whether a value has the form of what `describe` returns."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"class", "settings"}
+        and isinstance(value["class"], str)
+        and isinstance(value["settings"], dict)
+    )
+
+
+def in_words(description: Mapping[str, Any]) -> str:
+    """Returns what `describe` returned as a person writes it, such as `Adam(epsilon=1e-08)`."""
+    return _call(description["class"], description["settings"], _WORDS.repr)
+
+
+def plain(value: Any) -> Any:
+    """Returns a setting ready for JSON: a tuple as a list, a function by its name."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return {str(name): plain(each) for name, each in value.items()}
+    for convert in ("numpy", "tolist"):  # Of a tensor, of an array.
+        if hasattr(value, convert):
+            return plain(getattr(value, convert)())
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return describe(value)
+
+
+_WORDS = reprlib.Repr()  # Which neither long lists nor deep ones are too much for.
+_WORDS.maxlevel, _WORDS.maxlist, _WORDS.maxstring = 3, 20, 300
+
+
+def _call(name: str, settings: Mapping[str, Any], word: Callable[[Any], str]) -> str:
+    return f"{name}({', '.join(f'{each}={word(value)}' for each, value in settings.items())})"
+
+
+def _arguments(value: Any) -> dict[str, Any]:
+    """Returns the arguments that an object was made with, which it keeps under their names."""
+    parameters = inspect.signature(type(value)).parameters.values()
+    named = [
+        each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    for name in named:
+        if not hasattr(value, name):
+            raise errors.ConfigError(
+                f"{type(value).__name__} does not keep its argument {name}, so that no recipe or "
+                f"checkpoint could name it; set self.{name}, or define get_config."
+            )
+    return {name: getattr(value, name) for name in named}
