@@ -11,6 +11,7 @@ import functools
 import logging
 import math
 import re
+import typing
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -451,12 +452,12 @@ class StyleTransferConfig:
     @property
     def content_losses(self) -> choices.Losses:
         """The weight of each loss in `content_loss`, by its name or the loss itself."""
-        return choices.losses_of("content_loss", self.content_loss)
+        return choices.losses_of("content_loss", typing.cast(Any, self.content_loss))
 
     @property
     def style_losses(self) -> choices.Losses:
         """The weight of each loss in `style_loss`, likewise."""
-        return choices.losses_of("style_loss", self.style_loss)
+        return choices.losses_of("style_loss", typing.cast(Any, self.style_loss))
 
     @property
     def whole(self) -> str:

@@ -305,7 +305,7 @@ def load(path: str) -> dict[str, Any]:
 
 
 def _is_object(value: Any) -> bool:
-    """Returns whether a setting of a recipe stands for an object, or for several losses with one."""
+    """Returns whether a setting of a recipe stands for an object, or for losses with one."""
     return objects.is_description(value) or choices.holds_objects(value)
 
 
