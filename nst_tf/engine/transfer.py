@@ -18,6 +18,7 @@ import tensorflow as tf
 from nst_tf import backbones, callbacks, errors, optimizers
 from nst_tf import config as configs
 from nst_tf import objective as objectives
+from nst_tf.engine import result as results
 from nst_tf.engine import steps
 from nst_tf.imaging import images, inputs, pyramid, sources
 from nst_tf.records import environment, recipe
@@ -46,7 +47,7 @@ def stylize(
     *,
     content_mask: Any = None,
     style_masks: Any = (),
-) -> tf.Tensor:
+) -> results.Result:
     """Repaints a photo in the manner of one painting or several.
 
     Args:
@@ -65,7 +66,8 @@ def stylize(
         style_masks: likewise, one for the painting, or a list of one for each.
 
     Returns:
-        The picture, float32 `(height, width, 3)`, sRGB in [0, 1].
+        The picture, which is an array `(height, width, 3)`, float32, sRGB in [0, 1], to whatever
+        takes one, with its history and its recipe; see `nst_tf.Result`.
 
     Raises:
         ConfigError: the settings do not fit each other, the pictures or the start.
@@ -136,7 +138,7 @@ class StyleTransfer:
         style_masks: Any = (),
         init: Any = None,
         plans: Sequence[tiles.Plan] | None = None,
-    ) -> tf.Tensor:
+    ) -> results.Result:
         """Repaints one photo. Result and errors are those of `nst_tf.stylize`, and so are the
         arguments, but for two.
 
@@ -188,7 +190,7 @@ class StyleTransfer:
         callbacks_: Sequence[callbacks.Callback],
         start: snapshots.Snapshot | None,
         plans: Sequence[tiles.Plan] | None,
-    ) -> tf.Tensor:
+    ) -> results.Result:
         made_with = functools.cache(lambda: self._made_with(given.roles()))
         walk = self._begin(shown, given, levels, start, plans, made_with)
         in_parts = any(plan.tiled or plan.style_side for plan in walk.plans)
@@ -211,7 +213,8 @@ class StyleTransfer:
                 for callback in reversed(unended):
                     rest.callback(callback.on_error, error)
             raise
-        return picture
+        made = results.recorded(self.config, self.backbone, self._device, given)
+        return results.of_run(picture, walk.run, walk.history.entries, made, given.photo.alpha)
 
     def _go(
         self,
