@@ -153,7 +153,7 @@ def test_report_holds_the_whole_run(finished: subprocess.CompletedProcess, folde
 
 def test_report_names_the_weights(finished: subprocess.CompletedProcess, folder: Path):
     backbone = json.loads((folder / "report.json").read_text())["backbone"]
-    bundled = Path(config.__file__).parent / "backbones" / "vgg16_imagenet.h5"
+    bundled = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
     expected = {"name": "vgg16", "weights": "the package", "sha256": files.file_hash(bundled)}
     assert backbone == expected
 
