@@ -1,7 +1,7 @@
 """Neural style transfer for TensorFlow and Keras.
 
     picture = nst_tf.stylize("photo.jpg", "painting.jpg")
-    nst_tf.imaging.save(picture, "result.png")
+    picture.save("result.png")
 
 Names are loaded when they are first used, so that importing the package costs nothing.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         engine,
         errors,
         imaging,
+        jobs,
         losses,
         objective,
         optimizers,
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     )
     from nst_tf.backbones import Backbone
     from nst_tf.config import StyleTransferConfig
+    from nst_tf.engine.result import Result
     from nst_tf.engine.transfer import StyleTransfer, stylize
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Backbone",
+    "Result",
     "StyleTransfer",
     "StyleTransferConfig",
     "backbones",
@@ -39,6 +42,7 @@ __all__ = [
     "engine",
     "errors",
     "imaging",
+    "jobs",
     "losses",
     "objective",
     "optimizers",
@@ -48,6 +52,7 @@ __all__ = [
 
 _HOMES = {
     "Backbone": "nst_tf.backbones",
+    "Result": "nst_tf.engine.result",
     "StyleTransfer": "nst_tf.engine.transfer",
     "StyleTransferConfig": "nst_tf.config",
     "stylize": "nst_tf.engine.transfer",
@@ -56,7 +61,7 @@ _HOMES = {
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
-_LIGHT = ("StyleTransferConfig", "callbacks", "errors", "imaging", "presets")
+_LIGHT = ("StyleTransferConfig", "callbacks", "errors", "imaging", "jobs", "presets")
 """Names that need no TensorFlow."""
 
 

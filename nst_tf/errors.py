@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class StyleTransferError(Exception):
@@ -27,7 +28,13 @@ class WeightsError(StyleTransferError):
 
 
 class OutputError(StyleTransferError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written where it was asked for.
+
+    Attributes:
+        elsewhere: the path that it was written to instead, or None.
+    """
+
+    elsewhere: Path | None = None
 
 
 class ExistingOutputError(OutputError):

@@ -18,6 +18,7 @@ LEVELS = [
     {"records"},
     {"callbacks"},
     {"engine"},
+    {"jobs"},
     {"commands"},
     {"__main__"},
 ]

@@ -46,10 +46,10 @@ class Interrupt(Callback):
 
     def _came(self, number: int, frame: Any) -> None:
         first, self.signal = not self.signal, self.signal or number
+        self._run.stopping = True
         if self._ended:
             terminal.Output(sys.stderr).line("\nThe picture is being saved.")
         elif first:
-            self._run.stopping = True
             terminal.Output(sys.stderr).line("\nStopping after this step.")
         else:
             self._ended = True

@@ -1,4 +1,4 @@
-"""What every command shares at the terminal: words, the set-up, safe saving, the exit status."""
+"""What every command shares at the terminal: words, the set-up, the exit status."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 from PIL import Image
 
 from nst_tf import config as configs
 from nst_tf import errors, presets
 from nst_tf.commands import flags
-from nst_tf.imaging import images
 from nst_tf.runtime import backend, files, signals, terminal
 
 if TYPE_CHECKING:
     from nst_tf import backbones
     from nst_tf.imaging import pyramid, sources
     from nst_tf.tiling import tiles as tile_plans
+
+
+_LONGEST_NAME = 120  # Bytes of a name that is made from those of the inputs.
 
 
 class Terminated(KeyboardInterrupt):
@@ -126,6 +127,17 @@ def give(path: Path) -> None:
     output = terminal.Output(sys.stdout)
     output.write(f"{terminal.printable(str(path)) if output.isatty() else path}\n")
     output.flush()
+
+
+def result_name(content: str, styles: Sequence[str]) -> str:
+    """Returns the name of what is made from pictures, without a suffix."""
+    stems = "_".join(Path(path).stem for path in (content, *styles))
+    return files.shortened(stems, _LONGEST_NAME)
+
+
+def painted(content: str, styles: Sequence[str]) -> str:
+    """Returns what is made from pictures, as a person is told."""
+    return f"{content} in the manner of {' and '.join(styles)}"
 
 
 def gigabytes(count: float) -> str:
@@ -290,71 +302,3 @@ def _download_bar() -> Iterator[Any]:
     yield progress
     for bar in bars:
         bar.close()
-
-
-# Saving.
-
-
-def save(
-    picture: Any,
-    path: Path,
-    alpha: np.ndarray | None,
-    *,
-    recipe: str = "",
-    bit_depth: int = 8,
-    overwrite: bool = False,
-) -> Path:
-    """Writes a picture and returns where; finds it another place rather than lose it.
-
-    Args:
-        picture: array or tensor `(height, width, 3)`, sRGB in [0, 1].
-        path: where it should go. Without `overwrite` a free name near it is taken, of several
-            programs that save at the same moment by each another.
-        alpha: opacity of the photo, in any size, or None.
-        recipe: text for the file's metadata.
-        bit_depth: bits a channel.
-        overwrite: replace a file that is there.
-
-    Raises:
-        OutputError: it could not be written there; the error tells where it is instead.
-    """
-    height, width = picture.shape[:2]
-    try:
-        alpha = None if alpha is None else images.resize(alpha, height, width)
-    except MemoryError:
-        alpha = None
-        say("There is not enough memory for the transparency, which is left out.")
-    if alpha is not None and images.FORMATS[path.suffix.lower()] == "JPEG":
-        say("JPEG holds no transparency; the picture is laid on white.")
-    arguments: dict[str, Any] = {"alpha": alpha, "recipe": recipe, "bit_depth": bit_depth}
-    try:
-        if overwrite:
-            images.save(picture, path, **arguments)
-            return path
-        return _save_under_free_name(picture, path, arguments)
-    except errors.OutputError as error:
-        for folder in _refuges():
-            with contextlib.suppress(errors.OutputError):
-                refuge = _save_under_free_name(picture, folder / path.name, arguments)
-                break
-        else:
-            raise
-        raise errors.OutputError(f"{error} The picture is {refuge} instead.") from error
-
-
-def _save_under_free_name(picture: Any, path: Path, arguments: dict[str, Any]) -> Path:
-    name, number = path, 2
-    while True:
-        if not os.path.lexists(name):  # Which spares the work of encoding.
-            with contextlib.suppress(errors.ExistingOutputError):
-                images.save(picture, name, overwrite=False, **arguments)
-                return name
-        name, number = files.sibling(path, f"-{number}{path.suffix}"), number + 1
-
-
-def _refuges() -> Iterator[Path]:
-    """Yields folders where a picture may be kept that cannot be written where it should be."""
-    with contextlib.suppress(OSError):
-        yield Path(tempfile.gettempdir())
-    with contextlib.suppress(RuntimeError):
-        yield Path.home()

@@ -8,6 +8,7 @@ from typing import Any
 
 from nst_tf import errors, presets
 from nst_tf.config.fields import coerce_all, knob, some
+from nst_tf.imaging import images, sources
 
 _CONTENT_MASK_HELP = "a picture of the photo's regions: white, or one colour each; black is none"
 _STYLE_MASK_HELP = (
@@ -118,3 +119,17 @@ class SweepOptions:
 
     def __post_init__(self) -> None:
         coerce_all(self)
+
+
+def paths(options: FileOptions | SweepOptions) -> sources.Paths:
+    """Returns the pictures of a command, those in folders included.
+
+    Raises:
+        ConfigError: photo or painting was not given.
+        ImageError: a folder holds no picture.
+    """
+    for role, given in (("content", [options.content]), ("style", options.style)):
+        if not (given and all(given)):
+            raise errors.ConfigError(f"--{role} is missing; expected --{role}=PICTURE.")
+    styles, masks = images.expand(options.style), images.expand(options.style_mask)
+    return sources.Paths(options.content, styles, options.content_mask, masks)

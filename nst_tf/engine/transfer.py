@@ -20,6 +20,7 @@ import tensorflow as tf
 from nst_tf import backbones, callbacks, errors, losses, optimizers
 from nst_tf import config as configs
 from nst_tf import objective as objectives
+from nst_tf.engine import result as results
 from nst_tf.engine import steps
 from nst_tf.imaging import images, inputs, pyramid, sources
 from nst_tf.records import environment, recipe
@@ -60,7 +61,7 @@ def stylize(
     content_mask: Any = None,
     style_masks: Any = (),
     init: Any = None,
-) -> tf.Tensor:
+) -> results.Result:
     """Repaints a photo in the manner of one painting or several.
 
     Args:
@@ -80,7 +81,8 @@ def stylize(
         init: the picture to begin with, in any of the same forms; None begins as the config says.
 
     Returns:
-        The picture, float32 `(height, width, 3)`, sRGB in [0, 1].
+        The picture, which is an array `(height, width, 3)`, float32, sRGB in [0, 1], to whatever
+        takes one, with its history and its recipe; see `nst_tf.Result`.
 
     Raises:
         ConfigError: the settings do not fit each other, the pictures or the start.
@@ -167,7 +169,10 @@ class StyleTransfer:
             ConfigError: a change is not valid.
             WeightsError: another network is asked for, and its weights cannot be had.
         """
-        config = self.config.replace(**changes)
+        return self.with_config(self.config.replace(**changes))
+
+    def with_config(self, config: configs.StyleTransferConfig) -> StyleTransfer:
+        """Returns a transfer with other settings, as `replace` does."""
         if self._objective is None and not self._has_network_of(config):
             return StyleTransfer(config)
         found = copy.copy(self)
@@ -196,7 +201,7 @@ class StyleTransfer:
         init: Any = None,
         references: Mapping[str, Any] | None = None,
         plans: Sequence[tiles.Plan] | None = None,
-    ) -> tf.Tensor:
+    ) -> results.Result:
         """Repaints one photo. Result and errors are those of `nst_tf.stylize`, and so are the
         arguments, but for two.
 
@@ -272,7 +277,7 @@ class StyleTransfer:
         callbacks_: Sequence[callbacks.Callback],
         start: snapshots.Snapshot | None,
         plans: Sequence[tiles.Plan] | None,
-    ) -> tf.Tensor:
+    ) -> results.Result:
         made_with = functools.cache(lambda: self._made_with(given.roles()))
         walk = self._begin(objective, shown, given, levels, start, plans, made_with)
         in_parts = any(plan.tiled or plan.style_side for plan in walk.plans)
@@ -295,7 +300,8 @@ class StyleTransfer:
                 for callback in reversed(unended):
                     rest.callback(callback.on_error, error)
             raise
-        return picture
+        made = results.recorded(self.config, self.backbone, self._device, given)
+        return results.of_run(picture, walk.run, walk.history.entries, made, given.photo.alpha)
 
     def _go(
         self,

@@ -20,7 +20,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
@@ -66,6 +66,18 @@ _RECIPE_KEY = "nst_tf"
 _BAND = 1 << 20  # Values of a picture that are converted at a time.
 
 
+class File(NamedTuple):
+    """What a picture was read from.
+
+    Attributes:
+        name: of the file, without its folder.
+        sha256: of its content, in hexadecimal.
+    """
+
+    name: str
+    sha256: str
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Picture:
     """A decoded picture.
@@ -75,10 +87,12 @@ class Picture:
             which the largest value stands for 1.
         alpha: opacity, float32 array of shape `(height, width)` in [0, 1], or None where
             the picture is opaque.
+        file: the file whose picture it is, unchanged, where `load` was given a path; else None.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
+    file: File | None = dataclasses.field(default=None, init=False)
 
     @property
     def rgb(self) -> np.ndarray:
@@ -134,7 +148,11 @@ def load(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
             return _decoded(source, name)
         if _is_path(source) or _is_stream(source):
             with _opened(source, max_pixels) as (image, file):
-                return _decoded(image, name, file)
+                picture = _decoded(image, name, file)
+                if _is_path(source):
+                    read = File(os.path.basename(name), files.stream_hash(file))
+                    object.__setattr__(picture, "file", read)
+                return picture
     array = _checked(source, name)
     _check_size(name, array.shape[1], array.shape[0], max_pixels)
     return _picture(array.copy(), name)

@@ -15,6 +15,9 @@ from nst_tf.imaging import images
 Weighed = tuple[images.Picture, images.Picture | None]
 """A picture and the weights of its pixels, by lightness, or None where all count alike."""
 
+Sizes = tuple[tuple[int, int], Sequence[tuple[int, int]]]
+"""Height and width of the photo, and of each painting."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
@@ -32,25 +35,22 @@ class Paths:
     content_mask: str = ""
     style_masks: Sequence[str] = ()
 
-    @classmethod
-    def of(cls, options: Any) -> Paths:
-        """Returns those of a command, those in folders included.
-
-        Raises:
-            ConfigError: photo or painting was not given.
-            ImageError: a folder holds no picture.
-        """
-        for role, paths in (("content", [options.content]), ("style", options.style)):
-            if not (paths and all(paths)):
-                raise errors.ConfigError(f"--{role} is missing; expected --{role}=PICTURE.")
-        styles, masks = images.expand(options.style), images.expand(options.style_mask)
-        return cls(options.content, styles, options.content_mask, masks)
-
     def roles(self, config: configs.StyleTransferConfig) -> dict[str, str]:
         """Returns the path of every picture that goes into a result, by its role."""
         init = None if config.init in configs.INITIALISATIONS else config.init
         masks = self.content_mask or None, self.style_masks
         return _roles(self.content, self.styles, *masks, init=init)
+
+    def sizes(self, config: configs.StyleTransferConfig) -> Sizes:
+        """Returns the sizes of photo and paintings, from the headers of all files alone.
+
+        Raises:
+            ImageError: a file cannot be used, as far as its header tells.
+        """
+        found = {
+            role: images.size(path, config.max_pixels) for role, path in self.roles(config).items()
+        }
+        return found["content"], [found[role] for role in _numbered("style", self.styles)]
 
     def pictures(self, max_pixels: int, init: str, memory_limit: str = "auto") -> Pictures:
         """Returns them decoded.
@@ -97,6 +97,11 @@ class Pictures:
     style_masks: Sequence[images.Picture] = ()
     init: images.Picture | None = None
     references: Mapping[str, Weighed] = dataclasses.field(default_factory=dict)
+
+    def sizes(self, config: configs.StyleTransferConfig) -> Sizes:
+        """Returns the sizes of photo and paintings."""
+        del config
+        return self.photo.size, [painting.size for painting in self.paintings]
 
     def roles(self) -> dict[str, images.Picture]:
         """Returns every picture that goes into a result, by its role."""

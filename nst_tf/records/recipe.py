@@ -6,8 +6,7 @@ import dataclasses
 import logging
 import os
 import reprlib
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from nst_tf import config as configs
@@ -18,23 +17,11 @@ from nst_tf.runtime import files
 
 logger = logging.getLogger("nst_tf")
 
-_LONGEST_NAME = 120  # Bytes of a name that is made from those of the inputs.
 _LONGEST_TEXT, _LONGEST_LIST = 4096, 10_000  # In a recipe; a path may be that long.
 _LONGEST_QUOTE = 300  # Characters of a recipe that are told at a time.
 _FILES = {"init": "begins with the picture", "weights": "uses the weights"}
 _OF_THE_MACHINE = configs.of_group("Machine") - {"precision"}
 """Settings that shape at most the last bits, and guard the machine that they are given on."""
-
-
-def name(content: str, styles: Sequence[str]) -> str:
-    """Returns the name of what is made from pictures, without a suffix."""
-    stems = "_".join(Path(path).stem for path in (content, *styles))
-    return files.shortened(stems, _LONGEST_NAME)
-
-
-def in_words(content: str, styles: Sequence[str]) -> str:
-    """Returns what is made from pictures, as a person is told."""
-    return f"{content} in the manner of {' and '.join(styles)}"
 
 
 def input_hashes(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -49,22 +36,47 @@ def input_hashes(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
     }
 
 
-def require_unchanged(paths: Mapping[str, str], hashes: Mapping[str, Mapping[str, str]]) -> None:
-    """Makes sure that the inputs that were read are those that were hashed before.
+def inputs_of(pictures: Mapping[str, images.Picture]) -> dict[str, dict[str, str]]:
+    """Returns what a recipe says of pictures, by role.
+
+    That is name and SHA-256 of the file of each. Of a picture that was no file it is
+    `Picture.digest`, marked as `of` the `pixels`.
+
+    Args:
+        pictures: by role, as `imaging.sources.Pictures.roles` returns them.
+    """
+    return {_role(role): _described(picture) for role, picture in pictures.items()}
+
+
+def _role(role: str) -> str:
+    return "init" if role == "initial" else role  # The name of the setting.
+
+
+def _described(picture: images.Picture, by_pixels: bool = False) -> dict[str, str]:
+    file = picture.file
+    if file and not by_pixels:
+        return {"name": file.name, "sha256": file.sha256}
+    return {"name": file.name if file else "", "sha256": picture.digest, "of": "pixels"}
+
+
+def require_unchanged(
+    paths: Mapping[str, str],
+    hashes: Mapping[str, Mapping[str, str]],
+    pictures: Mapping[str, images.Picture],
+) -> None:
+    """Makes sure that the pictures that were read are the files that were hashed before.
 
     Args:
         paths: path by role.
         hashes: what `input_hashes` returned of them, before they were read.
+        pictures: that were read from them, as `inputs_of` takes them.
 
     Raises:
-        ImageError: a file is another one by now, or gone.
+        ImageError: a file was another one by then.
     """
+    read = inputs_of(pictures)
     for role, path in paths.items():
-        try:
-            same = files.file_hash(path) == hashes[role]["sha256"]
-        except OSError:
-            same = False
-        if not same:
+        if read[role] != hashes[role]:
             raise errors.ImageError(
                 f"{path}: the file changed while it was read; run it again once it is whole."
             )
@@ -82,7 +94,7 @@ def record(
         config: the settings, `auto` resolved.
         backbone: name, weight source and hash.
         surroundings: `versions` of the software and the `machine`.
-        inputs: what `input_hashes` returned.
+        inputs: what `inputs_of` returned.
     """
     return {"config": config.to_dict(), "backbone": backbone, "inputs": inputs, **surroundings}
 
@@ -119,13 +131,16 @@ def with_network(
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """An input file of a recipe, whose name does not matter."""
+    """An input of a recipe: a file, whose name does not matter, or the pixels of a picture."""
 
     sha256: str
+    of: str
     name: str = dataclasses.field(compare=False)
 
     def __str__(self) -> str:
-        return f"{_quoted(self.name)} (SHA-256 {self.sha256[:12]}...)"
+        hashed = "SHA-256 of its pixels" if self.of == "pixels" else "SHA-256"
+        name = _quoted(self.name) if self.name else "a picture that was no file"
+        return f"{name} ({hashed} {self.sha256[:12]}...)"
 
 
 def essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +154,10 @@ def essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, _File]:
-    return {f"{role} picture": _File(each["sha256"], each["name"]) for role, each in inputs.items()}
+    return {
+        f"{role} picture": _File(each["sha256"], each.get("of", ""), each["name"])
+        for role, each in inputs.items()
+    }
 
 
 def differences(
@@ -209,22 +227,28 @@ _REFUSALS = {"checkpoint": _refuse_checkpoint, "recipe": _refuse_recipe}
 def require_inputs(
     recipe: Mapping[str, Any],
     config: configs.StyleTransferConfig,
-    inputs: Mapping[str, Mapping[str, str]],
+    pictures: Mapping[str, images.Picture],
 ) -> None:
     """Makes sure that the inputs are those of a recipe.
 
-    An initial picture that only one of them has is another setting, `init`, and no other input.
+    A file has to be the same file. Where the recipe knows the pixels alone, because its input was
+    an array, any picture with these pixels will do. An initial picture that only one of them has
+    is another setting, `init`, and no other input.
 
     Args:
         recipe: that is replayed.
         config: the settings that it is replayed with.
-        inputs: what `input_hashes` returned.
+        pictures: by role, as `inputs_of` takes them.
 
     Raises:
         StyleTransferError: some are missing, additional or other ones; all are named.
     """
     began_with_file = recipe["config"].get("init") not in configs.INITIALISATIONS
     apart = set() if began_with_file == config.goes_on else {"init"}
+    of_pixels = {role for role, each in recipe["inputs"].items() if each.get("of") == "pixels"}
+    inputs = {
+        _role(role): _described(each, _role(role) in of_pixels) for role, each in pictures.items()
+    }
     then, now = (
         {role: each for role, each in found.items() if role not in apart}
         for found in (recipe["inputs"], inputs)

@@ -15,17 +15,23 @@ import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _LONGEST_NAME = 255  # Bytes that file systems take.
 
 
 def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
     """Returns the hash of a file, in hexadecimal."""
-    state = hashlib.new(kind, usedforsecurity=False)
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            state.update(block)
+        return stream_hash(file, kind)
+
+
+def stream_hash(file: BinaryIO, kind: str = "sha256") -> str:
+    """Returns the hash of an open file from its beginning, in hexadecimal."""
+    state = hashlib.new(kind, usedforsecurity=False)
+    file.seek(0)
+    while block := file.read(1 << 20):
+        state.update(block)
     return state.hexdigest()
 
 

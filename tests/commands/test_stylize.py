@@ -25,8 +25,7 @@ import psutil
 import pytest
 from PIL import Image
 
-import nst_tf
-from nst_tf import backbones, callbacks, config, errors, presets
+from nst_tf import backbones, callbacks, config, errors, jobs, presets
 from nst_tf.commands import console, flags, stylize
 from nst_tf.imaging import images, masks, sources
 from nst_tf.records import recipe
@@ -154,7 +153,7 @@ def test_report_holds_the_whole_run(finished: subprocess.CompletedProcess, folde
 
 def test_report_names_the_weights(finished: subprocess.CompletedProcess, folder: Path):
     backbone = json.loads((folder / "report.json").read_text())["backbone"]
-    bundled = Path(nst_tf.__file__).parent / "backbones" / "vgg16_imagenet.h5"
+    bundled = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
     expected = {"name": "vgg16", "weights": "the package", "sha256": files.file_hash(bundled)}
     assert backbone == expected
 
@@ -666,7 +665,7 @@ def test_a_name_as_long_as_can_be_has_room_for_all(
     assert sorted(path.name[-12:] for path in tmp_path.iterdir()) == [
         "\u753b.partial.png"[-12:], "\u753b.preview.png"[-12:]
     ]  # fmt: skip
-    stems = [recipe.name("\u753b" * n + ".png", ["b.png"]) for n in (30, 50)]
+    stems = [console.result_name("\u753b" * n + ".png", ["b.png"]) for n in (30, 50)]
     assert stems[0] == "\u753b" * 30 + "_b" and stems[1] == "\u753b" * 40
 
 
@@ -699,6 +698,10 @@ def test_the_picture_may_replace_the_one_that_it_begins_with(
 def test_a_picture_goes_elsewhere_where_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    import tensorflow as tf
+
+    import nst_tf
+
     saved, (results, scratch) = images.save, (tmp_path / "results", tmp_path / "scratch")
     results.mkdir()
     scratch.mkdir()
@@ -713,8 +716,11 @@ def test_a_picture_goes_elsewhere_where_memory_is_short(
     monkeypatch.setattr(images, "save", save)
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     refuge = scratch / "new-2.png"
-    with pytest.raises(errors.OutputError, match=rf"not enough memory.* is {refuge} instead"):
-        console.save(np.zeros((4, 5, 3)), results / "new.png", None)
+    made = nst_tf.Result(tf.zeros((4, 5, 3)), config.StyleTransferConfig(), [], [], {})
+    words = rf"not enough memory.* is {refuge} instead"
+    with pytest.raises(errors.OutputError, match=words) as caught:
+        jobs.keep(made, results / "new.png")
+    assert caught.value.elsewhere == refuge
     assert pixels(refuge).shape == (4, 5, 3)
     assert not os.listdir(results)
 

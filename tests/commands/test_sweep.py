@@ -476,10 +476,10 @@ def test_a_sweep_goes_on_past_whatever_fails_in_a_cell(
 
 def test_the_sheet_says_why_a_picture_is_missing(content_path: Path, style_path: Path):
     plan = make_plan(content_path, style_path, "--grid=seed=1,2,3")
-    jobs = [command.Job(cell, cell.config, None, {}, Path(cell.name)) for cell in plan.cells]
-    jobs[1].outcome, jobs[1].reason = "failed", "MemoryError"
-    jobs[2].outcome, jobs[2].reason = "failed", "word " * 1000
-    first, second, third = command.contact_sheet(plan, jobs).pictures[0]
+    entries = [command.Entry(cell, Path(cell.name)) for cell in plan.cells]
+    entries[1].outcome, entries[1].reason = "failed", "MemoryError"
+    entries[2].outcome, entries[2].reason = "failed", "word " * 1000
+    first, second, third = command.contact_sheet(plan, entries).pictures[0]
     assert (first, second) == ("not run", "failed: MemoryError")
     assert third.startswith("failed: word word") and len(third) < 100
 
@@ -535,12 +535,9 @@ def test_sheet_of_a_sweep_has_all_labels_and_pictures(
     finished: Path, content_path: Path, style_path: Path
 ):
     plan = make_plan(content_path, style_path, *GRIDS, f"--output={finished}")
-    jobs = [
-        command.Job(cell, cell.config, None, {}, finished / cell.name, "made")
-        for cell in plan.cells
-    ]
-    jobs[1].outcome = "diverged"
-    figure = sheet.draw(command.contact_sheet(plan, jobs))
+    entries = [command.Entry(cell, finished / cell.name, outcome="made") for cell in plan.cells]
+    entries[1].outcome = "diverged"
+    figure = sheet.draw(command.contact_sheet(plan, entries))
     shown = texts(figure)
     labels = ["init=noise", "init=content", "style_weight=1", "style_weight=10", "diverged"]
     assert all(shown.count(label) == 1 for label in labels)
@@ -548,7 +545,7 @@ def test_sheet_of_a_sweep_has_all_labels_and_pictures(
     for word in ("image_size=64", "steps=2", "levels=1"):
         assert word in shown[1]
     tiles = [image.get_array() for image in figure.images[2:]]
-    made = [pixels(job.path) for job in jobs if job.outcome == "made"]
+    made = [pixels(each.path) for each in entries if each.outcome == "made"]
     assert len(tiles) == 3
     for tile, picture in zip(tiles, made, strict=True):
         np.testing.assert_array_equal(tile, picture)

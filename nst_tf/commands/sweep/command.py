@@ -17,18 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nst_tf import callbacks, errors
+from nst_tf import callbacks, errors, jobs
 from nst_tf import config as configs
 from nst_tf.commands import console, flags
 from nst_tf.commands.options import SweepOptions
 from nst_tf.commands.sweep import grid, sheet
 from nst_tf.imaging import images, inputs, sources
+from nst_tf.jobs import report
 from nst_tf.records import recipe
 from nst_tf.runtime import files
 
 if TYPE_CHECKING:
     from nst_tf import backbones
-    from nst_tf.tiling import tiles
+    from nst_tf.engine import transfer
 
 USAGE = """Repaints a photo with every combination of settings, and lays the results side by side.
 
@@ -59,21 +60,20 @@ def _command(values: Any) -> int:
     start = time.perf_counter()
     options: SweepOptions = flags.to_dataclass(values, SweepOptions)
     plan = grid.plan(options, values)
-    painted = recipe.in_words(options.content, options.style)
+    painted = console.painted(options.content, options.style)
     console.say(f"{painted}, {len(plan.cells)} pictures -> {plan.folder}.")
-    hashes = _hash_inputs(plan)
-    given = _read_pictures(plan, hashes)
+    given = _read_pictures(plan)
     with _made_folder(plan.folder):
         _check_derived(plan)
-        jobs = _prepare(plan, hashes, given)
-        _check_pictures(plan, jobs)
+        entries = _prepare(plan, given)
+        _check_pictures(plan, entries)
         try:
-            status = _run(plan, jobs, given)
-            _write_sheet(plan, jobs)
-            _write_table(plan, jobs)
+            status = _run(plan, entries)
+            _write_sheet(plan, entries)
+            _write_table(plan, entries)
         except KeyboardInterrupt as stop:
             raise type(stop)(f"Interrupted; finished pictures are in {plan.folder}.") from None
-    _say_summary(plan, jobs, time.perf_counter() - start)
+    _say_summary(entries, time.perf_counter() - start)
     console.give(plan.folder / SHEET)
     return status
 
@@ -82,28 +82,22 @@ def _command(values: Any) -> int:
 
 
 @dataclasses.dataclass
-class Job:
-    """What it takes to make a cell, and what became of it.
+class Entry:
+    """A cell, and what became of it.
 
     Attributes:
         cell: to make.
-        config: its settings, `auto` resolved.
-        model: the network, which other jobs may share.
-        recipe: of the picture.
         path: of the picture; its report is beside it.
+        job: that makes it, planned; None where that is not known yet.
         outcome: `kept`, `made`, or why there is no picture, in a word.
         reason: the same in words, where it failed.
-        plans: how each level is looked at.
     """
 
     cell: grid.Cell
-    config: configs.StyleTransferConfig
-    model: backbones.Backbone
-    recipe: Mapping[str, Any]
     path: Path
+    job: jobs.Planned | None = None
     outcome: str = "not run"
     reason: str = ""
-    plans: Sequence[tiles.Plan] = ()
 
     @property
     def report(self) -> Path:
@@ -115,33 +109,25 @@ class Job:
         """Whether the picture is there."""
         return self.outcome in ("kept", "made")
 
-
-def _hash_inputs(plan: grid.Plan) -> dict[str, dict[str, Any]]:
-    """Returns the hashes of all inputs by initial image."""
-    hashes: dict[str, dict[str, Any]] = {}
-    for cell in plan.cells:
-        if cell.config.init not in hashes:
-            paths = plan.paths.roles(cell.config)
-            hashes[cell.config.init] = recipe.input_hashes(paths)
-    return hashes
+    @property
+    def planned(self) -> jobs.Planned:
+        """The job."""
+        assert self.job is not None
+        return self.job
 
 
-def _read_pictures(
-    plan: grid.Plan, hashes: Mapping[str, Mapping[str, Any]]
-) -> dict[str, sources.Pictures]:
-    """Returns the pictures by initial image, which fit each other with the settings of all cells.
+def _read_pictures(plan: grid.Plan) -> dict[str, sources.Pictures]:
+    """Returns the pictures by initial image, each decoded once.
 
-    Each is decoded once, and is the one that was hashed.
+    They fit each other with the settings of all cells.
     """
     found: dict[str, sources.Pictures] = {}
-    first = plan.paths.pictures(
-        plan.max_pixels, configs.INITIALISATIONS[0], plan.cells[0].config.memory_limit
-    )
+    config = plan.cells[0].config.replace(init="noise", max_pixels=plan.max_pixels)
+    first = jobs.read_pictures(plan.paths, config)
     for cell in plan.cells:
         config = cell.config
         if config.init not in found:
             init = images.load(config.init, config.max_pixels) if config.goes_on else None
-            recipe.require_unchanged(plan.paths.roles(config), hashes[config.init])
             found[config.init] = dataclasses.replace(first, init=init)
         inputs.match_masks(config, len(first.paintings), first.content_mask, first.style_masks)
     return found
@@ -192,76 +178,61 @@ def _existing(paths: Sequence[Path], how: str) -> errors.OutputError:
     )
 
 
-def _prepare(
-    plan: grid.Plan,
-    hashes: Mapping[str, Mapping[str, Any]],
-    given: Mapping[str, sources.Pictures],
-) -> list[Job]:
-    """Returns the jobs in the order of the cells, with one network for all that can share it."""
+def _prepare(plan: grid.Plan, given: Mapping[str, sources.Pictures]) -> list[Entry]:
+    """Returns all cells in their order, with one network for all that can share it."""
     console.load_tensorflow([cell.config for cell in plan.cells])
-    largest = sorted(plan.cells, key=lambda cell: -math.prod(cell.size))
     models: dict[tuple[Any, ...], backbones.Backbone] = {}
-    plans: dict[str, list[tiles.Plan]] = {}
-    from nst_tf.engine import transfer
-    from nst_tf.records import environment
-
+    found: dict[str, Entry] = {}
+    largest = sorted(plan.cells, key=lambda cell: -math.prod(cell.size))
     for cell in largest:  # The first of each network is the one that takes most memory.
-        key, pictures = _network(cell.config), given[cell.config.init]
+        key = jobs.network_settings(cell.config)
         told = key in models
         if not told:
             models[key] = console.build_backbone(cell.config)
-        run = cell.config, models[key], cell.levels
-        plans[cell.name] = transfer.planned(*run, pictures)
+        job = jobs.plan(jobs.read(_job(plan, cell, given[cell.config.init])), models[key])
         if not told:
-            console.announce(*run, plans[cell.name], pictures)
-    jobs = []
-    for cell in plan.cells:
-        surroundings = environment.surroundings(transfer.find_device(cell.config.device))
-        model = models[_network(cell.config)]
-        config = cell.config.replace(backbone=model.architecture.name)
-        made = recipe.record(config, environment.network(model), surroundings, hashes[config.init])
-        path = plan.folder / cell.name
-        jobs.append(Job(cell, config, model, made, path, plans=plans[cell.name]))
-    return jobs
+            run = job.config, job.backbone, job.ready.levels, job.plans, job.ready.pictures
+            console.announce(*run)
+        found[cell.name] = Entry(cell, plan.folder / cell.name, job)
+    return [found[cell.name] for cell in plan.cells]
 
 
-def _network(config: configs.StyleTransferConfig) -> tuple[Any, ...]:
-    """Returns the settings that a network is built from."""
-    from nst_tf import objective
-
-    names = ("backbone", "weights", "pooling", "precision", "padding", "activation_scale")
-    layers = frozenset(objective.used_layers(config))
-    return (*(getattr(config, name) for name in names), layers)
+def _job(plan: grid.Plan, cell: grid.Cell, given: sources.Pictures) -> jobs.Job:
+    path, overwrite = str(plan.folder / cell.name), plan.options.overwrite
+    return jobs.Job(given, cell.config, jobs.Outputs(path, overwrite=overwrite, partial=False))
 
 
-def _check_pictures(plan: grid.Plan, jobs: Sequence[Job]) -> None:
+def _check_pictures(plan: grid.Plan, entries: Sequence[Entry]) -> None:
     """Finds the pictures that need not be made again, and refuses to replace any other."""
     others = []
-    for job in jobs:
-        if not job.path.exists():
+    for entry in entries:
+        if not entry.path.exists():
             continue
-        if not _is_made_by(job):
-            others.append(job.path)
-        elif _read_report(job) is not None:
-            job.outcome = "kept"
+        if not _is_made_by(entry):
+            others.append(entry.path)
+        elif _read_report(entry) is not None:
+            entry.outcome = "kept"
+        else:
+            entry.job = entry.planned.with_outputs(overwrite=True)
     if others and not plan.options.overwrite:
         raise _existing(others, "made with other settings, inputs or versions")
 
 
-def _is_made_by(job: Job) -> bool:
+def _is_made_by(entry: Entry) -> bool:
     try:
-        found = recipe.load(str(job.path))
+        found = recipe.load(str(entry.path))
     except errors.ImageError:
         return False
-    then, now = ({**recipe.essence(made), "machine": None} for made in (found, job.recipe))
+    recipes = found, entry.planned.recipe
+    then, now = ({**recipe.essence(made), "machine": None} for made in recipes)
     return then == now  # Another machine has a say in the last bits alone.
 
 
-def _read_report(job: Job) -> dict[str, Any] | None:
+def _read_report(entry: Entry) -> dict[str, Any] | None:
     """Returns the report of a picture, or None where it is missing, damaged or another's."""
     try:
-        read = files.parse_json(job.report.read_text())
-        same = read["config"] == job.config.to_dict()
+        read = files.parse_json(entry.report.read_text())
+        same = read["config"] == entry.planned.config.to_dict()
         numbers = [read["seconds"], read["history"][-1]["loss"]]
         numbers += read["history"][-1]["terms"].values()
         return read if same and math.isfinite(sum(numbers)) else None
@@ -272,69 +243,67 @@ def _read_report(job: Job) -> dict[str, Any] | None:
 # The work.
 
 
-def _run(plan: grid.Plan, jobs: Sequence[Job], given: Mapping[str, sources.Pictures]) -> int:
+def _run(plan: grid.Plan, entries: Sequence[Entry]) -> int:
     """Makes the pictures that are not there yet, and returns the exit status."""
-    for number, job in enumerate(jobs, 1):
-        kept = ": kept" if job.done else ""
-        console.say(f"[{number}/{len(jobs)}] {job.cell.label}{kept}")
-        if not job.done:
-            interrupt = callbacks.Interrupt(hold=True)
-            try:
-                _make(job, given[job.config.init], interrupt, plan.options.overwrite)
-            except KeyboardInterrupt as stop:
-                return console.stopped_by(stop)
-            except Exception as error:  # Whatever it is, the other cells are not to blame.
-                _fail(job, error)
-            finally:
-                interrupt.restore()
-            if interrupt.signal:
-                return console.stopped_by(interrupt.signal)
-    return 0 if all(job.done for job in jobs) else 1
+    engines: dict[int, transfer.StyleTransfer] = {}
+    for number, entry in enumerate(entries, 1):
+        kept = ": kept" if entry.done else ""
+        console.say(f"[{number}/{len(entries)}] {entry.cell.label}{kept}")
+        if not entry.done and (status := _make(entry, engines)):
+            return status
+    return 0 if all(entry.done for entry in entries) else 1
 
 
-def _make(
-    job: Job, given: sources.Pictures, interrupt: callbacks.Interrupt, overwrite: bool
-) -> None:
-    """Makes one picture and its report, if it is not interrupted."""
-    from nst_tf.commands import report
+def _make(entry: Entry, engines: dict[int, transfer.StyleTransfer]) -> int:
+    """Makes one picture and its report, and returns the exit status if a signal came, or 0.
+
+    Args:
+        entry: what to make.
+        engines: by network, which the pictures share with all that is compiled.
+    """
     from nst_tf.engine import transfer
 
-    engine = transfer.StyleTransfer(job.config, job.model)
-    history = callbacks.History()
-    begin = time.perf_counter()
-    picture = engine.stylize(
-        given.photo,
-        given.paintings,
-        [callbacks.Progress(), history, interrupt],
-        content_mask=given.content_mask,
-        style_masks=given.style_masks,
-        init=given.init,
-        plans=job.plans,
-    )
-    seconds = time.perf_counter() - begin
-    if not history.run.finished:
-        return
-    job.report.unlink(missing_ok=True)  # A picture must never stand beside another's report.
-    job.path = console.save(
-        picture,
-        job.path,
-        given.photo.alpha,
-        recipe=json.dumps(job.recipe),
-        overwrite=overwrite or _is_made_by(job),
-    )
-    with _as_output_error(job.report):
-        report.Record(history.run, history.entries, seconds).write(str(job.report))
-    job.outcome = "made"
+    interrupt = callbacks.Interrupt(hold=True)
+    try:
+        entry.report.unlink(missing_ok=True)  # A picture must never stand beside another's report.
+        planned = entry.planned
+        key = id(planned.backbone)
+        if key not in engines:
+            engines[key] = transfer.StyleTransfer(planned.config, planned.backbone)
+        _note(entry, jobs.run(planned, engines[key], [callbacks.Progress(), interrupt]))
+    except KeyboardInterrupt as stop:
+        return console.stopped_by(stop)
+    except Exception as error:  # Whatever it is, the other cells are not to blame.
+        _fail(entry, error)
+    finally:
+        interrupt.restore()
+    return console.stopped_by(interrupt.signal) if interrupt.signal else 0
 
 
-def _fail(job: Job, error: Exception) -> None:
+def _note(entry: Entry, outcome: jobs.Outcome) -> None:
+    """Notes what became of a picture, and writes its report.
+
+    Raises:
+        OutputError: the report cannot be written.
+        BaseException: what ended the run.
+    """
+    if outcome.error:
+        raise outcome.error
+    if outcome.path:
+        entry.path = outcome.path
+        with _as_output_error(entry.report):
+            report.write(outcome, str(entry.report), overwrite=True)
+        entry.outcome = "made"
+
+
+def _fail(entry: Entry, error: Exception) -> None:
     """Notes and tells why there is no picture."""
-    job.outcome = "diverged" if isinstance(error, errors.DivergenceError) else "failed"
-    job.reason = str(error).partition("\n")[0]
+    entry.outcome = "diverged" if isinstance(error, errors.DivergenceError) else "failed"
+    entry.reason = str(error).partition("\n")[0]
     if not isinstance(error, errors.StyleTransferError):
         kind = type(error).__name__
-        job.reason = f"{kind}: {job.reason}" if job.reason else kind
-    console.say(f"{job.cell.label}: {job.outcome}. {job.reason}")
+        entry.reason = f"{kind}: {entry.reason}" if entry.reason else kind
+    console.say(f"{entry.cell.label}: {entry.outcome}. {entry.reason}")
 
 
 @contextlib.contextmanager
@@ -345,22 +314,22 @@ def _as_output_error(path: Path) -> Iterator[None]:
         raise errors.OutputError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
-def _say_summary(plan: grid.Plan, jobs: Sequence[Job], seconds: float) -> None:
-    outcomes = [job.outcome for job in jobs]
+def _say_summary(entries: Sequence[Entry], seconds: float) -> None:
+    outcomes = [entry.outcome for entry in entries]
     counts = ", ".join(f"{outcomes.count(name)} {name}" for name in dict.fromkeys(outcomes))
-    console.say(f"{len(jobs)} pictures: {counts}, in {seconds:.0f} s.")
+    console.say(f"{len(entries)} pictures: {counts}, in {seconds:.0f} s.")
 
 
 # After the work.
 
 
-def contact_sheet(plan: grid.Plan, jobs: Sequence[Job]) -> sheet.Sheet:
-    """Returns the sheet of a sweep, whose jobs are in the order of the plan's cells."""
+def contact_sheet(plan: grid.Plan, entries: Sequence[Entry]) -> sheet.Sheet:
+    """Returns the sheet of a sweep, whose entries are in the order of the plan's cells."""
     names = [Path(name) for name in (plan.paths.content, *plan.paths.styles)]
-    shown = [_shown(job.path, plan.max_pixels) if job.done else _gap(job) for job in jobs]
+    shown = [_shown(each.path, plan.max_pixels) if each.done else _gap(each) for each in entries]
     count = len(plan.columns)
     return sheet.Sheet(
-        title=recipe.in_words(names[0].name, [name.name for name in names[1:]]),
+        title=console.painted(names[0].name, [name.name for name in names[1:]]),
         note=grid.label(plan.given, ", "),
         sources=[_shown(name, plan.max_pixels) for name in names],
         rows=[grid.label(row, "\n") for row in plan.rows],
@@ -370,10 +339,10 @@ def contact_sheet(plan: grid.Plan, jobs: Sequence[Job]) -> sheet.Sheet:
     )
 
 
-def _gap(job: Job) -> str:
+def _gap(entry: Entry) -> str:
     """Returns what the sheet shows in the place of a picture."""
-    reason = textwrap.shorten(job.reason, _LONGEST_REASON, placeholder="...")
-    return f"{job.outcome}: {reason}" if reason else job.outcome
+    reason = textwrap.shorten(entry.reason, _LONGEST_REASON, placeholder="...")
+    return f"{entry.outcome}: {reason}" if reason else entry.outcome
 
 
 def _shown(path: Path, max_pixels: int) -> np.ndarray:
@@ -384,41 +353,42 @@ def _shown(path: Path, max_pixels: int) -> np.ndarray:
     return 1 + (picture.rgb - 1) * picture.alpha[..., np.newaxis]
 
 
-def _write_sheet(plan: grid.Plan, jobs: Sequence[Job]) -> None:
-    pixels = sheet.render(sheet.draw(contact_sheet(plan, jobs)))
+def _write_sheet(plan: grid.Plan, entries: Sequence[Entry]) -> None:
+    pixels = sheet.render(sheet.draw(contact_sheet(plan, entries)))
     mark = json.dumps({"sweep": list(plan.options.grid)})
     images.save(pixels, plan.folder / SHEET, recipe=mark)
 
 
-def table(plan: grid.Plan, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+def table(plan: grid.Plan, entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Returns one row a cell: swept values, losses at the last step, seconds, and the file.
 
     A loss is weighted; `<group> unweighted` is its value at weight 1, which can be compared
     between cells of different weights.
     """
     settings = [
-        {name: configs.written(value) for name, value in job.cell.settings.items()} for job in jobs
+        {name: configs.written(value) for name, value in entry.cell.settings.items()}
+        for entry in entries
     ]
-    return [{**swept, **_losses(job)} for swept, job in zip(settings, jobs, strict=True)]
+    return [{**swept, **_losses(entry)} for swept, entry in zip(settings, entries, strict=True)]
 
 
-def _losses(job: Job) -> dict[str, Any]:
+def _losses(entry: Entry) -> dict[str, Any]:
     from nst_tf import objective
 
-    read = _read_report(job) if job.done else None
+    read = _read_report(entry) if entry.done else None
     if read is None:
         return {}
-    last = read["history"][-1]
-    terms = objective.terms(job.config, job.model.architecture.name)
+    job, last = entry.planned, read["history"][-1]
+    terms = objective.terms(job.config, job.backbone.architecture.name)
     weights = callbacks.group_terms({term.name: term.weight for term in terms})
     groups = callbacks.group_terms(last["terms"])
     unweighted = {f"{name}{_UNWEIGHTED}": groups[name] / weights[name] for name in groups}
-    ends = zip(_LAST_COLUMNS, (read["seconds"], job.path.name), strict=True)
+    ends = zip(_LAST_COLUMNS, (read["seconds"], entry.path.name), strict=True)
     return {"loss": last["loss"], **groups, **unweighted, **dict(ends)}
 
 
-def _write_table(plan: grid.Plan, jobs: Sequence[Job]) -> None:
-    rows = table(plan, jobs)
+def _write_table(plan: grid.Plan, entries: Sequence[Entry]) -> None:
+    rows = table(plan, entries)
     known = list(dict.fromkeys(name for row in rows for name in row))
     unweighted = [name for name in known if name.endswith(_UNWEIGHTED)]
     groups = [name.removesuffix(_UNWEIGHTED) for name in unweighted]

@@ -12,10 +12,10 @@ from typing import Any
 
 from nst_tf import config as configs
 from nst_tf import errors
-from nst_tf.commands import flags
+from nst_tf.commands import console, flags
+from nst_tf.commands import options as command_options
 from nst_tf.commands.options import SweepOptions
 from nst_tf.imaging import images, inputs, pyramid, sources
-from nst_tf.records import recipe
 
 _SETTINGS = dataclasses.fields(configs.StyleTransferConfig)
 _LISTS = {field.name for field in _SETTINGS if isinstance(field.default, tuple)}
@@ -93,7 +93,7 @@ class Plan:
     @property
     def folder(self) -> Path:
         """Where everything is written."""
-        name = recipe.name(self.options.content, self.options.style)
+        name = console.result_name(self.options.content, self.options.style)
         return Path(self.options.output or f"{name}_sweep")
 
     @property
@@ -129,7 +129,7 @@ def plan(options: SweepOptions, values: Any) -> Plan:
             raise errors.ConfigError(
                 f"{axis.name} is swept by --grid and given as --{axis.name} too; leave one out."
             )
-    empty = Plan(options, sources.Paths.of(options), axes, {}, ())
+    empty = Plan(options, command_options.paths(options), axes, {}, ())
     cells = [
         _cell(values, empty, {axis.name: {**row, **column}[axis.name] for axis in axes})
         for row in empty.rows

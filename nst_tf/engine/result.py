@@ -1,0 +1,175 @@
+"""What a stylisation comes to: a picture, and all that is known of its making."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nst_tf import backbones, callbacks
+from nst_tf import config as configs
+from nst_tf.imaging import images, pyramid, sources
+from nst_tf.records import environment, recipe
+
+logger = logging.getLogger("nst_tf")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """A picture that was made, with its settings.
+
+    NumPy, Pillow, matplotlib, TensorFlow and `nst_tf.imaging` take it as the array that it is:
+    float32 of shape `(height, width, 3)`, sRGB in [0, 1]. It is indexed like one, too.
+
+        result = nst_tf.stylize("photo.jpg", "painting.jpg")
+        result.save("result.png")
+        pixels = np.asarray(result)
+
+    Attributes:
+        tensor: the picture, float32 `(height, width, 3)`, sRGB in [0, 1].
+        config: the settings, `auto` resolved.
+        levels: of the pyramid, coarse to fine.
+        history: of every step, as `callbacks.History` has it.
+        recipe: what it takes to make the picture again, ready for JSON: `config`, `backbone`,
+            `inputs`, `versions`, `machine`. An input that was given as a path is known by the
+            SHA-256 of its file, any other by that of its pixels.
+        finished: whether all steps were taken.
+        alpha: opacity of the photo, float32 of shape `(h, w)` in [0, 1], of any size, or None.
+    """
+
+    tensor: tf.Tensor
+    config: configs.StyleTransferConfig
+    levels: Sequence[pyramid.Level]
+    history: Sequence[Mapping[str, Any]]
+    recipe: Mapping[str, Any]
+    finished: bool = True
+    alpha: np.ndarray | None = None
+
+    @property
+    def network(self) -> Mapping[str, str]:
+        """Name, source of the weights (`weights`) and their `sha256`, an empty text for none."""
+        return self.recipe["backbone"]
+
+    @property
+    def shape(self) -> tf.TensorShape:
+        """Height, width and 3."""
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> tf.DType:
+        """float32."""
+        return self.tensor.dtype
+
+    def numpy(self) -> np.ndarray:
+        """Returns the picture as an array of its own, float32 `(height, width, 3)`."""
+        return self.tensor.numpy()
+
+    def save(
+        self, path: str | os.PathLike[str], bit_depth: int = 8, overwrite: bool = False
+    ) -> Path:
+        """Writes the picture, with the photo's transparency, in one atomic step.
+
+        The recipe of a finished picture goes into the metadata, where the command's `--replay`
+        finds it. Inputs that were arrays are checked by their pixels then.
+
+        Args:
+            path: the file; its suffix, a key of `imaging.images.FORMATS`, chooses the format.
+            bit_depth: bits a channel, 8, or 16 for PNG.
+            overwrite: replace a file that is there.
+
+        Returns:
+            The path.
+
+        Raises:
+            ExistingOutputError: a file is there, and `overwrite` is False.
+            OutputError: the file cannot be written; what was there before is untouched.
+        """
+        path = Path(path)
+        images.save(
+            self.tensor,
+            path,
+            alpha=self._opacity(path),
+            recipe=json.dumps(self.recipe) if self.finished else "",
+            bit_depth=bit_depth,
+            overwrite=overwrite,
+        )
+        return path
+
+    def _opacity(self, path: Path) -> np.ndarray | None:
+        """Returns the opacity in the size of the picture, as far as memory and format allow."""
+        if self.alpha is None:
+            return None
+        if images.FORMATS.get(path.suffix.lower()) == "JPEG":
+            logger.info("JPEG holds no transparency; the picture is laid on white.")
+        try:
+            return images.resize(self.alpha, *self.shape[:2])
+        except MemoryError:
+            logger.warning("There is not enough memory for the transparency, which is left out.")
+            return None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.tensor, dtype, copy=copy)
+
+    def __tf_tensor__(self, dtype: tf.DType | None = None, name: str | None = None) -> tf.Tensor:
+        return tf.convert_to_tensor(self.tensor, dtype, name=name)
+
+    def __getitem__(self, key: Any) -> tf.Tensor:
+        return self.tensor[key]
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def __iter__(self) -> Iterator[tf.Tensor]:
+        return iter(self.tensor)
+
+    def __repr__(self) -> str:
+        height, width = self.shape[:2]
+        return f"<Result: {width}x{height}, {self.network['name']}, {len(self.history)} steps>"
+
+
+def of_run(
+    picture: tf.Tensor,
+    run: callbacks.Run,
+    history: Sequence[Mapping[str, Any]],
+    made: Mapping[str, Any],
+    alpha: np.ndarray | None,
+) -> Result:
+    """Returns the result of a run that has ended.
+
+    Args:
+        picture: that it has come to.
+        run: that made it.
+        history: of its steps.
+        made: the recipe, as `recorded` returns it.
+        alpha: opacity of the photo, or None.
+    """
+    return Result(picture, run.config, run.levels, history, made, run.finished, alpha)
+
+
+def recorded(
+    config: configs.StyleTransferConfig,
+    backbone: backbones.Backbone,
+    device: str | None,
+    given: sources.Pictures,
+) -> dict[str, Any]:
+    """Returns the recipe of what is made from pictures.
+
+    Args:
+        config: the settings, `auto` resolved.
+        backbone: the network.
+        device: TensorFlow's name of what it is made on, or None where TensorFlow chooses.
+        given: the pictures.
+    """
+    return recipe.record(
+        config,
+        environment.network(backbone),
+        environment.surroundings(device),
+        recipe.inputs_of(given.roles()),
+    )

@@ -1,0 +1,39 @@
+"""One picture to make, from its inputs to its files, for every surface. Needs no TensorFlow.
+
+    job = nst_tf.jobs.Job(
+        nst_tf.jobs.Paths("photo.jpg", ["painting.jpg"]),
+        nst_tf.StyleTransferConfig(),
+        nst_tf.jobs.Outputs("result.png"),
+    )
+    outcome = nst_tf.jobs.run(job)
+    print(outcome.status, outcome.path, outcome.reason)
+
+`run` does all of it. `check`, `read` and `plan` are its parts, for a surface that has something to
+say between them; `run` takes what `plan` returns, too.
+"""
+
+from nst_tf.imaging.sources import Paths, Pictures
+from nst_tf.jobs.check import check
+from nst_tf.jobs.job import Checkpoints, Job, Outputs
+from nst_tf.jobs.keep import keep
+from nst_tf.jobs.outcome import Outcome
+from nst_tf.jobs.plan import Planned, Ready, network_settings, plan, read, read_pictures
+from nst_tf.jobs.run import run
+
+__all__ = [
+    "Checkpoints",
+    "Job",
+    "Outcome",
+    "Outputs",
+    "Paths",
+    "Pictures",
+    "Planned",
+    "Ready",
+    "check",
+    "keep",
+    "network_settings",
+    "plan",
+    "read",
+    "read_pictures",
+    "run",
+]

@@ -1,0 +1,162 @@
+"""The way from a job to its first step: the pictures, the network, and what they are to become."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nst_tf import config as configs
+from nst_tf.imaging import images, inputs, masks, pyramid, sources
+from nst_tf.jobs.job import Job
+from nst_tf.records import recipe
+from nst_tf.records import snapshot as snapshots
+
+if TYPE_CHECKING:
+    from nst_tf import backbones
+    from nst_tf.tiling import tiles
+
+logger = logging.getLogger("nst_tf")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """A job whose pictures are read.
+
+    Attributes:
+        job: to be done.
+        config: its settings; `auto` is the network of the checkpoint, where there is one.
+        pictures: decoded.
+        levels: of the pyramid, coarse to fine.
+        replayed: the recipe that is made again, or None.
+        checkpoint: to go on from, or None.
+        about: what the checkpoint says of itself; empty without one.
+    """
+
+    job: Job
+    config: configs.StyleTransferConfig
+    pictures: sources.Pictures
+    levels: Sequence[pyramid.Level]
+    replayed: Mapping[str, Any] | None = None
+    checkpoint: Path | None = None
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A job that is ready, and the network that does it.
+
+    Attributes:
+        ready: the job with its pictures.
+        config: its settings, `auto` resolved.
+        backbone: the network, which other jobs may share.
+        recipe: of the picture.
+        plans: how each level is looked at.
+        start: where the run goes on, or None.
+    """
+
+    ready: Ready
+    config: configs.StyleTransferConfig
+    backbone: backbones.Backbone
+    recipe: Mapping[str, Any]
+    plans: Sequence[tiles.Plan]
+    start: snapshots.Snapshot | None = None
+
+    def with_outputs(self, **changes: Any) -> Planned:
+        """Returns the job with other outputs."""
+        job = self.ready.job
+        job = dataclasses.replace(job, outputs=dataclasses.replace(job.outputs, **changes))
+        return dataclasses.replace(self, ready=dataclasses.replace(self.ready, job=job))
+
+
+def read(job: Job) -> Ready:
+    """Reads the pictures of a job, each once, and writes the overlay of the mask.
+
+    Raises:
+        ConfigError: masks and settings do not fit each other, or the checkpoint is of another
+            picture.
+        ImageError: a picture cannot be used.
+        CheckpointError: no checkpoint can be read.
+        OutputError: the overlay cannot be written.
+        StyleTransferError: the recipe that is replayed is of other pictures.
+    """
+    replayed = recipe.load(job.replay) if job.replay else None
+    given = job.inputs
+    if isinstance(given, sources.Paths):
+        given = read_pictures(given, job.config)
+    if replayed:
+        recipe.require_inputs(replayed, job.config, given.roles())
+    inputs.match_masks(job.config, len(given.paintings), given.content_mask, given.style_masks)
+    _save_overlay(job, given)
+    levels = pyramid.plan(job.config, *given.sizes(job.config))
+    ready = Ready(job, job.config, given, levels, replayed)
+    return _resumed(ready) if job.checkpoints and job.checkpoints.resume else ready
+
+
+def read_pictures(paths: sources.Paths, config: configs.StyleTransferConfig) -> sources.Pictures:
+    """Returns pictures decoded, for one job or for several.
+
+    Raises:
+        ConfigError: one takes more memory than there may be.
+        ImageError: one cannot be used, or its file changed in the meantime.
+    """
+    roles = paths.roles(config)
+    hashes = recipe.input_hashes(roles)
+    found = paths.pictures(config.max_pixels, config.init, config.memory_limit)
+    recipe.require_unchanged(roles, hashes, found.roles())
+    return found
+
+
+def _save_overlay(job: Job, given: sources.Pictures) -> None:
+    if job.outputs.mask_overlay and given.content_mask:
+        regions = inputs.regions_of(given.content_mask, "content mask")
+        maps = images.resize(regions.maps, *given.photo.size)
+        shown = masks.overlay(given.photo.rgb, dataclasses.replace(regions, maps=maps))
+        images.save(shown, job.outputs.mask_overlay, overwrite=job.outputs.overwrite)
+
+
+def _resumed(ready: Ready) -> Ready:
+    """Returns a job with its checkpoint, if there is one, once it is sure that it is its own."""
+    assert ready.job.checkpoints
+    found = snapshots.newest(Path(ready.job.checkpoints.folder))
+    if not found:
+        return ready
+    about = snapshots.read_about(found)
+    config = recipe.with_network(ready.config, about["made_with"])
+    recipe.require_same(about["made_with"], recipe.made_with(config, ready.pictures.roles()))
+    return dataclasses.replace(ready, config=config, checkpoint=found, about=about)
+
+
+def plan(ready: Ready, backbone: backbones.Backbone) -> Planned:
+    """Plans a job, by the memory that is free now.
+
+    Args:
+        ready: the job with its pictures.
+        backbone: a network that fits its settings.
+
+    Raises:
+        ConfigError: this machine has no such device, or no tile is small enough.
+        CheckpointError: the checkpoint can no longer be read.
+        StyleTransferError: the recipe that is replayed has other weights.
+    """
+    from nst_tf.engine import result, transfer
+
+    given = ready.pictures
+    config = ready.config.replace(backbone=backbone.architecture.name)
+    made = result.recorded(config, backbone, transfer.find_device(config.device), given)
+    if ready.replayed:
+        recipe.require_same_maker(ready.replayed, made)
+    start = snapshots.read(ready.checkpoint) if ready.checkpoint else None
+    plans = start.plans if start else transfer.planned(config, backbone, ready.levels, given)
+    return Planned(ready, config, backbone, made, plans, start)
+
+
+def network_settings(config: configs.StyleTransferConfig) -> tuple[Any, ...]:
+    """Returns the settings that a network is built from; jobs that agree on them can share one."""
+    from nst_tf import objective
+
+    names = ("backbone", "weights", "pooling", "precision", "padding", "activation_scale")
+    layers = frozenset(objective.used_layers(config))
+    return (*(getattr(config, name) for name in names), layers)
