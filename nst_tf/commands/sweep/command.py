@@ -385,7 +385,7 @@ def _shown(path: Path, max_pixels: int) -> np.ndarray:
 
 
 def _write_sheet(plan: grid.Plan, jobs: Sequence[Job]) -> None:
-    pixels = sheet.render(sheet.draw(contact_sheet(plan, jobs)))
+    pixels = sheet.draw(contact_sheet(plan, jobs))
     mark = json.dumps({"sweep": list(plan.options.grid)})
     images.save(pixels, plan.folder / SHEET, recipe=mark)
 
