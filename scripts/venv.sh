@@ -23,7 +23,7 @@ fi
 stamp="$VENV/.installed-$1"
 wanted=$(cat requirements*.txt | cksum)
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-  echo "Installing $1 into $VENV (TensorFlow is large; this takes a few minutes) ..." >&2
+  echo "Installing $1 into $VENV (with TensorFlow, which is large, a few minutes) ..." >&2
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$1"
   echo "$wanted" > "$stamp"
 fi

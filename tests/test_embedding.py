@@ -130,7 +130,7 @@ def test_an_error_does_not_leave_the_reader_waiting(folder):
 
 def test_work_that_is_never_lost(folder, monkeypatch):
     snippets = SECTIONS["Work that is never lost"]
-    monkeypatch.setattr("nst_tf.imaging.images.save", lambda *_: 1 / 0)
+    monkeypatch.setattr("nst_tf.imaging.save", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(snippets)
     assert len(list((folder / "checkpoints").iterdir())) == 1

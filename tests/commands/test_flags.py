@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from nst_tf import config as configs
 from nst_tf import errors
 from nst_tf.commands import flags
 from nst_tf.commands.options import FileOptions
@@ -44,7 +44,7 @@ def refusal(*arguments: str) -> str:
 PATHS = [
     (owner, field)
     for owner in flags.ALL
-    for field in configs.dataclasses.fields(owner)
+    for field in dataclasses.fields(owner)
     if field.metadata["path"]
 ]
 

@@ -25,6 +25,7 @@ import psutil
 import pytest
 from PIL import Image
 
+import nst_tf
 from nst_tf import backbones, callbacks, config, errors, presets
 from nst_tf.commands import console, flags, stylize
 from nst_tf.imaging import images, masks, sources
@@ -153,7 +154,7 @@ def test_report_holds_the_whole_run(finished: subprocess.CompletedProcess, folde
 
 def test_report_names_the_weights(finished: subprocess.CompletedProcess, folder: Path):
     backbone = json.loads((folder / "report.json").read_text())["backbone"]
-    bundled = Path(config.__file__).parent / "backbones" / "vgg16_imagenet.h5"
+    bundled = Path(nst_tf.__file__).parent / "backbones" / "vgg16_imagenet.h5"
     expected = {"name": "vgg16", "weights": "the package", "sha256": files.file_hash(bundled)}
     assert backbone == expected
 

@@ -12,7 +12,7 @@ import pytest
 import scipy.signal
 import tensorflow as tf
 
-from nst_tf import backbones, config, objective, optimizers
+from nst_tf import backbones, config, kernels, objective, optimizers
 from nst_tf.backbones.convolution import FrozenConv2D
 from nst_tf.engine import steps
 from nst_tf.imaging import pyramid
@@ -346,7 +346,7 @@ def test_where_it_cannot_be_done_it_is_not(lack, monkeypatch):
     if lack == "Numba":
         monkeypatch.setitem(sys.modules, "numba", None)
         monkeypatch.delitem(sys.modules, "nst_tf.kernels.winograd")
-        monkeypatch.delattr(backbones, "winograd")
+        monkeypatch.delattr(kernels, "winograd")
     elif lack == "instructions":
         monkeypatch.setattr(backend, "vector_instructions", lambda: "")
     else:  # As with a GPU.
@@ -357,7 +357,7 @@ def test_where_it_cannot_be_done_it_is_not(lack, monkeypatch):
 def test_where_numba_compiles_nothing_it_is_not_done_either(monkeypatch):
     monkeypatch.setattr(winograd.numba.config, "DISABLE_JIT", 1)
     monkeypatch.delitem(sys.modules, "nst_tf.kernels.winograd")
-    monkeypatch.delattr(backbones, "winograd")
+    monkeypatch.delattr(kernels, "winograd")
     assert convolution.minimal_filters.__wrapped__() is None
 
 

@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from nst_tf.kernels import arrays as kernel_arrays
 from nst_tf.tiling import spill
 
 
@@ -132,7 +133,7 @@ def test_what_comes_back_can_be_used_where_it_is(dtype):
     kept = spill.Shelf()
     array = np.arange(3000).reshape(3, 1000).T.astype(getattr(ml_dtypes, dtype, dtype))
     found = kept.put(array)()
-    assert spill.is_aligned(found)
+    assert kernel_arrays.is_aligned(found)
     assert found.dtype == array.dtype
     np.testing.assert_array_equal(found, array)
 
