@@ -116,6 +116,7 @@ def _compare(size: int, sides: list[int]) -> None:
     from nst_tf import objective
     from nst_tf.engine import steps
     from nst_tf.imaging import pyramid
+    from nst_tf.kernels import convolution
     from nst_tf.tiling import memory, tiled_objective
     from nst_tf.tiling.tiles import WHOLE, Plan
 
@@ -145,7 +146,7 @@ def _compare(size: int, sides: list[int]) -> None:
         found = tiled.targets(photo, everywhere, cut, "content")
         targets = tiled_objective.TiledTargets({**found.shared, **style}, cut, found.maps)
         runs[plan] = functools.partial(tiled.value_and_gradient, painting, targets)
-    with nst_tf.convolution.minimal_filtering():  # What is compiled at first.
+    with convolution.minimal_filtering():  # What is compiled at first.
         times = common.seconds_in_turns(runs, _TURNS.value)
     first = next(iter(times))
     base = statistics.median(times[first])

@@ -18,7 +18,7 @@ def test_every_flag_that_is_named_exists():
     }
     elsewhere = {"depth"}  # Of git.
     named = set(re.findall(r"--([a-z_]+)", README)) - elsewhere
-    assert named <= fields | {"help", "flagfile", "list_presets"}
+    assert named <= fields | {"help", "helpfull", "flagfile", "list_presets"}
     assert {"content", "style", "output"} <= named
 
 

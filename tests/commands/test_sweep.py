@@ -648,7 +648,7 @@ def test_sheet_is_no_picture_to_replay(finished: Path):
 
 def test_help_lists_every_flag_without_tensorflow(command_environment: dict[str, str]):
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", SCRIPT, "--help"],
+        [sys.executable, "-X", "importtime", SCRIPT, "--helpfull"],
         env=command_environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     for owner in flags.SWEEP:
