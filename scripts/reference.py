@@ -12,7 +12,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nst_tf import config, flags
+from nst_tf import config
+from nst_tf.commands import flags, options
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 INTRODUCTION = """# Settings
@@ -21,9 +22,9 @@ Every setting of `nst-stylize` and `nst-sweep`. `--name=value` gives one; those 
 also the arguments of `nst_tf.StyleTransferConfig`. `scripts/reference.py` writes this page.
 """
 SECTIONS = {
-    "Files of `nst-stylize`": config.FileOptions,
+    "Files of `nst-stylize`": options.FileOptions,
     "The picture": config.StyleTransferConfig,
-    "Files of `nst-sweep`": config.SweepOptions,
+    "Files of `nst-sweep`": options.SweepOptions,
 }
 ESCAPES = str.maketrans({"|": r"\|", "*": r"\*", "<": "&lt;", ">": "&gt;"})
 
