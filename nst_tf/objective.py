@@ -18,7 +18,13 @@ from nst_tf.kernels import autodiff
 from nst_tf.losses import hypercolumns
 
 Targets = dict[str, losses.Statistics]
-"""The target of each term, by the term's name."""
+"""The target of each term, by the term's name.
+
+Beside what the loss asks for, a target may have `weights`, of the positions of the term's layer,
+and `term_weight`, the weight of the term as a tensor, which takes the place of the term's own.
+"""
+
+_RUN_REFERENCES = (losses.CONTENT, losses.STYLE, losses.START)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Term:
             for a loss that looks at hypercolumns.
         loss: the function of the activations at that layer.
         weight: factor of the loss.
-        region: the channel of the pixels' weights that the term goes by; 0 is all of the picture.
+        region: number of the region that the term is restricted to; 0 is all of the picture.
     """
 
     name: str
@@ -44,6 +50,19 @@ class Term:
     def layers(self) -> list[str]:
         """The layers that are looked at."""
         return self.layer.split(hypercolumns.JOIN)
+
+    @property
+    def weighed_by(self) -> str:
+        """The reference that the target's `weights` come with, or an empty text.
+
+        It is the content where the term has a region, but a reference that the run is given has
+        weights of its own, inside of the region.
+        """
+        if not self.loss.joint:
+            for name in self.loss.references:
+                if name not in _RUN_REFERENCES:
+                    return name
+        return losses.CONTENT if self.region else ""
 
 
 class Objective:
@@ -77,6 +96,29 @@ class Objective:
         """
         return cls(backbone, terms(config, backbone.architecture.name, shares))
 
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """All that a graph of the objective depends on: the terms without their weights."""
+        return tuple((term.name, term.layer, term.loss, term.region) for term in self.terms)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The names of the references that the losses need, each once."""
+        names = [name for term in self.terms for name in term.loss.references]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def joint(self) -> bool:
+        """Whether a loss takes its target from several references together."""
+        return any(term.loss.joint for term in self.terms)
+
+    def weights(self) -> Targets:
+        """Returns the weights of the terms as tensors, to be merged into their targets.
+
+        A compiled step that is given them serves every weight.
+        """
+        return {term.name: {"term_weight": tf.constant(term.weight)} for term in self.terms}
+
     def sections(self, cuts: Sequence[str]) -> list[Objective]:
         """Returns the objectives of the sections of the network, the lowest first.
 
@@ -93,26 +135,64 @@ class Objective:
         """Returns the objective of the terms that look at one layer."""
         return Objective(self.backbone, [term for term in self.terms if term.layer == layer])
 
-    def targets(self, image: tf.Tensor, weights: tf.Tensor, model: str) -> Targets:
-        """Returns the targets of all terms that take `image` for their model.
+    def targets(self, image: tf.Tensor, weights: tf.Tensor, reference: str) -> Targets:
+        """Returns the targets that one reference picture asks for.
 
         Args:
-            image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
-            weights: of its pixels, `(1, height, width, regions)`, or `(1, 1, 1, 1)` for all alike.
-            model: `content` or `style`, the role of the picture.
+            image: the reference: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
+            weights: of its pixels, `(1, height, width, 1 + regions)`, the first channel being all
+                of the picture, or `(1, 1, 1, 1)` for all alike.
+            reference: its name, such as `content` or `style`.
 
         Returns:
-            The targets; of the content, also the weights of the positions of every term that goes
-            by a region.
+            The targets of the terms whose loss has this reference alone; the `weights` of terms
+            that are `weighed_by` it; and its `features` and `weights` for terms whose loss has
+            several references, to be given to `join`.
         """
         features, found = self.backbone(image), {}
         for term in self.terms:
-            at = self._weights_at(term, image, weights)
-            if term.loss.model == model:
-                seen = [features[layer] for layer in term.layers]
-                found[term.name] = term.loss.target(_stacked(term, seen, image), at)
-            elif model == "content" and term.region:
-                found[term.name] = {"weights": at}
+            if reference not in (*term.loss.references, term.weighed_by):
+                continue
+            at, entries = self._weights_at(term, image, weights), {}
+            if reference in term.loss.references:
+                seen = _stacked(term, [features[layer] for layer in term.layers], image)
+                entries = {"features": seen} if term.loss.joint else term.loss.target(seen, at)
+            if term.loss.joint or reference == term.weighed_by:
+                entries = {**entries, "weights": at}
+            found[term.name] = entries
+        return found
+
+    def join(
+        self, views: Mapping[str, Sequence[Targets]], shares: Sequence[Sequence[float]]
+    ) -> Targets:
+        """Returns the targets of the terms whose loss has several references.
+
+        Args:
+            views: what `targets` returned for each reference, by its name: several for `style`,
+                else one. Those of `content` are always there.
+            shares: as for `blend`.
+        """
+        groups: dict[tuple[int, int], list[Term]] = {}
+        for term in self.terms:
+            if term.loss.joint:
+                groups.setdefault((id(term.loss), term.region), []).append(term)
+        found: Targets = {}
+        for terms_ in groups.values():
+            share = shares[max(terms_[0].region - 1, 0)]
+            references = {
+                name: [
+                    _reference(terms_, view, part)
+                    for view, part in zip(views[name], _parts(name, share), strict=True)
+                    if part
+                ]
+                for name in terms_[0].loss.references
+            }
+            targets = terms_[0].loss.joint_target(references)
+            for term in terms_:
+                found[term.name] = dict(targets[term.layer])
+                if term.region:
+                    weights = views[losses.CONTENT][0][term.name]["weights"]
+                    found[term.name]["weights"] = weights
         return found
 
     def blend(self, targets: Sequence[Targets], shares: Sequence[Sequence[float]]) -> Targets:
@@ -130,11 +210,11 @@ class Objective:
                 shares[max(term.region - 1, 0)],
             )
             for term in self.terms
-            if term.loss.model == "style"
+            if term.loss.references == (losses.STYLE,)
         }
 
     def measure(
-        self, image: tf.Tensor, weights: tf.Tensor, owned: tf.Tensor, model: str
+        self, image: tf.Tensor, weights: tf.Tensor, owned: tf.Tensor, reference: str
     ) -> tuple[Targets, Targets, Sequence[tf.Tensor]]:
         """Returns what one tile of a picture contributes to the targets.
 
@@ -142,25 +222,31 @@ class Objective:
             image: what is shown of the picture, or of the layer that the section begins with.
             weights: of its pixels, as for `targets`.
             owned: int32, top, bottom, left and right of the part that counts.
-            model: `content` or `style`, the role of the picture.
+            reference: its name.
 
         Returns:
-            The sums of every term, which add up over the tiles; the activations of those that
-            compare position by position, and of the content the weights of those that go by a
-            region; and what is handed on to the next section. The last two are those of the owned
-            part.
+            The sums of every term, which add up over the tiles; the positional entries that
+            `targets` describes; and what is handed on to the next section. The last two are those
+            of the owned part.
         """
         features, sums, maps = self.backbone(image), {}, {}
         for term in self.terms:
+            if reference not in (*term.loss.references, term.weighed_by):
+                continue
             positions = owned // self.backbone.reach(term.layer)[0]
-            at = self._weights_at(term, image, weights)
-            if term.loss.model == model:
+            at, entries = self._weights_at(term, image, weights), {}
+            if reference in term.loss.references:
                 found = features[term.layer]
-                sums[term.name] = term.loss.measure(found, _ownership(found, positions) * at)
-                if term.loss.positional:
-                    maps[term.name] = {"features": part(term.loss.response(found), positions)}
-            elif model == "content" and term.region:
-                maps[term.name] = {"weights": part(at, positions)}
+                if term.loss.joint:
+                    entries = {"features": found}
+                else:
+                    sums[term.name] = term.loss.measure(found, _ownership(found, positions) * at)
+                    if "features" in term.loss.positional:
+                        entries = {"features": term.loss.response(found)}
+            if term.loss.joint or reference == term.weighed_by:
+                entries["weights"] = at
+            if entries:
+                maps[term.name] = {name: part(each, positions) for name, each in entries.items()}
         handed = []
         if backbones.LINK in features:
             stride, _ = self.backbone.reach(backbones.LINK)
@@ -203,9 +289,9 @@ class Objective:
             if owned is not None:
                 positions = owned // self.backbone.reach(term.layer)[0]
                 weights = _ownership(layer, positions)
-                for name in target.keys() & {"features", "weights"}:
+                for name in sorted(target.keys() & {*term.loss.positional, "weights"}):
                     target[name] = placed(target[name], tf.shape(layer)[1:3], positions)
-            if term.region:
+            if "weights" in target:
                 weights *= target.pop("weights")
             found[term.name] = term.loss.statistics(layer, weights, target)
         return found
@@ -234,12 +320,25 @@ class Objective:
             pixels: of the picture.
         """
         size = {"pixels": tf.cast(pixels, tf.float32)}
-        values = {
-            term.name: term.weight
-            * term.loss.value({**statistics[term.name], **size}, targets.get(term.name, {}))
-            for term in self.terms
-        }
+        values = {}
+        for term in self.terms:
+            target = targets.get(term.name, {})
+            weight = target.get("term_weight", term.weight)
+            values[term.name] = weight * term.loss.value({**statistics[term.name], **size}, target)
         return tf.reduce_sum(tf.stack(list(values.values()))), values
+
+
+def _reference(terms_: Sequence[Term], view: Targets, share: float) -> losses.Reference:
+    """Returns what the terms of one loss see of a reference picture."""
+    features, weights = (
+        {term.layer: view[term.name][entry] for term in terms_} for entry in ("features", "weights")
+    )
+    return losses.Reference(features, weights, share)
+
+
+def _parts(reference: str, shares: Sequence[float]) -> Sequence[float]:
+    """Returns the share of each picture of a reference."""
+    return [each / sum(shares) for each in shares] if reference == losses.STYLE else [1.0]
 
 
 def _stacked(term: Term, maps: Sequence[tf.Tensor], image: tf.Tensor | None) -> tf.Tensor:
@@ -385,7 +484,7 @@ def terms(
     ]
     found = _compared("content", config.content_losses, config.content_normalization, content)
     for term in _compared("style", config.style_losses, config.style_normalization, style):
-        found += _in_regions(term, shares)
+        found += in_regions(term, shares)
     if config.tv_weight:
         variation = losses.TotalVariation(config.tv_form, config.tv_normalization)
         weight = config.tv_weight * config.pixel_range**variation.degree
@@ -394,34 +493,43 @@ def terms(
 
 
 def _compared(
-    kind: str, names: Sequence[str], normalization: str, weights: Sequence[tuple[str, float]]
+    kind: str,
+    chosen: Mapping[Any, float],
+    normalization: str,
+    weights: Sequence[tuple[str, float]],
 ) -> list[Term]:
-    """Returns the terms of some losses, which share the weight of each layer alike.
+    """Returns the terms of some losses.
 
     Args:
         kind: `content` or `style`, with which the terms' names begin.
-        names: of the losses.
-        normalization: of all of them.
+        chosen: factor of the weight of each loss, by its name or the loss itself.
+        normalization: of those that are named.
         weights: of the layers, by their names.
     """
     found = []
     total = sum(weight for _, weight in weights)
-    for name in names if total else ():
-        loss = losses.get(name, normalization=normalization)
-        prefix = kind if len(names) == 1 else f"{kind}/{name}"
+    for identifier, factor in chosen.items() if total else ():
+        loss = losses.get(identifier, normalization=normalization)
+        name = identifier if isinstance(identifier, str) else type(loss).__name__
+        prefix = kind if len(chosen) == 1 else f"{kind}/{name}"
         seen = [(f"{prefix}/{layer}", layer, weight) for layer, weight in weights]
         if loss.layer:
             seen = [(f"{kind}/{name}", loss.layer, total)]
         elif loss.most_positions:
             stacked = hypercolumns.JOIN.join(layer for layer, _ in weights)
             seen = [(f"{kind}/{name}", stacked, total)]
-        found += [Term(title, layer, loss, weight / len(names)) for title, layer, weight in seen]
+        found += [Term(title, layer, loss, factor * weight) for title, layer, weight in seen]
     return found
 
 
-def _in_regions(term: Term, shares: Sequence[float]) -> list[Term]:
-    """Returns a term for each region, or the term of the whole picture if there are none."""
-    if not shares:
+def in_regions(term: Term, shares: Sequence[float]) -> list[Term]:
+    """Returns a term for each region, if there are any and the term compares the style.
+
+    Args:
+        term: of the whole picture.
+        shares: the share of the photo that each of its regions covers, which weighs the term there.
+    """
+    if not shares or term.region or losses.STYLE not in term.loss.references:
         return [term]
     return [
         dataclasses.replace(

@@ -75,7 +75,7 @@ def test_the_settings_offer_what_the_losses_have():
         ("content", config.CONTENT_NORMALIZATIONS),
         ("style", config.STYLE_NORMALIZATIONS),
     ):
-        kinds = {name: kind for name, kind in losses._LOSSES.items() if kind.model == model}
+        kinds = {name: kind for name, kind in losses._LOSSES.items() if kind.references == (model,)}
         assert {name: kind.normalizations for name, kind in kinds.items()} == known
     whole = {name for name, kind in losses._LOSSES.items() if not kind.additive}
     assert whole == set(config.WHOLE_LOSSES)
@@ -172,7 +172,7 @@ def test_the_statistics_of_two_halves_add_up_to_those_of_the_whole(loss):
         np.testing.assert_allclose(added[name], whole[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in LOSS_CLASSES if kind.model])
+@pytest.mark.parametrize("kind", [kind for kind in LOSS_CLASSES if kind.references])
 def test_the_loss_of_the_model_itself_is_zero(kind):
     loss, model = kind(), activations(8)
     value, _ = value_and_gradient(loss, model, model, tf.constant(1.0))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import nst_tf
-from nst_tf import flags
+from nst_tf.commands import flags
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")

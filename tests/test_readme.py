@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
-from nst_tf.commands import flags
+import conftest
+import pytest
+import test_docs
+from PIL import Image
+
+from nst_tf.imaging import images
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SMALL = ("image_size=768", "image_size=48, backbone='vgg16', steps=3")
 
 
-def test_every_flag_that_is_named_exists():
-    fields = {
-        field.name for owner in (*flags.ALL, *flags.SWEEP) for field in dataclasses.fields(owner)
-    }
-    elsewhere = {"depth"}  # Of git.
-    named = set(re.findall(r"--([a-z_]+)", README)) - elsewhere
-    assert named <= fields | {"help", "helpfull", "flagfile", "list_presets"}
-    assert {"content", "style", "output"} <= named
+def test_it_is_short():
+    assert len(README.splitlines()) <= 150
 
 
-def test_every_file_that_is_linked_exists():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    assert links
-    assert all((ROOT / link).exists() for link in links)
+def test_it_names_the_flags_that_it_needs():
+    assert {"content", "style", "output"} <= test_docs.flags_in(README)
 
 
 def test_every_command_of_ours_exists():
@@ -35,7 +33,19 @@ def test_every_command_of_ours_exists():
 
 
 def test_every_python_snippet_compiles():
-    snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert snippets
-    for snippet in snippets:
+    assert SNIPPETS
+    for snippet in SNIPPETS:
         compile(snippet, "README.md", "exec")
+
+
+def test_the_library_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("photo", "a", "b", "painting")):
+        Image.fromarray(conftest.smooth_picture(40, 48, seed)).save(f"{name}.jpg")
+    (snippet,) = SNIPPETS
+    assert SMALL[0] in snippet
+    exec(compile(snippet.replace(*SMALL), "README.md", "exec"), {"__name__": "snippet"})
+    for name in ("result.png", "painted-a.jpg", "painted-b.jpg"):
+        with Image.open(name) as picture:
+            assert picture.size == (48, 40)
+        assert images.read_recipe(name), name

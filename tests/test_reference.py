@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nst_tf import flags
+from nst_tf.commands import flags
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "settings.md"

@@ -79,6 +79,7 @@ def knob(
     amount: bool = False,
     needs: tuple[Need, ...] = (),
     rule: Rule | None = None,
+    reader: Callable[[str, Any], Any] | None = None,
 ) -> Any:
     """Returns a dataclass field that carries its help text, help group and valid values.
 
@@ -93,6 +94,8 @@ def knob(
         amount: it is a text that may be a whole number.
         needs: without which it has no effect, and a warning says so.
         rule: that its value must keep, if there is one.
+        reader: returns the value in the form that is kept, given the field's name and what was
+            given, where that may be more than text.
     """
     metadata = {
         "group": group,
@@ -104,6 +107,7 @@ def knob(
         "amount": amount,
         "needs": needs,
         "rule": rule,
+        "reader": reader,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -177,8 +181,9 @@ def coerce_all(settings: Any) -> None:
 
 @functools.cache
 def kinds(owner: type) -> dict[str, Any]:
-    """Returns the types of the fields of a dataclass, by their names."""
-    return typing.get_type_hints(owner)
+    """Returns the types that the fields of a dataclass have as flags, by their names."""
+    hints = typing.get_type_hints(owner)
+    return {name: str if hint is Any else hint for name, hint in hints.items()}
 
 
 def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
@@ -189,6 +194,8 @@ def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
             rule.
     """
     value = getattr(owner, field.name)
+    if field.metadata["reader"] and not isinstance(value, str):
+        return field.metadata["reader"](field.name, value)
     if isinstance(kind, types.GenericAlias):
         item = typing.get_args(kind)[0]
         value = tuple(_scalar(field, item, entry) for entry in _entries(field, value))

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from nst_tf import errors, presets
-from nst_tf.config import vgg_layers
+from nst_tf.config import choices, vgg_layers
 from nst_tf.config.fields import (
     Need,
     Rule,
@@ -32,6 +32,8 @@ from nst_tf.config.fields import (
 logger = logging.getLogger("nst_tf")
 
 BACKBONES = ("auto", *vgg_layers.CONVOLUTIONS)
+GIVEN = "(given)"
+"""The `init` of a run that is handed the picture to begin with."""
 INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
 OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "steepest_descent", "fixed_step_lbfgs")
 CONTENT_NORMALIZATIONS = {
@@ -271,20 +273,23 @@ class StyleTransferConfig:
         needs=_STYLE,
         rule=_SHARES,
     )
-    style_loss: str = knob(
+    style_loss: Any = knob(
         "gram",
         "Losses",
         f"what the style is compared by: {', '.join(STYLE_NORMALIZATIONS)}; several joined by + "
-        "share the style weight alike, such as gram+histogram",
+        "share the style weight alike, such as gram+histogram, or as gram:1+histogram:0.5 says",
         needs=_STYLE,
         first=True,
+        reader=choices.read_losses,
     )
-    content_loss: str = knob(
+    content_loss: Any = knob(
         "features",
         "Losses",
         f"what the content is compared by: {', '.join(CONTENT_NORMALIZATIONS)}; several joined by "
-        "+ share the content weight alike, such as features+laplacian",
+        "+ share the content weight alike, such as features+laplacian, or as "
+        "features:1+laplacian:9 says",
         needs=_CONTENT,
+        reader=choices.read_losses,
     )
     tv_form: str = knob(
         "squared",
@@ -505,14 +510,14 @@ class StyleTransferConfig:
         return self.init not in INITIALISATIONS
 
     @property
-    def content_losses(self) -> tuple[str, ...]:
-        """The names in `content_loss`."""
-        return tuple(self.content_loss.split("+"))
+    def content_losses(self) -> choices.Losses:
+        """The weight of each loss in `content_loss`, by its name or the loss itself."""
+        return choices.losses_of("content_loss", self.content_loss)
 
     @property
-    def style_losses(self) -> tuple[str, ...]:
-        """The names in `style_loss`."""
-        return tuple(self.style_loss.split("+"))
+    def style_losses(self) -> choices.Losses:
+        """The weight of each loss in `style_loss`, likewise."""
+        return choices.losses_of("style_loss", self.style_loss)
 
     @property
     def whole(self) -> str:
@@ -520,8 +525,10 @@ class StyleTransferConfig:
         if self.padding == "circular":
             return "padding=circular"
         for kind in ("content", "style"):
-            if set(getattr(self, f"{kind}_losses")) & set(WHOLE_LOSSES):
-                return f"{kind}_loss={getattr(self, f'{kind}_loss')}"
+            for loss in getattr(self, f"{kind}_losses"):
+                if loss in WHOLE_LOSSES or not getattr(loss, "additive", True):
+                    chosen = choices.written_losses(getattr(self, f"{kind}_loss"))
+                    return f"{kind}_loss={chosen}"
         return ""
 
     @property
@@ -556,9 +563,13 @@ class StyleTransferConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as JSON-ready values, for a recipe or a report."""
+        objects = {
+            name: choices.written_losses(getattr(self, name))
+            for name in ("content_loss", "style_loss")
+        }
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
+            for name, value in {**self._settings(), **objects}.items()
         }
 
     @classmethod
@@ -691,10 +702,15 @@ def _check_losses(
     names = getattr(config, f"{kind}_losses")
     normalization = getattr(config, f"{kind}_normalization")
     for name in names:
+        if not isinstance(name, str):
+            continue  # Which has its own.
+        if "(" in name:
+            raise errors.ConfigError(
+                f"{kind}_loss is {name}, a loss that a program made for itself; only a program "
+                "that has it can use it."
+            )
         if name not in normalizations:
             raise errors.unknown_name(f"{kind}_loss", name, normalizations)
-        if names.count(name) > 1:
-            raise errors.ConfigError(f"{kind}_loss names {name} twice; name each loss once.")
         if normalization not in normalizations[name]:
             raise errors.ConfigError(
                 f"{kind}_normalization is {normalization!r}; expected one of "

@@ -100,10 +100,10 @@ def _checked(evaluation: optimizers.Evaluation) -> optimizers.Evaluation:
 
 
 def compile_targets(
-    objective: objectives.Objective, model: str, *, run_eagerly: bool = False
+    objective: objectives.Objective, reference: str, *, run_eagerly: bool = False
 ) -> Callable[[tf.Tensor, tf.Tensor], objectives.Targets]:
-    """Returns `objective.targets` of a model as a graph that serves pictures of every size."""
-    targets = graphs.named(objective.targets, model=model)
+    """Returns `objective.targets` of a reference as a graph that serves pictures of every size."""
+    targets = graphs.named(objective.targets, reference=reference)
     if run_eagerly:
         return targets
     signature = [tf.TensorSpec((1, None, None, 3)), tf.TensorSpec((1, None, None, None))]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import copy
 import dataclasses
 import functools
 import gc
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import backbones, callbacks, errors, optimizers
+from nst_tf import backbones, callbacks, errors, losses, optimizers
 from nst_tf import config as configs
 from nst_tf import objective as objectives
 from nst_tf.engine import steps
@@ -30,6 +32,17 @@ logger = logging.getLogger("nst_tf")
 _CACHED_BYTES = 1 << 25  # Of the targets that are kept, each of a style at a size.
 _LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
 _STATE = "state/"  # Begins the names of the optimiser's entries in a snapshot.
+_BEGUN_WITH = "begun_with"  # In a snapshot, the picture that its level began with.
+_MOST_COMPILED = 4  # Objectives, of which the compiled steps are kept.
+_OF_THE_NETWORK = (
+    "backbone",
+    "weights",
+    "pooling",
+    "precision",
+    "padding",
+    "activation_scale",
+)
+"""Settings that a network is built from."""
 _CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
 _SAME_SHAPE = 0.02  # Logarithm of the ratio of two aspect ratios that pass for one.
 _Kind = tuple[tuple[int, ...], tf.DType]
@@ -46,6 +59,7 @@ def stylize(
     *,
     content_mask: Any = None,
     style_masks: Any = (),
+    init: Any = None,
 ) -> tf.Tensor:
     """Repaints a photo in the manner of one painting or several.
 
@@ -63,6 +77,7 @@ def stylize(
             regions of the photo that are repainted, each after the region of the same colour in
             the style masks; None repaints all of it. See `nst_tf.imaging.masks.read`.
         style_masks: likewise, one for the painting, or a list of one for each.
+        init: the picture to begin with, in any of the same forms; None begins as the config says.
 
     Returns:
         The picture, float32 `(height, width, 3)`, sRGB in [0, 1].
@@ -78,7 +93,13 @@ def stylize(
         config = recipe.with_network(config, start.made_with)
     try:
         return StyleTransfer(config).stylize(
-            content, styles, callbacks, start, content_mask=content_mask, style_masks=style_masks
+            content,
+            styles,
+            callbacks,
+            start,
+            content_mask=content_mask,
+            style_masks=style_masks,
+            init=init,
         )
     finally:
         gc.collect()  # A network refers to itself, and would stay until Python next looks.
@@ -88,12 +109,15 @@ class StyleTransfer:
     """Stylises any number of photos with one network and one set of compiled steps.
 
     The network is built at once; a step is compiled once, and the targets of a style are computed
-    once for each size. Photos therefore cost nothing but their steps from the second on.
+    once for each size. Photos therefore cost nothing but their steps from the second on, and so do
+    other weights, by `replace`.
 
     Args:
         config: the settings; the defaults where it is None.
         backbone: a network to use instead of the one that the config names. It exposes at
             least the layers that the config uses.
+        objective: what is minimised instead of the losses that the config names. With masks, its
+            terms that look at the style alone are restricted to each region in turn.
 
     Raises:
         ConfigError: the settings do not fit each other or this machine.
@@ -105,24 +129,53 @@ class StyleTransfer:
         self,
         config: configs.StyleTransferConfig | None = None,
         backbone: backbones.Backbone | None = None,
+        *,
+        objective: objectives.Objective | None = None,
     ) -> None:
         self.config = config or configs.StyleTransferConfig()
         backend.require_tensorflow()
         self._device = find_device(self.config.device)
+        if objective is not None and backbone is None:
+            backbone = typing.cast(backbones.Backbone, objective.backbone)
         self.backbone = backbone or build_backbone(self.config)
         if not backbone and self.config.backbone == "auto":
             self.config = self.config.replace(backbone=self.backbone.architecture.name)
-        self._backbones = {"content": self.backbone, "style": self.backbone}
+        self._objective = objective
+        self._style_backbone = self.backbone
         if not backbone and self.config.padding == "circular":
             # The picture has no border, but paintings have one, and do not go on across it.
-            self._backbones["style"] = build_backbone(self.config.replace(padding="reflect"))
+            self._style_backbone = build_backbone(self.config.replace(padding="reflect"))
         self._optimizer = optimizers.Guarded.from_config(self.config)
-        self._compiled: dict[tuple[float, ...], _Compiled] = {
-            (): _Compiled(self.config, self._backbones, self._optimizer, ())
-        }
-        self._tiled_step = bands.compile_tiled_step(
-            self._optimizer, run_eagerly=self.config.run_eagerly
-        )
+        self._compiled = _CompiledCache()
+
+    def replace(self, **changes: Any) -> StyleTransfer:
+        """Returns a transfer with some settings changed.
+
+        It has the same network, if that fits, and the same compiled steps: where only weights of
+        losses, sizes, steps or the start are others, nothing is traced anew.
+
+        Args:
+            **changes: as of `StyleTransferConfig.replace`.
+
+        Raises:
+            ConfigError: a change is not valid.
+            WeightsError: another network is asked for, and its weights cannot be had.
+        """
+        config = self.config.replace(**changes)
+        if self._objective is None and not self._has_network_of(config):
+            return StyleTransfer(config)
+        found = copy.copy(self)
+        found.config = config
+        found._device = find_device(config.device)
+        found._optimizer = optimizers.Guarded.from_config(config)
+        return found
+
+    def _has_network_of(self, config: configs.StyleTransferConfig) -> bool:
+        """Returns whether the network is the one that a config asks for."""
+        same = all(getattr(config, name) == getattr(self.config, name) for name in _OF_THE_NETWORK)
+        exposed = set(self.backbone.output)
+        wanted = {term.layer for term in objectives.terms(config, self.backbone.architecture.name)}
+        return same and {name for each in wanted for name in each.split("+")} <= exposed
 
     @host.undisturbed
     def stylize(
@@ -135,6 +188,7 @@ class StyleTransfer:
         content_mask: Any = None,
         style_masks: Any = (),
         init: Any = None,
+        references: Mapping[str, Any] | None = None,
         plans: Sequence[tiles.Plan] | None = None,
     ) -> tf.Tensor:
         """Repaints one photo. Result and errors are those of `nst_tf.stylize`, and so are the
@@ -147,27 +201,39 @@ class StyleTransfer:
             start: where to go on.
             content_mask: the regions of the photo.
             style_masks: the regions of the paintings.
-            init: the picture that the config names by a path, where it is read already.
+            init: the picture to begin with.
+            references: the pictures that losses of the objective ask for by names of their own,
+                each a picture or a pair of a picture and its weights, a picture as well whose
+                lightness is the weight.
             plans: how each level is looked at, as `planned` returned it; by the memory that is
                 free now where it is None. A start has plans of its own.
 
         Raises:
-            ConfigError: the settings do not fit the pictures, or the start is of another run.
+            ConfigError: the settings do not fit the pictures, the references are not those that
+                the losses need, or the start is of another run.
             ImageError: a picture cannot be used.
             DivergenceError: the loss became NaN or infinite.
         """
-        load = functools.partial(images.load, max_pixels=self.config.max_pixels)
         if init is not None and not self.config.goes_on:
-            raise errors.ConfigError(
-                f"init is given a picture, and the config's init is {self.config.init!r}; expected "
-                "the path of that picture there, or no picture."
+            return self.replace(init=configs.GIVEN).stylize(
+                content,
+                styles,
+                callbacks,
+                start,
+                content_mask=content_mask,
+                style_masks=style_masks,
+                init=init,
+                references=references,
+                plans=plans,
             )
+        load = functools.partial(images.load, max_pixels=self.config.max_pixels)
         given = sources.Pictures(
             load(content),
             [load(style) for style in images.expand(_listed(styles))],
             None if content_mask is None else load(content_mask),
             [load(mask) for mask in images.expand(_listed(style_masks))],
             load(self.config.init if init is None else init) if self.config.goes_on else None,
+            {name: _weighed(each, load) for name, each in (references or {}).items()},
         )
         if not given.paintings:
             raise errors.ConfigError("styles is empty; expected one painting or more.")
@@ -177,11 +243,23 @@ class StyleTransfer:
             self.config, given.photo, given.paintings, given.content_mask, given.style_masks
         )
         inputs.check_regions(self.config, shown, levels[-1])
+        objective = self._objective_of(shown.matched.shares)
+        _require_references(objective, given.references)
         with tf.device(self._device):
-            return self._run(shown, given, levels, callbacks, start, plans)
+            return self._run(objective, shown, given, levels, callbacks, start, plans)
+
+    def _objective_of(self, shares: Sequence[float]) -> objectives.Objective:
+        """Returns what is minimised, given the share of the photo that each region covers."""
+        if self._objective is None:
+            return objectives.Objective.from_config(self.config, self.backbone, shares)
+        terms = [
+            each for term in self._objective.terms for each in objectives.in_regions(term, shares)
+        ]
+        return objectives.Objective(self.backbone, terms)
 
     def _run(
         self,
+        objective: objectives.Objective,
         shown: inputs.Inputs,
         given: sources.Pictures,
         levels: Sequence[pyramid.Level],
@@ -190,7 +268,7 @@ class StyleTransfer:
         plans: Sequence[tiles.Plan] | None,
     ) -> tf.Tensor:
         made_with = functools.cache(lambda: self._made_with(given.roles()))
-        walk = self._begin(shown, given, levels, start, plans, made_with)
+        walk = self._begin(objective, shown, given, levels, start, plans, made_with)
         in_parts = any(plan.tiled or plan.style_side for plan in walk.plans)
         if self.config.memory_limit != "auto" or in_parts:
             memory.hand_back_freed()
@@ -244,6 +322,7 @@ class StyleTransfer:
 
     def _begin(
         self,
+        objective: objectives.Objective,
         shown: inputs.Inputs,
         given: sources.Pictures,
         levels: Sequence[pyramid.Level],
@@ -252,23 +331,24 @@ class StyleTransfer:
         made_with: Callable[[], dict[str, Any]],
     ) -> _Walk:
         """Returns where a run begins, which is where an earlier one stood if there is a start."""
-        key = shown.matched.shares
-        compiled = self._compiled.get(key)
-        if compiled is None:
-            compiled = _Compiled(self.config, self._backbones, self._optimizer, key)
-            self._compiled = {(): self._compiled[()], key: compiled}  # Of masks, the latest.
+        compiled = self._compiled.of(objective, self._style_backbone, self._optimizer, self.config)
+        parts = objective, shown, given.references, compiled
         if start is None:
             image = _variable(self._initial_image(shown, given.init, levels[0]))
             plans = list(plans or planned(self.config, self.backbone, levels, given))
             run = callbacks.Run(self.config, self.backbone, levels, image.device)
-            return _Walk(run, shown, compiled, image, {}, plans, made_with, (0, 0))
-        tensors = self._check_start(start, made_with(), levels)
+            return _Walk(run, *parts, image, {}, plans, made_with, (0, 0))
+        tensors = self._check_start(start, made_with(), levels, objective)
         image = _variable(tensors.pop("image"))
+        begun_with = tensors.pop(_BEGUN_WITH, None)
         state = {name.removeprefix(_STATE): _variable(tensors.pop(name)) for name in [*tensors]}
         begin = start.level, start.step, start.history, int(state["returns"])
         run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
         plans, at = list(start.plans), (start.level, start.step)
-        return _Walk(run, shown, compiled, image, state, plans, made_with, at)
+        walk = _Walk(run, *parts, image, state, plans, made_with, at)
+        if begun_with is not None:
+            walk.begun_with = start.level, np.asarray(begun_with)[0]
+        return walk
 
     def _steps(
         self,
@@ -315,7 +395,7 @@ class StyleTransfer:
         walk.begun += 1
         image, state, compiled = walk.image, walk.state, walk.compiled
         if isinstance(targets, tiled_objective.TiledTargets):
-            return self._tiled_step(compiled.in_tiles(plan), image, state, targets)
+            return compiled.tiled_step(compiled.in_tiles(plan), image, state, targets)
         return compiled.step(image, state, targets)
 
     def _check(self, walk: _Walk, index: int, number: int) -> None:
@@ -383,6 +463,7 @@ class StyleTransfer:
         start: snapshots.Snapshot,
         made_with: dict[str, Any],
         levels: Sequence[pyramid.Level],
+        objective: objectives.Objective,
     ) -> dict[str, tf.Tensor]:
         """Returns the tensors of a start. Warns of other software and another machine.
 
@@ -403,7 +484,7 @@ class StyleTransfer:
                     "the picture of the snapshot holds values that are no numbers. Go on from "
                     "another one, or start from the beginning."
                 )
-            if _kinds(tensors) == self._kept_kinds(levels[start.level]):
+            if _kinds(tensors) == self._kept_kinds(levels[start.level], objective):
                 return tensors
         raise errors.ConfigError(
             "the snapshot does not fit the levels and the optimiser of this version of nst_tf. "
@@ -416,12 +497,16 @@ class StyleTransfer:
         places = [names.index(cut) if cut in names else -1 for cut in plan.cuts]
         return -1 not in places and places == sorted(set(places))
 
-    def _kept_kinds(self, level: pyramid.Level) -> dict[str, _Kind]:
+    def _kept_kinds(
+        self, level: pyramid.Level, objective: objectives.Objective
+    ) -> dict[str, _Kind]:
         """Returns shape and type of every tensor in a snapshot of a level, by its name."""
         with tf.Graph().as_default():  # Where tensors have shapes, but take no memory.
             image = tf.zeros((1, level.height, level.width, 3))
             state = self._optimizer.initial_state(image, level.steps)
-            return _kinds({"image": image, **{_STATE + name: state[name] for name in state}})
+            begun_with = {_BEGUN_WITH: image} if losses.START in objective.references else {}
+            kept = {_STATE + name: state[name] for name in state}
+            return _kinds({"image": image, **begun_with, **kept})
 
     def _initial_image(
         self, shown: inputs.Inputs, given: images.Picture | None, level: pyramid.Level
@@ -448,20 +533,51 @@ class StyleTransfer:
         self, walk: _Walk, level: pyramid.Level, plan: tiles.Plan
     ) -> objectives.Targets | tiled_objective.TiledTargets:
         """Returns the targets of a level, looked at as the plan says."""
-        shown, compiled, size = walk.shown, walk.compiled, (level.height, level.width)
+        names = [losses.CONTENT, *walk.objective.references]
+        found = {
+            name: walk.compiled.measured(*self._reference(walk, name, level), name, plan)
+            for name in dict.fromkeys(names)
+            if name != losses.STYLE
+        }
         styles = [
-            self._style_target(walk, index, level, plan) for index in range(len(shown.paintings))
+            self._style_target(walk, index, level, plan)
+            for index in range(len(walk.shown.paintings))
         ]
-        style = compiled.objective.blend(styles, shown.matched.blends)
-        content = shown.photo.resized(*size)
-        found = compiled.measured(content, shown.content_weights(*size), "content", plan)
-        if isinstance(found, tiled_objective.TiledTargets):
-            return dataclasses.replace(found, shared={**found.shared, **style})
-        return objectives.merged(found, style)
+        shared = walk.objective.blend([_shared(each) for each in styles], walk.shown.matched.blends)
+        targets = functools.reduce(_merged, found.values())
+        if walk.objective.joint:
+            views = {name: [walk.compiled.view(each, plan)] for name, each in found.items()}
+            views[losses.STYLE] = [walk.compiled.view(each, plan.of_styles) for each in styles]
+            joined = walk.objective.join(views, walk.shown.matched.blends)
+            targets = walk.compiled.with_joined(targets, joined, plan)
+        return _merged_shared(targets, objectives.merged(shared, walk.objective.weights()))
+
+    def _reference(
+        self, walk: _Walk, name: str, level: pyramid.Level
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a reference of the size of a level, and the weights of its pixels."""
+        size = level.height, level.width
+        weights = walk.shown.content_weights(*size)
+        if name == losses.CONTENT:
+            return walk.shown.photo.resized(*size), weights
+        if name == losses.START:
+            return self._begun_with(walk, level), weights
+        picture, reliability = walk.references[name]
+        if reliability is not None:
+            weights = weights * reliability.resized(*size)[np.newaxis, :, :, :1]
+        return picture.resized(*size), weights
+
+    def _begun_with(self, walk: _Walk, level: pyramid.Level) -> np.ndarray:
+        """Returns the picture that a level begins with, `(height, width, 3)`."""
+        index = walk.run.levels.index(level)
+        if walk.begun_with is None or walk.begun_with[0] != index:
+            picture = _resized(self._result(walk), level.height, level.width)
+            walk.begun_with = index, picture[0].numpy()
+        return walk.begun_with[1]
 
     def _style_target(
         self, walk: _Walk, index: int, level: pyramid.Level, plan: tiles.Plan
-    ) -> objectives.Targets:
+    ) -> objectives.Targets | tiled_objective.TiledTargets:
         """Returns the targets of a painting, computed at the first use at each size."""
         painting, cache = walk.shown.paintings[index], walk.compiled.style_targets
         size = pyramid.style_size(self.config, painting.size, level)
@@ -470,8 +586,10 @@ class StyleTransfer:
         if kept is None:
             weights = walk.shown.style_weights(index, *size)
             pixels = painting.resized(*size)
-            found = walk.compiled.measured(pixels, weights, "style", plan.of_styles)
-            kept = found.shared if isinstance(found, tiled_objective.TiledTargets) else found
+            found = walk.compiled.measured(pixels, weights, losses.STYLE, plan.of_styles)
+            if walk.objective.joint:  # Activations, which are too large to be kept.
+                return found
+            kept = _shared(found)
             cache.put(key, kept)
         return kept
 
@@ -501,45 +619,78 @@ class StyleTransfer:
         return picture[0]
 
 
+class _CompiledCache:
+    """What is compiled for an objective and an optimiser, of which the last are kept."""
+
+    def __init__(self) -> None:
+        self._kept: collections.OrderedDict[tuple[Any, ...], _Compiled] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(
+        self,
+        objective: objectives.Objective,
+        style_backbone: backbones.Backbone,
+        optimizer: optimizers.Guarded,
+        config: configs.StyleTransferConfig,
+    ) -> _Compiled:
+        """Returns what an earlier run with the same structure has compiled, or anew."""
+        options = {"run_eagerly": config.run_eagerly, "jit_compile": config.jit_compile}
+        key = objective.structure, _key(optimizer), *options.values()
+        with self._lock:
+            found = self._kept.pop(key, None)
+            if found is None:
+                found = _Compiled(objective, style_backbone, optimizer, **options)
+            self._kept[key] = found
+            if len(self._kept) > _MOST_COMPILED:
+                self._kept.popitem(last=False)
+        return found
+
+
+def _key(optimizer: optimizers.Guarded) -> tuple[Any, ...]:
+    """Returns all that a compiled step depends on of an optimiser."""
+    inner = optimizer.optimizer
+    return type(inner), *sorted(vars(inner).items())
+
+
 class _Compiled:
-    """The objective and what is compiled for it.
+    """What is compiled for an objective, whatever the weights of its terms are.
 
     Args:
-        config: the settings.
-        looked_through: the networks that photo and paintings are looked at through: `content`,
-            which is that of the steps, and `style`.
+        objective: with terms for each region.
+        style_backbone: the network that paintings are looked at through.
         optimizer: how a step moves.
-        shares: of the photo's regions.
+        run_eagerly: leave out the graphs.
+        jit_compile: compile the step of a whole picture with XLA.
 
     Attributes:
-        objective: with terms for each region.
-        step: compiled.
+        step: of a whole picture.
+        tiled_step: of a picture in tiles.
         style_targets: those of paintings, by what they depend on.
     """
 
     def __init__(
         self,
-        config: configs.StyleTransferConfig,
-        looked_through: Mapping[str, backbones.Backbone],
+        objective: objectives.Objective,
+        style_backbone: backbones.Backbone,
         optimizer: optimizers.Optimizer,
-        shares: Sequence[float],
+        *,
+        run_eagerly: bool,
+        jit_compile: bool,
     ) -> None:
-        self.objective = objectives.Objective.from_config(config, looked_through["content"], shares)
+        self._objective, self._run_eagerly = objective, run_eagerly
         self.step = steps.compile_step(
-            self.objective,
-            optimizer,
-            run_eagerly=config.run_eagerly,
-            jit_compile=config.jit_compile,
+            objective, optimizer, run_eagerly=run_eagerly, jit_compile=jit_compile
         )
+        self.tiled_step = bands.compile_tiled_step(optimizer, run_eagerly=run_eagerly)
         self.style_targets = _Cache()
-        self._run_eagerly = config.run_eagerly
+        through = {losses.STYLE: style_backbone}
         self._targets = {
-            model: steps.compile_targets(
-                objectives.Objective(backbone, self.objective.terms),
-                model,
-                run_eagerly=config.run_eagerly,
+            name: steps.compile_targets(
+                objectives.Objective(through.get(name, objective.backbone), objective.terms),
+                name,
+                run_eagerly=run_eagerly,
             )
-            for model, backbone in looked_through.items()
+            for name in dict.fromkeys([losses.CONTENT, losses.STYLE, *objective.references])
         }
         self._tiled: dict[tuple[tuple[str, ...], bool], tiled_objective.TiledObjective] = {}
 
@@ -548,20 +699,39 @@ class _Compiled:
         key = plan.cuts, plan.keeps
         if key not in self._tiled:
             self._tiled[key] = tiled_objective.TiledObjective(
-                self.objective, plan.cuts, keeps=plan.keeps, run_eagerly=self._run_eagerly
+                self._objective, plan.cuts, keeps=plan.keeps, run_eagerly=self._run_eagerly
             )
         return self._tiled[key]
 
     def measured(
-        self, pixels: np.ndarray, weights: np.ndarray, model: str, plan: tiles.Plan
+        self, pixels: np.ndarray, weights: np.ndarray, reference: str, plan: tiles.Plan
     ) -> objectives.Targets | tiled_objective.TiledTargets:
-        """Returns what a picture asks for."""
+        """Returns what a reference picture asks for."""
         if not plan.tiled:
-            return self._targets[model](_tensor(pixels), weights)
+            return self._targets[reference](_tensor(pixels), weights)
         in_tiles = self.in_tiles(plan)
         height, width = pixels.shape[:2]
         cut = in_tiles.cut(height, width, plan.sides)
-        return in_tiles.targets(pixels[np.newaxis], tf.constant(weights), cut, model)
+        return in_tiles.targets(pixels[np.newaxis], tf.constant(weights), cut, reference)
+
+    def view(
+        self, targets: objectives.Targets | tiled_objective.TiledTargets, plan: tiles.Plan
+    ) -> objectives.Targets:
+        """Returns what `Objective.join` takes of a reference."""
+        if isinstance(targets, tiled_objective.TiledTargets):
+            return self.in_tiles(plan).view(targets)
+        return targets
+
+    def with_joined(
+        self,
+        targets: objectives.Targets | tiled_objective.TiledTargets,
+        joined: objectives.Targets,
+        plan: tiles.Plan,
+    ) -> objectives.Targets | tiled_objective.TiledTargets:
+        """Returns targets in which those of several references take the place of their views."""
+        if isinstance(targets, tiled_objective.TiledTargets):
+            return targets.replaced(self.in_tiles(plan).cut_targets(joined, targets.tiles))
+        return {**targets, **joined}
 
 
 class _Cache:
@@ -595,13 +765,38 @@ def _bytes(targets: objectives.Targets) -> int:
     return sum(each.dtype.size * each.shape.num_elements() for each in tf.nest.flatten(targets))
 
 
+def _shared(
+    targets: objectives.Targets | tiled_objective.TiledTargets,
+) -> objectives.Targets:
+    """Returns the entries that hold for the whole picture."""
+    return targets.shared if isinstance(targets, tiled_objective.TiledTargets) else targets
+
+
+def _merged(one: Any, other: Any) -> Any:
+    """Returns the entries of two targets of one picture, both in the same tiles or in none."""
+    if isinstance(one, tiled_objective.TiledTargets):
+        return one.merged(other)
+    return objectives.merged(one, other)
+
+
+def _merged_shared(
+    targets: objectives.Targets | tiled_objective.TiledTargets, shared: objectives.Targets
+) -> objectives.Targets | tiled_objective.TiledTargets:
+    """Returns targets with further entries that hold for the whole picture."""
+    if isinstance(targets, tiled_objective.TiledTargets):
+        return dataclasses.replace(targets, shared=objectives.merged(targets.shared, shared))
+    return objectives.merged(targets, shared)
+
+
 @dataclasses.dataclass
 class _Walk:
     """Where a run stands.
 
     Attributes:
         run: what callbacks know of it.
+        objective: that is minimised.
         shown: what the picture is made from.
+        references: pictures and weights, or None, that losses ask for by names of their own.
         compiled: what its steps are taken with.
         image: that the steps walk on.
         state: of the optimiser, empty before the first level.
@@ -610,10 +805,13 @@ class _Walk:
         at: index of the level and number of the step that was taken last.
         begun: how many steps and levels were.
         history: of the steps.
+        begun_with: index of a level and the picture that it began with, where a loss needs it.
     """
 
     run: callbacks.Run
+    objective: objectives.Objective
     shown: inputs.Inputs
+    references: Mapping[str, sources.Weighed]
     compiled: _Compiled
     image: tf.Variable
     state: dict[str, tf.Variable]
@@ -622,6 +820,7 @@ class _Walk:
     at: tuple[int, int]
     begun: int = 0
     history: callbacks.History = dataclasses.field(default_factory=callbacks.History)
+    begun_with: tuple[int, np.ndarray] | None = None
 
     def unchanged(self, begun: int, function: Callable[[], Any]) -> Any:
         """Returns what a function of the picture returns, if no step has begun since.
@@ -640,6 +839,8 @@ class _Walk:
         """Returns all that it takes to go on from here, after a step."""
         tensors = {"image": tf.identity(self.image)}
         tensors |= {f"{_STATE}{name}": tf.identity(self.state[name]) for name in self.state}
+        if self.begun_with is not None:
+            tensors[_BEGUN_WITH] = _tensor(self.begun_with[1])
         entries, made_with = self.history.entries, self.made_with()
         return snapshots.Snapshot(*self.at, tensors, list(self.plans), entries, made_with)
 
@@ -724,6 +925,29 @@ def _too_large(level: pyramid.Level, how: str) -> errors.StyleTransferError:
         f"the memory of the device is too little for {level.width}x{level.height} pixels{how}. "
         "Lower image_size, or take an optimiser that keeps less, such as adam."
     )
+
+
+def _weighed(source: Any, load: Callable[[Any], images.Picture]) -> sources.Weighed:
+    """Returns a reference picture and its weights, if it has any."""
+    if isinstance(source, tuple):
+        picture, weights = source
+        return load(picture), load(weights)
+    return load(source), None
+
+
+def _require_references(objective: objectives.Objective, given: Collection[str]) -> None:
+    """Raises ConfigError where the given references are not those that the losses need."""
+    known = (losses.CONTENT, losses.STYLE, losses.START)
+    needed = [name for name in objective.references if name not in known]
+    if set(needed) != set(given):
+        raise errors.ConfigError(
+            f"the losses need the references {_quoted(needed)} beside content and style, and "
+            f"{_quoted(given)} were given; expected exactly these."
+        )
+
+
+def _quoted(names: Collection[str]) -> str:
+    return ", ".join(map(repr, sorted(names))) or "(none)"
 
 
 def _listed(source: Any) -> Sequence[Any]:

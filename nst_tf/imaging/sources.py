@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -11,6 +11,9 @@ import psutil
 from nst_tf import config as configs
 from nst_tf import errors
 from nst_tf.imaging import images
+
+Weighed = tuple[images.Picture, images.Picture | None]
+"""A picture and the weights of its pixels, by lightness, or None where all count alike."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Pictures:
         content_mask: or None.
         style_masks: one for each painting, or none.
         init: the initial picture, where it is a file.
+        references: further pictures that losses ask for by name, each with the weights of its
+            pixels, or None.
     """
 
     photo: images.Picture
@@ -91,11 +96,15 @@ class Pictures:
     content_mask: images.Picture | None = None
     style_masks: Sequence[images.Picture] = ()
     init: images.Picture | None = None
+    references: Mapping[str, Weighed] = dataclasses.field(default_factory=dict)
 
     def roles(self) -> dict[str, images.Picture]:
         """Returns every picture that goes into a result, by its role."""
         masks = self.content_mask, self.style_masks
-        return _roles(self.photo, self.paintings, *masks, initial=self.init)
+        named: dict[str, Any] = {}
+        for name, (picture, weights) in self.references.items():
+            named |= {f"reference {name}": picture, f"weights of reference {name}": weights}
+        return _roles(self.photo, self.paintings, *masks, initial=self.init, **named)
 
 
 def load_within(memory_limit: str, path: str, max_pixels: int) -> images.Picture:

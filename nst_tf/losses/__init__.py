@@ -1,4 +1,4 @@
-"""What is compared between a picture and its models. One loss a file; see `get`.
+"""What is compared between a picture and its references. One loss a file; see `get`.
 
 A loss is a function of statistics that are weighted sums over positions. A mask is a weight
 map, several styles are an average of targets, and tiles are parts of a sum. A few losses are not
@@ -7,6 +7,7 @@ such functions; they say so, and look at a picture as a whole.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from nst_tf import errors
@@ -14,7 +15,7 @@ from nst_tf.losses.content import Content
 from nst_tf.losses.gram import Gram
 from nst_tf.losses.histogram import Histogram
 from nst_tf.losses.laplacian import Laplacian
-from nst_tf.losses.loss import Loss, Statistics
+from nst_tf.losses.loss import CONTENT, START, STYLE, Loss, Reference, Statistics
 from nst_tf.losses.moments import Moments
 from nst_tf.losses.relaxed_emd import RelaxedEMD
 from nst_tf.losses.self_similarity import SelfSimilarity
@@ -23,12 +24,16 @@ from nst_tf.losses.total_variation import TotalVariation
 from nst_tf.losses.wasserstein2 import Wasserstein2
 
 __all__ = [
+    "CONTENT",
+    "START",
+    "STYLE",
     "Content",
     "Gram",
     "Histogram",
     "Laplacian",
     "Loss",
     "Moments",
+    "Reference",
     "RelaxedEMD",
     "SelfSimilarity",
     "SlicedWasserstein",
@@ -67,4 +72,10 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
         return identifier
     if identifier not in _LOSSES:
         raise errors.unknown_name("loss", identifier, _LOSSES)
-    return _LOSSES[identifier](**arguments)
+    return _made(identifier, **arguments)
+
+
+@functools.cache
+def _made(name: str, **arguments: Any) -> Loss:
+    """Returns the one loss of a name and arguments, so that equal objectives are seen to be."""
+    return _LOSSES[name](**arguments)

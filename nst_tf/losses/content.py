@@ -30,8 +30,8 @@ class Content(Loss):
         ConfigError: `normalization` is none of these.
     """
 
-    model = "content"
-    positional = True
+    references = ("content",)
+    positional = ("features",)
     normalizations = ("relative", "mean", "sum", "gatys")
 
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:

@@ -46,7 +46,7 @@ class Gram(Loss):
         ConfigError: `normalization` is none of these.
     """
 
-    model = "style"
+    references = ("style",)
     normalizations = (
         "relative",
         "mean",

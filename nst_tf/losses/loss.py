@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +17,32 @@ Statistics = dict[str, tf.Tensor]
 """Named tensors. Those that an additive loss counts add up over the tiles of a picture."""
 
 
+CONTENT, STYLE, START = "content", "style", "start"
+"""Names of references that every run has: the photo, the paintings, and the picture itself as it
+was when the level began. A run may be given others, by names of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A reference picture, as a loss of several references sees it.
+
+    Attributes:
+        features: activations by layer, each `(1, height, width, channels)`, float32: a tensor, or
+            an array in a file where the picture is worked on in tiles.
+        weights: of the positions by layer, each `(1, height, width, 1)`, likewise.
+        share: of a painting in the style, by `style_blend`; 1 for any other reference.
+    """
+
+    features: Mapping[str, Any]
+    weights: Mapping[str, Any]
+    share: float = 1.0
+
+
 class Loss(abc.ABC):
     """A function of a picture's activations at one layer.
+
+    What a picture is compared with is the loss's target. It comes from one reference picture by
+    `measure` and `summary`, or from several of them together by `joint_target`.
 
     Shapes: `features` is `(1, height, width, channels)`, float32; `weights` weighs its
     positions and has a shape that broadcasts to `(1, height, width, 1)`; a weight of 1
@@ -30,11 +57,12 @@ class Loss(abc.ABC):
         ConfigError: `normalization` is none of these.
 
     Attributes:
-        model: the picture that the target is taken from: `content`, `style`, or an empty
-            text for a loss that needs none.
+        references: names of the pictures that the target is taken from: `content`, `style`,
+            `start`, or another one that the run is given; none for a loss without a target.
         normalizations: what the loss can be divided by; the first is the default.
-        positional: whether the target holds the response of the model picture itself, under
-            `features`, to be compared position by position.
+        positional: names of the entries of the target that have a value at every position of the
+            layer, `(1, height, width, ...)`; tiles are given their part of them. With one
+            reference there may be `features`, the `response` of the reference picture.
         layer: that the loss looks at, whatever the config says, or an empty text.
         neighbourhood: positions around one that its summand depends on.
         additive: whether the loss is a function of sums over positions. One that is not looks
@@ -43,9 +71,9 @@ class Loss(abc.ABC):
             layer. Such a loss looks at one layer or at several that are stacked.
     """
 
-    model: str = ""
+    references: tuple[str, ...] = ()
     normalizations: tuple[str, ...] = ("relative",)
-    positional: bool = False
+    positional: tuple[str, ...] = ()
     layer: str = ""
     neighbourhood: int = 0
     additive: bool = True
@@ -54,34 +82,64 @@ class Loss(abc.ABC):
     def __init__(self, normalization: str = "relative") -> None:
         self.normalization = errors.known("normalization", normalization, self.normalizations)
 
-    def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        """Returns what the activations of the model picture ask for.
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor, which are attributes of their names."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    @property
+    def joint(self) -> bool:
+        """Whether the target is taken from several references together."""
+        return len(self.references) > 1
+
+    def joint_target(
+        self, references: Mapping[str, Sequence[Reference]]
+    ) -> Mapping[str, Statistics]:
+        """Returns the targets that several references ask for together.
+
+        It is called once a level, outside of any graph.
 
         Args:
-            features: activations of the model picture.
+            references: by the names in `references`, several where the style is several paintings,
+                else one. Their features and weights are those of all layers at which the
+                objective has this very loss.
+
+        Returns:
+            The target of each layer. Its entries that are `positional` have the layer's size in
+            the picture of the level.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has several references")
+
+    def target(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
+        """Returns the target of one reference.
+
+        Args:
+            features: activations of the reference picture.
             weights: of its positions.
         """
         target = self.summary(self.measure(features, weights))
-        return {**target, "features": self.response(features)} if self.positional else target
+        if "features" not in self.positional:
+            return target
+        return {**target, "features": self.response(features)}
 
     def response(self, features: tf.Tensor) -> tf.Tensor:
         """Returns what is compared position by position, in the size of `features`."""
         return features
 
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        """Returns the sums over positions of the model picture that the target is made of."""
+        """Returns the sums over positions of the reference picture that the target is made of."""
         del features, weights
         return {}
 
     def summary(self, sums: Statistics) -> Statistics:
-        """Returns the target, given what `measure` returned, added up over the model picture.
+        """Returns the target, given what `measure` returned, added up over the reference picture.
 
         Targets of several paintings are averaged, so entries are means rather than sums.
         """
         return sums
 
     def blend(self, targets: Sequence[Statistics], shares: np.ndarray) -> Statistics:
-        """Returns the target of several model pictures.
+        """Returns the target of several paintings.
 
         Args:
             targets: of each.
@@ -100,7 +158,7 @@ class Loss(abc.ABC):
         Args:
             features: activations of the picture that is being made.
             weights: of its positions.
-            target: what `target` returned.
+            target: what `target` or `joint_target` returned.
         """
 
     @abc.abstractmethod

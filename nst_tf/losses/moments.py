@@ -36,7 +36,7 @@ class Moments(Loss):
         ConfigError: `normalization` is another.
     """
 
-    model = "style"
+    references = ("style",)
 
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
         return self.statistics(features, weights, {})

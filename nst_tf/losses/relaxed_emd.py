@@ -39,7 +39,7 @@ class RelaxedEMD(Loss):
         ConfigError: `normalization` is another.
     """
 
-    model = "style"
+    references = ("style",)
     additive = False
     most_positions = 2048
 

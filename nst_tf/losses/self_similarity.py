@@ -37,7 +37,7 @@ class SelfSimilarity(Loss):
         ConfigError: `normalization` is neither.
     """
 
-    model = "content"
+    references = ("content",)
     normalizations = ("relative", "strotss")
     additive = False
     most_positions = 1024

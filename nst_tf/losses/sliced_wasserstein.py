@@ -49,7 +49,7 @@ class SlicedWasserstein(Loss):
         ConfigError: `normalization` is neither.
     """
 
-    model = "style"
+    references = ("style",)
     normalizations = ("relative", "mean")
 
     def directions(self, channels: int) -> np.ndarray | None:

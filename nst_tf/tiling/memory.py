@@ -245,7 +245,7 @@ def _layer_bytes(config: configs.StyleTransferConfig, section: _Section) -> floa
 
 
 def _statistics(config: configs.StyleTransferConfig) -> float:
-    return 0.0 if set(config.style_losses) == {"gram"} else MEASURED.statistics
+    return 0.0 if all(loss == "gram" for loss in config.style_losses) else MEASURED.statistics
 
 
 def _padding(config: configs.StyleTransferConfig) -> float:

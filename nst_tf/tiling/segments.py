@@ -60,10 +60,12 @@ class Section:
         compiled: Compile,
     ) -> None:
         self.objective = objective
-        self._measure = {
-            model: compiled(functools.partial(objective.measure, model=model))
-            for model in ("content", "style")
-        }
+
+        @functools.cache
+        def measure_of(reference: str) -> Callable[..., Any]:
+            return compiled(functools.partial(objective.measure, reference=reference))
+
+        self._measure_of = measure_of
         layers, looked_at = objective.backbone.layers, {term.layer for term in objective.terms}
         if not self._linked:  # Nothing is to be had from what is above the deepest term.
             count = max(
@@ -80,6 +82,11 @@ class Section:
         """Positions of the input to one of what is handed on."""
         return self.objective.backbone.reach(backbones.LINK)[0] if self._linked else 1
 
+    def stride_of(self, term: str) -> int:
+        """Returns the positions of the section's input to one of the layer of a term."""
+        (layer,) = (each.layer for each in self.objective.terms if each.name == term)
+        return self.objective.backbone.reach(layer)[0]
+
     @property
     def _linked(self) -> bool:
         return backbones.LINK in self.objective.backbone.output
@@ -93,14 +100,14 @@ class Section:
         return max(strides), max([*halos, *around, max(strides) - 1])
 
     def measure_all(
-        self, image: Any, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], model: str
+        self, image: Any, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], reference: str
     ) -> tuple[objectives.Targets, Sequence[objectives.Targets], Any]:
         """Returns what all tiles measure: their sum, a map for each, and what they hand on."""
         sums: Any = None
         maps, link = spill.Shelf(), _Link(image, self.link_stride)
         for tile in tiles:
             everywhere = weights if weights.shape[1] == 1 else _shown(weights, tile)
-            found, part, handed = self._measure[model](
+            found, part, handed = self._measure_of(reference)(
                 _shown(image, tile), everywhere, _owned(tile)
             )
             sums = added(sums, found)

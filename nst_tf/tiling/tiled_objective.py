@@ -17,18 +17,50 @@ from nst_tf.tiling import tiles as tile_plans
 
 @dataclasses.dataclass(frozen=True)
 class TiledTargets:
-    """The targets of a picture that is looked at tile by tile.
+    """The targets of a picture in tiles.
 
     Attributes:
-        shared: what the whole picture is held against.
+        shared: entries that hold for the whole picture.
         tiles: of the picture, and of the layer that each further section begins with.
-        maps: likewise, for each tile, the activations that its own are compared with one by
-            one. They grow with the picture, so they are put aside on a spill.
+        maps: likewise, for each tile, the entries that have a value at every position. They grow
+            with the picture, so they lie in spill files.
     """
 
     shared: objectives.Targets
     tiles: Sequence[Sequence[tile_plans.Tile]]
     maps: Sequence[Sequence[objectives.Targets]]
+
+    def merged(self, other: TiledTargets) -> TiledTargets:
+        """Returns the entries of both, which are in the same tiles."""
+        maps = [_Merged(*both) for both in zip(self.maps, other.maps, strict=True)]
+        return TiledTargets(objectives.merged(self.shared, other.shared), self.tiles, maps)
+
+    def replaced(self, other: TiledTargets) -> TiledTargets:
+        """Returns targets in which those of the terms that the other has take their place."""
+        maps = [_Replaced(*both) for both in zip(self.maps, other.maps, strict=True)]
+        return TiledTargets({**self.shared, **other.shared}, self.tiles, maps)
+
+
+class _Merged(Sequence[objectives.Targets]):
+    """The entries of two sequences of targets, put together where they are read."""
+
+    def __init__(
+        self, one: Sequence[objectives.Targets], other: Sequence[objectives.Targets]
+    ) -> None:
+        self._one, self._other = one, other
+
+    def __len__(self) -> int:
+        return len(self._one)
+
+    def __getitem__(self, index: Any) -> Any:
+        return objectives.merged(self._one[index], self._other[index])
+
+
+class _Replaced(_Merged):
+    """The targets of two sequences, of which the second's take the place of the first's."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return {**self._one[index], **self._other[index]}
 
 
 class TiledObjective:
@@ -94,25 +126,78 @@ class TiledObjective:
         image: Any,
         weights: tf.Tensor,
         tiles: Sequence[Sequence[tile_plans.Tile]],
-        model: str,
+        reference: str,
     ) -> TiledTargets:
-        """Returns the targets of all terms that take `image` for their model.
+        """Returns the targets that one reference picture asks for; see `Objective.targets`.
 
         Args:
             image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1]: an array or a tensor.
             weights: of its pixels, `(1, height, width, regions)`, or `(1, 1, 1, 1)` for all alike.
             tiles: what `cut` returned for the picture.
-            model: `content` or `style`, the role of the picture.
+            reference: its name.
         """
         sums: Any = {}
         maps = []
         for section, cut in zip(self._sections, tiles, strict=True):
-            found, parts, image = section.measure_all(image, weights, cut, model)
+            found, parts, image = section.measure_all(image, weights, cut, reference)
             if weights.shape[1] > 1:
                 weights = objectives.pooled(weights, section.link_stride)
             sums.update(found)
             maps.append(parts)
         return TiledTargets(self._objective.summary(sums), tiles, maps)
+
+    def view(self, targets: TiledTargets) -> objectives.Targets:
+        """Returns what `Objective.join` takes of a reference, put together in files."""
+        found: objectives.Targets = {}
+        for section, tiles, maps in zip(self._sections, targets.tiles, targets.maps, strict=True):
+            names = [term.name for term in section.objective.terms if term.loss.joint]
+            last = maps[len(maps) - 1] if names else {}
+            planes = {
+                name: {
+                    entry: _plane(part, tiles[-1], section.stride_of(name))
+                    for entry, part in last.get(name, {}).items()
+                }
+                for name in names
+            }
+            for tile, part in zip(tiles, maps if names else (), strict=bool(names)):
+                for name in names:
+                    stride = section.stride_of(name)
+                    for entry, plane in planes[name].items():
+                        values = part[name][entry]
+                        rows, columns = _positions(tile, stride, values.shape[1:3])
+                        plane.mapped()[:, rows, columns] = values
+            for name in names:
+                found[name] = {entry: plane.mapped() for entry, plane in planes[name].items()}
+        return found
+
+    def cut_targets(
+        self, targets: objectives.Targets, tiles: Sequence[Sequence[tile_plans.Tile]]
+    ) -> TiledTargets:
+        """Returns the targets that `Objective.join` returned, in tiles."""
+        shared: objectives.Targets = {}
+        maps = []
+        for section, cut in zip(self._sections, tiles, strict=True):
+            terms = [term for term in section.objective.terms if term.name in targets]
+            file = spill.Shelf()
+            for tile in cut:
+                part: objectives.Targets = {}
+                for term in terms:
+                    stride = section.stride_of(term.name)
+                    rows, columns = _owned_positions(tile, cut[-1], stride)
+                    part[term.name] = {
+                        entry: value[:, rows, columns]
+                        for entry, value in targets[term.name].items()
+                        if entry in (*term.loss.positional, "weights")
+                    }
+                file.append(part)
+            maps.append(file)
+            for term in terms:
+                shared[term.name] = {
+                    entry: value
+                    for entry, value in targets[term.name].items()
+                    if entry not in (*term.loss.positional, "weights")
+                }
+        return TiledTargets(shared, tiles, maps)
 
     def value_and_gradient(self, image: Any, targets: TiledTargets) -> optimizers.Evaluation:
         """Returns the loss of a picture, its gradient, and its terms.
@@ -166,3 +251,26 @@ class TiledObjective:
             tape.watch(sums)
             loss, terms = self._objective.value(sums, shared, pixels)
         return loss, terms, tape.gradient(loss, sums, unconnected_gradients="zero")
+
+
+def _plane(last: Any, tile: tile_plans.Tile, stride: int) -> spill.Plane:
+    """Returns a map of a layer without values, given that of the last tile."""
+    rows, columns = _positions(tile, stride, last.shape[1:3])
+    return spill.Plane((1, rows.stop, columns.stop, *last.shape[3:]), last.dtype)
+
+
+def _positions(tile: tile_plans.Tile, stride: int, size: Sequence[int]) -> tuple[slice, slice]:
+    """Returns the rows and columns of a layer that a tile owns, given how many there are."""
+    top, left = tile.rows.first // stride, tile.columns.first // stride
+    return slice(top, top + size[0]), slice(left, left + size[1])
+
+
+def _owned_positions(
+    tile: tile_plans.Tile, last: tile_plans.Tile, stride: int
+) -> tuple[slice, slice]:
+    """Returns the rows and columns of a layer that a tile owns, the last one all that are left."""
+
+    def span(own: tile_plans.Span, end: tile_plans.Span) -> slice:
+        return slice(own.first // stride, None if own.last == end.last else own.last // stride)
+
+    return span(tile.rows, last.rows), span(tile.columns, last.columns)

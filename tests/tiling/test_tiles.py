@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import nst_tf
 from nst_tf import backbones, config, errors, losses, objective
 from nst_tf.engine import steps
+from nst_tf.engine import steps as engine_steps
 from nst_tf.imaging import pyramid, sources
 from nst_tf.kernels import convolution
 from nst_tf.tiling import bands, memory, spill, tiled_objective, tiles
@@ -393,7 +394,7 @@ def test_a_circular_picture_is_never_cut_into_tiles(pair, monkeypatch):
     def short_of_memory(*arguments):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
-    monkeypatch.setattr(transfer._compiled[()], "step", short_of_memory)
+    monkeypatch.setattr(engine_steps, "compile_step", lambda *_, **__: short_of_memory)
     with pytest.raises(errors.StyleTransferError, match=r"too little for \d+x\d+ pixels\. Lower"):
         transfer.stylize(*pair)
 
@@ -402,16 +403,20 @@ def test_where_memory_runs_out_the_run_goes_on_in_tiles(pair, monkeypatch, caplo
     """The fifth step, in the midst of the second level, finds no memory for the whole."""
     expected = nst_tf.stylize(*pair, SETTINGS.replace(optimizer="adam")).numpy()
     transfer = nst_tf.StyleTransfer(SETTINGS.replace(optimizer="adam"))
-    compiled = transfer._compiled[()]
-    steps, step = [], compiled.step
+    steps, compile_step = [], engine_steps.compile_step
 
-    def short_of_memory(*arguments):
-        if len(steps) == 4:
-            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
-        steps.append(step(*arguments))
-        return steps[-1]
+    def short_of_memory(*arguments, **options):
+        step = compile_step(*arguments, **options)
 
-    monkeypatch.setattr(compiled, "step", short_of_memory)
+        def taken(*given):
+            if len(steps) == 4:
+                raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+            steps.append(step(*given))
+            return steps[-1]
+
+        return taken
+
+    monkeypatch.setattr(engine_steps, "compile_step", short_of_memory)
     history = nst_tf.callbacks.History()
     with caplog.at_level("INFO", "nst_tf"):
         picture = transfer.stylize(*pair, [history])

@@ -1,0 +1,110 @@
+"""Settings that may be objects as well as names: losses, and whatever has `get_config`.
+
+An object is recorded by its class and the arguments of its constructor, such as
+`Laplacian(size=8)`. Needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+from nst_tf import errors
+from nst_tf.config.fields import shown
+
+Losses = dict[Any, float]
+"""The weight of each loss, by its name or the loss itself."""
+
+
+def described(choice: Any) -> str:
+    """Returns a name as it is, or the class of an object and its constructor's arguments."""
+    if isinstance(choice, str):
+        return choice
+    settings = choice.get_config() if hasattr(choice, "get_config") else {}
+    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    return f"{type(choice).__name__}({arguments})"
+
+
+def is_loss(value: Any) -> bool:
+    """Returns whether a value is a loss, as `nst_tf.losses.Loss` is."""
+    return all(callable(getattr(value, name, None)) for name in ("statistics", "value"))
+
+
+def read_losses(field: str, value: Any) -> str | tuple[tuple[Any, float], ...]:
+    """Returns a choice of losses in the form that a config keeps.
+
+    Args:
+        field: name of the setting, for the error.
+        value: names joined by `+`, each with its weight after a colon or all without; a loss; or
+            a mapping from names and losses to weights.
+
+    Returns:
+        A text where all are named; else pairs of a name, or a loss, and its weight.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(value, str):
+        return value
+    if is_loss(value):
+        return ((value, 1.0),)
+    pairs = tuple(value.items()) if isinstance(value, Mapping) else value
+    if isinstance(pairs, tuple) and pairs and all(map(_is_pair, pairs)):
+        found = tuple((choice, float(weight)) for choice, weight in pairs)
+        return found if any(is_loss(choice) for choice, _ in found) else written_losses(found)
+    raise errors.ConfigError(
+        f"{field} is {shown(value)}; expected names such as gram+histogram, a loss, or a mapping "
+        "such as {'gram': 1, 'moments': 0.5}."
+    )
+
+
+def _is_pair(pair: Any) -> bool:
+    if not (isinstance(pair, tuple) and len(pair) == 2):
+        return False
+    choice, weight = pair
+    is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
+    return (isinstance(choice, str) or is_loss(choice)) and is_number
+
+
+def losses_of(field: str, value: str | tuple[tuple[Any, float], ...]) -> Losses:
+    """Returns the weight of each loss, given what `read_losses` returned.
+
+    Losses that are joined without weights share the weight alike.
+
+    Raises:
+        ConfigError: a loss is there twice, or a weight is no finite number above 0.
+    """
+    pairs = _parsed(field, value) if isinstance(value, str) else value
+    found: Losses = {}
+    for choice, weight in pairs:
+        if choice in found:
+            raise errors.ConfigError(f"{field} names {described(choice)} twice; name each once.")
+        if not 0 < weight < math.inf:
+            raise errors.ConfigError(
+                f"{field} gives {described(choice)} the weight {weight}; expected a finite number "
+                "above 0."
+            )
+        found[choice] = weight
+    return found
+
+
+def _parsed(field: str, text: str) -> list[tuple[str, float]]:
+    parts = [part.strip().partition(":") for part in text.split("+")]
+    if not any(colon for _, colon, _ in parts):
+        return [(name, 1 / len(parts)) for name, _, _ in parts]
+    try:
+        return [(name, float(weight) if colon else 1.0) for name, colon, weight in parts]
+    except ValueError as error:
+        raise errors.ConfigError(
+            f"{field} is {shown(text)}; expected a number after each colon, as in "
+            "gram:1+moments:0.5."
+        ) from error
+
+
+def written_losses(value: str | tuple[tuple[Any, float], ...]) -> str:
+    """Returns a choice of losses as its flag is written; objects are `described`."""
+    if isinstance(value, str):
+        return value
+    return "+".join(f"{described(choice)}:{weight:g}" for choice, weight in value)

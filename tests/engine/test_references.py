@@ -1,0 +1,374 @@
+"""Losses that take their target from any references, whole, in tiles, with masks, and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import nst_tf
+from nst_tf import errors, losses, objective
+from nst_tf.engine import value_and_gradient
+from nst_tf.tiling.tiled_objective import TiledObjective, TiledTargets
+
+LAYERS = ("block1_conv2", "block2_conv1")
+SETTINGS = nst_tf.StyleTransferConfig(
+    backbone="vgg16",
+    device="cpu",
+    image_size=48,
+    levels=2,
+    steps=(3, 4),
+    content_layers=LAYERS[:1],
+    style_layers=LAYERS,
+    optimizer="adam",
+    tile_size="0",
+)
+
+
+def pixels(seed: int, height: int = 40, width: int = 48) -> np.ndarray:
+    return np.random.default_rng(seed).random((height, width, 3), np.float32)
+
+
+PHOTO, PAINTING, OTHER = pixels(0), pixels(1, 56, 44), pixels(2, 32, 40)
+
+
+def nearest(columns: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """Returns for each column the choice at the least angle."""
+    norms = np.linalg.norm(choices, axis=1)
+    return choices[
+        np.argmax(columns @ (choices / np.maximum(norms, 1e-6)[:, np.newaxis]).T, axis=1)
+    ]
+
+
+class Neighbours(losses.Loss):
+    """Squared difference from the style's nearest column to content and start, place by place.
+
+    The places of all layers are matched by the columns of the deepest one.
+    """
+
+    references = ("content", "style", "start")
+    positional = ("wanted",)
+
+    def joint_target(
+        self, references: Mapping[str, Sequence[losses.Reference]]
+    ) -> Mapping[str, losses.Statistics]:
+        (content,), (start,), styles = (references[name] for name in ("content", "start", "style"))
+        found = {}
+        for layer in content.features:
+            seen = np.asarray(content.features[layer]) + np.asarray(start.features[layer])
+            choices = np.concatenate(
+                [
+                    np.asarray(each.features[layer])[np.asarray(each.weights[layer])[..., 0] > 0]
+                    for each in styles
+                ]
+            )
+            wanted = nearest(seen.reshape(-1, seen.shape[-1]), choices)
+            found[layer] = {"wanted": tf.constant(wanted.reshape(seen.shape))}
+        return found
+
+    def statistics(
+        self, features: tf.Tensor, weights: tf.Tensor, target: losses.Statistics
+    ) -> losses.Statistics:
+        error = tf.reduce_mean(tf.math.squared_difference(features, target["wanted"]), 3, True)
+        positions = tf.reduce_sum(weights * tf.ones_like(error))
+        return {"error": tf.reduce_sum(weights * error), "positions": positions}
+
+    def value(self, statistics: losses.Statistics, target: losses.Statistics) -> tf.Tensor:
+        return tf.math.divide_no_nan(statistics["error"], statistics["positions"])
+
+
+class Warped(losses.Content):
+    """Squared difference from the previous frame."""
+
+    references = ("previous",)
+    layer = "image"
+
+
+NEIGHBOURS = Neighbours()
+
+
+@pytest.fixture(scope="module")
+def network() -> nst_tf.Backbone:
+    return nst_tf.StyleTransfer(SETTINGS).backbone
+
+
+def terms(*regions: int) -> list[objective.Term]:
+    return [
+        objective.Term(f"{layer}/{region}", layer, NEIGHBOURS, 1.0 + region, region)
+        for region in regions
+        for layer in LAYERS
+    ]
+
+
+def mask(height: int, width: int) -> np.ndarray:
+    """Returns the weights of pixels for two regions, whose border is at no tile's."""
+    inside = np.zeros((1, height, width, 1), np.float32)
+    inside[:, : height // 2 - 3, : width - 7] = 1
+    return np.concatenate([np.ones_like(inside), inside, 1 - inside], axis=3)
+
+
+def activations(network: nst_tf.Backbone, image: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: each.numpy() for name, each in network(image[np.newaxis]).items()}
+
+
+def joined(
+    whole: objective.Objective, images: Mapping[str, Sequence[np.ndarray]], masked: bool
+) -> objective.Targets:
+    """Returns all targets of a whole picture."""
+    views = {
+        name: [
+            whole.targets(
+                tf.constant(each[np.newaxis]),
+                tf.constant(mask(*each.shape[:2]) if masked else np.ones((1, 1, 1, 1), np.float32)),
+                name,
+            )
+            for each in several
+        ]
+        for name, several in images.items()
+    }
+    return whole.join(views, [[1.0] * len(images["style"])] * 2)
+
+
+IMAGES = {"content": [PHOTO], "style": [PAINTING, OTHER], "start": [pixels(3)]}
+
+
+def test_the_target_is_made_of_all_references_place_by_place(network):
+    whole = objective.Objective(network, terms(0))
+    assert whole.references == ("content", "style", "start")
+    found = joined(whole, IMAGES, masked=False)
+    content, start = activations(network, PHOTO), activations(network, IMAGES["start"][0])
+    styles = [activations(network, each) for each in IMAGES["style"]]
+    for layer in LAYERS:
+        columns = np.concatenate(
+            [each[layer][0].reshape(-1, each[layer].shape[-1]) for each in styles]
+        )
+        wanted = found[f"{layer}/0"]["wanted"].numpy()[0]
+        for row, column in ((0, 0), (5, 17), (wanted.shape[0] - 1, wanted.shape[1] - 1)):
+            sought = (content[layer] + start[layer])[0, row, column].astype(np.float64)
+            cosines = columns @ sought / np.maximum(np.linalg.norm(columns, axis=1), 1e-6)
+            np.testing.assert_array_equal(wanted[row, column], columns[np.argmax(cosines)])
+
+
+@pytest.mark.parametrize("cuts", [(), ("block1_pool",)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_tiles_have_the_gradient_of_the_whole(network, masked, cuts):
+    """The style and the start are in tiles, too, of other sides than the picture's."""
+    whole = objective.Objective(network, terms(*((1, 2) if masked else (0,))))
+    targets = joined(whole, IMAGES, masked)
+    image = tf.constant(pixels(4)[np.newaxis])
+    expected = value_and_gradient(whole, image, targets)
+
+    tiled = TiledObjective(whole, cuts)
+    sides = [16, 24][: len(cuts) + 1]
+    views = {}
+    for name, several in IMAGES.items():
+        views[name] = []
+        for each in several:
+            weights = mask(*each.shape[:2]) if masked else np.ones((1, 1, 1, 1), np.float32)
+            cut = tiled.cut(*each.shape[:2], sides)
+            found = tiled.targets(each[np.newaxis], tf.constant(weights), cut, name)
+            views[name].append(tiled.view(found))
+    pieces = tiled.cut(40, 48, sides)
+    assert len(pieces[0]) > 4
+    found = whole.join(views, [[1.0, 1.0]] * 2)
+    in_tiles = tiled.cut_targets(found, pieces)
+    assert isinstance(in_tiles, TiledTargets)
+    evaluation = tiled.value_and_gradient(image, in_tiles)
+    np.testing.assert_allclose(evaluation.loss, expected.loss, rtol=1e-5)
+    scale = np.abs(expected.gradient).max()
+    np.testing.assert_allclose(evaluation.gradient, expected.gradient, atol=1e-5 * scale)
+
+
+def run(settings: nst_tf.StyleTransferConfig, *watchers, start=None, **arguments) -> np.ndarray:
+    return np.asarray(
+        nst_tf.StyleTransfer(settings).stylize(
+            PHOTO, [PAINTING, OTHER], watchers, start, **arguments
+        )
+    )
+
+
+class Keep(nst_tf.callbacks.Callback):
+    """Keeps a snapshot of every step."""
+
+    def __init__(self) -> None:
+        self.snapshots = []
+
+    def on_step_end(self, step: nst_tf.callbacks.StepEnd) -> None:
+        self.snapshots.append(step.snapshot())
+
+
+REGIONS = {
+    "content_mask": np.uint8(255) * np.repeat(mask(40, 48)[0, :, :, 1:2] > 0, 3, axis=2),
+}
+
+
+@pytest.mark.parametrize("masks", [{}, REGIONS], ids=["all", "masked"])
+@pytest.mark.parametrize("tile_size", ["0", "24"])
+def test_a_run_with_such_a_loss_goes_on_bit_by_bit(tile_size, masks):
+    """The picture that a level began with belongs to where the run stands."""
+    settings = SETTINGS.replace(style_loss=NEIGHBOURS, tile_size=tile_size)
+    keep = Keep()
+    expected = run(settings, keep, **masks)
+    for kept in keep.snapshots[:-1]:
+        np.testing.assert_array_equal(run(settings, start=kept, **masks), expected)
+
+
+def test_in_tiles_it_makes_the_picture_of_the_whole():
+    whole, tiled = (
+        run(SETTINGS.replace(style_loss=NEIGHBOURS, tile_size=size, levels=1, steps=(3,)))
+        for size in ("0", "24")
+    )
+    assert np.abs(whole - PHOTO).mean() > 0.01
+    np.testing.assert_allclose(tiled, whole, atol=2e-3)
+
+
+# References that the run is given.
+
+
+def warping(network: nst_tf.Backbone) -> objective.Objective:
+    return objective.Objective(network, [objective.Term("previous", "image", Warped("sum"), 1.0)])
+
+
+@pytest.mark.parametrize("tile_size", ["0", "24"])
+def test_a_given_reference_pulls_where_it_has_weight(network, tile_size):
+    """Its weights are a picture: the left is reliable, the right is not."""
+    settings = SETTINGS.replace(
+        tile_size=tile_size, levels=1, steps=(20,), init_noise=0.0, optimizer="lbfgs"
+    )
+    transfer = nst_tf.StyleTransfer(settings, objective=warping(network))
+    weights = np.zeros((40, 48), np.float32)
+    weights[:, :24] = 1
+    previous = pixels(5)
+    found = np.asarray(
+        transfer.stylize(PHOTO, PAINTING, references={"previous": (previous, weights)})
+    )
+    assert np.abs(found[:, :24] - previous[:, :24]).mean() < 0.02
+    np.testing.assert_allclose(found[:, 24:], PHOTO[:, 24:], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({}, r"'previous'.*\(none\) were given"), ({"flow": PHOTO}, "'previous'.*'flow'")],
+)
+def test_missing_references_are_named(network, given, said):
+    transfer = nst_tf.StyleTransfer(SETTINGS, objective=warping(network))
+    with pytest.raises(errors.ConfigError, match=said):
+        transfer.stylize(PHOTO, PAINTING, references=given)
+
+
+def test_a_start_with_another_reference_is_refused(network):
+    transfer = nst_tf.StyleTransfer(SETTINGS, objective=warping(network))
+    keep = Keep()
+    transfer.stylize(PHOTO, PAINTING, [keep], references={"previous": PHOTO})
+    with pytest.raises(errors.ConfigError, match="reference previous"):
+        transfer.stylize(
+            PHOTO, PAINTING, start=keep.snapshots[2], references={"previous": pixels(9)}
+        )
+
+
+# Weights are tensors.
+
+
+def test_other_weights_trace_nothing_and_change_no_bit(monkeypatch):
+    """Of a transfer, its regions, and a slider: one trace for all."""
+    traced, value = [], objective.Objective.value
+    monkeypatch.setattr(
+        objective.Objective, "value", lambda *given: traced.append(1) or value(*given)
+    )
+    transfer = nst_tf.StyleTransfer(SETTINGS)
+    first = np.asarray(transfer.stylize(PHOTO, PAINTING))
+    assert len(traced) == 1
+    changes = {"style_weight": 3.0, "content_weight": 0.7, "steps": (2, 2), "init": "style"}
+    moved = np.asarray(transfer.replace(**changes).stylize(PHOTO, PAINTING))
+    again = np.asarray(transfer.stylize(PHOTO, PAINTING))
+    assert len(traced) == 1
+    np.testing.assert_array_equal(again, first)
+    fresh = np.asarray(nst_tf.stylize(PHOTO, PAINTING, SETTINGS.replace(**changes)))
+    np.testing.assert_array_equal(moved, fresh)
+    assert np.abs(moved - first).max() > 0.01
+
+
+def test_masks_of_as_many_regions_share_a_trace(monkeypatch):
+    traced, value = [], objective.Objective.value
+    monkeypatch.setattr(
+        objective.Objective, "value", lambda *given: traced.append(1) or value(*given)
+    )
+    transfer = nst_tf.StyleTransfer(SETTINGS)
+    for share in (10, 30):
+        region = np.zeros((40, 48, 3), np.uint8)
+        region[:share] = 255
+        transfer.stylize(PHOTO, PAINTING, content_mask=region)
+    assert len(traced) == 1
+
+
+def test_another_network_is_built_where_it_is_asked_for():
+    transfer = nst_tf.StyleTransfer(SETTINGS)
+    assert transfer.replace(steps=(1, 1)).backbone is transfer.backbone
+    other = transfer.replace(pooling="max")
+    assert other.backbone is not transfer.backbone
+    deeper = transfer.replace(style_layers=("block3_conv1",))
+    assert "block3_conv1" in deeper.backbone.output
+
+
+# Losses as objects, and the weight of each.
+
+
+def test_a_loss_may_be_an_object():
+    named = run(SETTINGS.replace(style_loss="moments"))
+    np.testing.assert_array_equal(run(SETTINGS.replace(style_loss=losses.Moments())), named)
+
+
+def test_each_loss_has_its_weight(network):
+    settings = SETTINGS.replace(style_loss={"gram": 2, "moments": 0.5}, style_weight=3)
+    assert settings.style_loss == "gram:2+moments:0.5"
+    found = {
+        term.name: term.weight
+        for term in objective.Objective.from_config(settings, network).terms
+        if term.name.startswith("style")
+    }
+    assert found == {
+        f"style/{name}/{layer}": 3 * factor / 2
+        for name, factor in (("gram", 2), ("moments", 0.5))
+        for layer in LAYERS
+    }
+
+
+def test_joined_names_share_the_weight_alike():
+    assert SETTINGS.replace(style_loss="gram+swd").style_losses == {"gram": 0.5, "swd": 0.5}
+
+
+def test_objects_and_names_are_recorded_and_only_a_program_repeats_them():
+    mixed = SETTINGS.replace(content_loss={losses.Laplacian(size=8): 1, "features": 0.5})
+    written = mixed.to_dict()["content_loss"]
+    assert written == "Laplacian(normalization='relative', size=8):1+features:0.5"
+    with pytest.raises(errors.ConfigError, match=r"Laplacian\(.*size=8\).*program"):
+        nst_tf.StyleTransferConfig.from_dict(mixed.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"gram": 0}, "gram the weight 0.*above 0"),
+        ({"gram": float("nan")}, "gram the weight nan"),
+        ({"gram": True}, "mapping"),
+        ({}, "mapping"),
+        (3, "style_loss is 3"),
+        ("gram:x", "number after each colon"),
+        ("gram:1+gram:2", "gram twice"),
+        ({"grm": 1}, "Did you mean 'gram'"),
+    ],
+)
+def test_what_is_no_choice_of_losses_is_refused(value, said):
+    with pytest.raises(errors.ConfigError, match=said):
+        SETTINGS.replace(style_loss=value)
+
+
+def test_the_start_may_be_handed_over():
+    """As if the config named its file."""
+    start = pixels(7)
+    found = np.asarray(nst_tf.stylize(PHOTO, PAINTING, SETTINGS, init=start))
+    assert np.abs(found - run(SETTINGS)).max() > 0.01
+    other = np.asarray(nst_tf.stylize(PHOTO, PAINTING, SETTINGS, init=1 - start))
+    assert np.abs(found - other).max() > 0.01
