@@ -2,12 +2,14 @@
 
     python benchmarks/tiling.py [--sizes=1024,2048,4096] [--limit=3GB] [--optimizer=adam]
     python benchmarks/tiling.py --overhead=2048 [--sides=512,1024]
+    python benchmarks/tiling.py --overhead=2048 --whole=1024 --plan=block3_pool:896,0 --plan=...
 
 The first prints, for squares of each size, a run as a whole (up to --whole) and a run within the
 limit, each in a process of its own: what was estimated, the peak of resident memory, and the
 seconds of the second step, a megapixel too. The second prints the seconds of one evaluation of
-loss and gradient, as a whole and in tiles, alternated, the median of --turns. With --limit=1TB
-tiles have all the room they want.
+loss and gradient, as a whole (up to --whole) and in tiles, alternated, the median of --turns. With
+--limit=1TB tiles have all the room they want. The third does so for given plans: the names of
+the cuts, joined by +, and the sides of the tiles.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ _LIMIT = flags.DEFINE_string("limit", "3GB", "memory limit of the tiled runs")
 _OPTIMIZER = flags.DEFINE_string("optimizer", "adam", "optimiser of the runs")
 _OVERHEAD = flags.DEFINE_integer("overhead", 0, "side of a picture to compare tiles on, by time")
 _SIDES = flags.DEFINE_list("sides", ["512", "1024"], "sides of the tiles to compare")
+_PLANS = flags.DEFINE_multi_string("plan", [], "CUT+CUT:SIDE,SIDE,SIDE to compare, not --sides")
 _TURNS = flags.DEFINE_integer("turns", 3, "evaluations of each kind")
 _ONE = flags.DEFINE_string("one", "", "SIZE:LIMIT, to measure one run in this process")
 
@@ -82,6 +85,13 @@ def _told(plan: nst_tf.tiling.tiles.Plan) -> str:
     return f"{' and '.join(plan.cuts) or 'no cut'} {plan.sides}"
 
 
+def _read(text: str) -> nst_tf.tiling.tiles.Plan:
+    cuts, _, sides = text.rpartition(":")
+    return nst_tf.tiling.tiles.Plan(
+        tuple(filter(None, cuts.split("+"))), tuple(map(int, sides.split(",")))
+    )
+
+
 def _run(size: int, limit: str) -> None:
     arguments = [f"--one={size}:{limit}", f"--optimizer={_OPTIMIZER.value}"]
     command = [sys.executable, __file__, *arguments]
@@ -106,6 +116,7 @@ def _compare(size: int, sides: list[int]) -> None:
     from nst_tf import objective
     from nst_tf.engine import steps
     from nst_tf.imaging import pyramid
+    from nst_tf.kernels import convolution
     from nst_tf.tiling import memory, tiled_objective
     from nst_tf.tiling.tiles import WHOLE, Plan
 
@@ -116,32 +127,37 @@ def _compare(size: int, sides: list[int]) -> None:
         tf.constant(nst_tf.imaging.load(picture).rgb[np.newaxis]) for picture in _pictures(size)
     )
     everywhere = tf.ones((1, 1, 1, 1))
-    style = whole.targets(painting, everywhere, "style")
-    level, plans = pyramid.Level(size, size, 1), []
-    for side in sides:
+    sample = painting[:, :1024, :1024]  # As a whole it takes as much memory as the picture.
+    style = whole.targets(sample, everywhere, "style")
+    level, plans = pyramid.Level(size, size, 1), list(map(_read, _PLANS.value))
+    for side in sides if not plans else ():
         limits = (_LIMIT.value, "1TB")
         settings = [config.replace(tile_size=side, memory_limit=limit) for limit in limits]
         plans.append(Plan((), (side,)))
         plans += [memory.plans(each, backbone.costs(), [level], False)[0] for each in settings]
-    content = whole.targets(photo, everywhere, "content")
     at_once = tf.function(functools.partial(steps.value_and_gradient, whole), autograph=False)
-    runs = {WHOLE: functools.partial(at_once, painting, {**content, **style})}
+    runs = {}
+    if size <= _WHOLE.value:
+        content = whole.targets(photo, everywhere, "content")
+        runs[WHOLE] = functools.partial(at_once, painting, {**content, **style})
     for plan in dict.fromkeys(each for each in plans if each.tiled):
         tiled = tiled_objective.TiledObjective(whole, plan.cuts)
         cut = tiled.cut(size, size, plan.sides)
         found = tiled.targets(photo, everywhere, cut, "content")
         targets = tiled_objective.TiledTargets({**found.shared, **style}, cut, found.maps)
         runs[plan] = functools.partial(tiled.value_and_gradient, painting, targets)
-    with nst_tf.convolution.minimal_filtering():  # What is compiled at first.
+    with convolution.minimal_filtering():  # What is compiled at first.
         times = common.seconds_in_turns(runs, _TURNS.value)
-    base = statistics.median(times[WHOLE])
+    first = next(iter(times))
+    base = statistics.median(times[first])
     ideal = memory._work(backbone.costs(), level, WHOLE)
     for plan, each in times.items():
         seconds = statistics.median(each)
         counted = memory._work(backbone.costs(), level, plan) / ideal
         print(
             f"{size}x{size} {_told(plan)}: {seconds:.2f} s an evaluation, "
-            f"{seconds / base:.2f} of the whole (by multiplications {counted:.2f})",
+            f"{seconds / base:.2f} of {'the whole' if first == WHOLE else 'the first'} "
+            f"(multiplications, of the whole's: {counted:.2f})",
             flush=True,
         )
 

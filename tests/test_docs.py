@@ -23,7 +23,7 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z_0-9]*)(?![a-z-])")
 _TABLE_ROW = re.compile(r"^\|.*\d.*\|$", re.MULTILINE)
 _OF_OTHERS = {"depth"}  # Of git.
-_BESIDE_SETTINGS = {"help", "flagfile", "list_presets"}
+_BESIDE_SETTINGS = {"help", "helpfull", "flagfile", "list_presets"}
 _OTHER_FLAGS = {"measurements.md", "docker.md", "releasing.md", "settings.md"}
 """Pages that name flags of other programs, or a placeholder for any flag."""
 

@@ -64,8 +64,9 @@ def run(
     try:
         values = flags.define(*owners)
         flags.parse(values, argv)
-        if values.help or values.version or values.list_presets:
-            text = _information(values, flags.help_text(program, *owners, usage=usage))
+        if values.help or values.helpfull or values.version or values.list_presets:
+            help_text = flags.help_text(program, *owners, usage=usage, full=values.helpfull)
+            text = _information(values, help_text)
             terminal.Output(sys.stdout).line(text)
             return 0
         Image.MAX_IMAGE_PIXELS = None  # Here max_pixels is the limit, and it can be raised.

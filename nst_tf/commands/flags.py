@@ -163,7 +163,8 @@ def define(*dataclass_types: type) -> flags.FlagValues:
         for field in dataclasses.fields(owner):
             _define_flag(values, field, config.kinds(owner)[field.name])
     flags.DEFINE_string("flagfile", None, "read flags from this file", values)
-    flags.DEFINE_bool("help", False, "show this help", values, short_name="h")
+    flags.DEFINE_bool("help", False, "show the first page of the help", values, short_name="h")
+    flags.DEFINE_bool("helpfull", False, "show the help of all flags", values)
     flags.DEFINE_bool("list_presets", False, "list the published recipes", values)
     flags.DEFINE_bool("version", False, "show the version", values)
     return values
@@ -248,18 +249,18 @@ def _parse_source(values: flags.FlagValues, arguments: list[str]) -> None:
         if argument.startswith("-") and len(name) > _LONGEST_NAME:  # absl looks for near ones.
             hint = _hint(name[:_LONGEST_NAME], values)
             raise errors.ConfigError(
-                f"unknown flag --{name[:_LONGEST_NAME]}...{hint} --help lists all flags."
+                f"unknown flag --{name[:_LONGEST_NAME]}...{hint} --helpfull lists all flags."
             )
     try:
         rest = values(["", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
         raise errors.ConfigError(
-            f"unknown flag --{error.flagname}.{_hint(error.flagname, values)} --help lists all "
+            f"unknown flag --{error.flagname}.{_hint(error.flagname, values)} --helpfull lists all "
             "flags."
         ) from None
     except (flags.Error, ValueError) as error:
         message = str(error).removeprefix("flag ").rstrip(".")
-        raise errors.ConfigError(f"{message}. --help lists all flags.") from error
+        raise errors.ConfigError(f"{message}. --helpfull lists all flags.") from error
     if rest:
         raise _loose(rest, values)
     for name, count in before.items():
@@ -356,16 +357,25 @@ def given(values: flags.FlagValues, owner: type) -> dict[str, Any]:
     }
 
 
-def help_text(program: str, *dataclass_types: type, usage: str = USAGE) -> str:
-    """Returns the help of all fields, by group, with their defaults, after `usage`."""
+def help_text(program: str, *dataclass_types: type, usage: str = USAGE, full: bool = True) -> str:
+    """Returns the help of fields, by group, with their defaults, after `usage`.
+
+    Args:
+        program: its name.
+        *dataclass_types: whose fields are the flags.
+        usage: the beginning of the text, with `{program}` in it.
+        full: whether it shows all fields, or only the first page.
+    """
+    fields = [field for owner in dataclass_types for field in dataclasses.fields(owner)]
     groups: dict[str, list[str]] = {}
-    for owner in dataclass_types:
-        for field in dataclasses.fields(owner):
+    for field in sorted(fields, key=lambda each: each.metadata["group"] == config.PUBLISHED):
+        if full or field.metadata["first"]:
             groups.setdefault(field.metadata["group"], []).append(_help_lines(field))
     groups["Command line"] = [
-        "  --flagfile=FILE\n      read flags from this file, one a line; flags beside it win",
+        f"  --helpfull\n      show all {len(fields)} settings; --help shows the ones to begin with",
         "  --list_presets\n      show a table of the published recipes, and stop",
-        "  --help, --version\n      show this text, or the version, and stop",
+        "  --flagfile=FILE\n      read flags from this file, one a line; flags beside it win",
+        "  --version\n      show the version, and stop",
     ]
     body = "\n\n".join(f"{name}:\n" + "\n".join(lines) for name, lines in groups.items())
     return f"{usage.format(program=program)}\n{body}"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 from nst_tf import errors, presets
-from nst_tf.config.fields import coerce_all, knob, some
+from nst_tf.config.fields import at_least, coerce_all, documented, knob, some
 from nst_tf.imaging import images, sources
 
 _CONTENT_MASK_HELP = "a picture of the photo's regions: white, or one colour each; black is none"
@@ -23,17 +22,21 @@ _STYLE_HELP = (
 
 def _preset_knob(group: str) -> Any:
     names = ", ".join(presets.names())
-    return knob("", group, f"take all settings from a published recipe, flags apart: {names}")
+    text = f"take all settings from a published recipe, flags apart: {names}"
+    return knob("", group, text, first=True)
 
 
+@documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileOptions:
     """The files of one run of the command."""
 
-    content: str = knob("", "Files", "the photo to repaint (required)", path="read")
-    style: tuple[str, ...] = knob((), "Files", _STYLE_HELP, repeated=True, path="read")
-    content_mask: str = knob("", "Files", _CONTENT_MASK_HELP, path="read")
-    style_mask: tuple[str, ...] = knob((), "Files", _STYLE_MASK_HELP, repeated=True, path="read")
+    content: str = knob("", "Files", "the photo to repaint (required)", path="read", first=True)
+    style: tuple[str, ...] = knob((), "Files", _STYLE_HELP, repeated=True, path="read", first=True)
+    content_mask: str = knob("", "Files", _CONTENT_MASK_HELP, path="read", first=True)
+    style_mask: tuple[str, ...] = knob(
+        (), "Files", _STYLE_MASK_HELP, repeated=True, path="read", first=True
+    )
     save_mask_overlay: str = knob(
         "",
         "Files",
@@ -46,11 +49,14 @@ class FileOptions:
         "where to write the picture: .png, .jpg, .webp or .tif; empty makes a PNG name from both "
         "inputs in the current folder",
         path="write",
+        first=True,
     )
-    overwrite: bool = knob(False, "Files", "replace an output, or checkpoints, that exist")
+    overwrite: bool = knob(
+        False, "Files", "replace an output, or checkpoints, that exist", first=True
+    )
     bit_depth: int = knob(8, "Files", "bits a channel of the output: 8, or 16 for PNG")
     preview_every: int = knob(
-        0, "Files", "refresh '<output>.preview.png' every so many steps; 0 never"
+        0, "Files", "refresh '<output>.preview.png' every so many steps; 0 never", first=True
     )
     timelapse: str = knob("", "Files", "write a film of the steps: .mp4 or .gif", path="write")
     plot: str = knob("", "Files", "draw the loss curves into this picture file", path="write")
@@ -61,17 +67,20 @@ class FileOptions:
         "save where the run stands into this folder, again and again, so that --resume can go on; "
         "removed once the picture is written",
         path="write",
+        first=True,
     )
     checkpoint_seconds: float = knob(
         60.0,
         "Files",
         "between two checkpoints; they are also saved at the end of every level",
         needs=(some("checkpoint_dir"),),
+        rule=at_least(0, "a number, 0 or above"),
     )
     resume: bool = knob(
         False,
         "Files",
         "go on from the newest checkpoint in --checkpoint_dir, or begin where there is none",
+        first=True,
     )
     preset: str = _preset_knob("Recipe")
     replay: str = knob(
@@ -83,20 +92,19 @@ class FileOptions:
 
     def __post_init__(self) -> None:
         coerce_all(self)
-        if not 0 <= self.checkpoint_seconds < math.inf:
-            raise errors.ConfigError(
-                f"checkpoint_seconds is {self.checkpoint_seconds}; expected a number, 0 or above."
-            )
 
 
+@documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepOptions:
     """The files of one run of the sweep, and what it varies."""
 
-    content: str = knob("", "Sweep", "the photo to repaint (required)", path="read")
-    style: tuple[str, ...] = knob((), "Sweep", _STYLE_HELP, repeated=True, path="read")
-    content_mask: str = knob("", "Sweep", _CONTENT_MASK_HELP, path="read")
-    style_mask: tuple[str, ...] = knob((), "Sweep", _STYLE_MASK_HELP, repeated=True, path="read")
+    content: str = knob("", "Sweep", "the photo to repaint (required)", path="read", first=True)
+    style: tuple[str, ...] = knob((), "Sweep", _STYLE_HELP, repeated=True, path="read", first=True)
+    content_mask: str = knob("", "Sweep", _CONTENT_MASK_HELP, path="read", first=True)
+    style_mask: tuple[str, ...] = knob(
+        (), "Sweep", _STYLE_MASK_HELP, repeated=True, path="read", first=True
+    )
     grid: tuple[str, ...] = knob(
         (),
         "Sweep",
@@ -104,6 +112,7 @@ class SweepOptions:
         "value is a list, as of steps, a semicolon stands between values. The first --grid makes "
         "the rows, the second the columns, each further one more rows; a single one makes columns",
         repeated=True,
+        first=True,
     )
     preset: str = _preset_knob("Sweep")
     output: str = knob(
@@ -112,9 +121,10 @@ class SweepOptions:
         "folder for the pictures, their reports, sheet.png and losses.csv; empty makes a name "
         "from both inputs in the current folder",
         path="write",
+        first=True,
     )
     overwrite: bool = knob(
-        False, "Sweep", "replace pictures in the folder that were made in another way"
+        False, "Sweep", "replace pictures in the folder that were made in another way", first=True
     )
 
     def __post_init__(self) -> None:

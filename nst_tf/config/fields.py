@@ -8,13 +8,16 @@ from __future__ import annotations
 import dataclasses
 import fractions
 import functools
+import inspect
 import logging
+import math
 import numbers
 import os
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from nst_tf import errors
 from nst_tf.config import objects
@@ -36,6 +39,22 @@ class Need(NamedTuple):
     met: Callable[[Any], bool]
 
 
+class Rule(NamedTuple):
+    """What a value must be.
+
+    Attributes:
+        words: the same for a person, after "expected".
+        holds: whether it is, given the value in its declared type.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def at_least(least: float, words: str) -> Rule:
+    return Rule(words, lambda value: least <= value < math.inf)
+
+
 def one_of(field: str, *values: Any) -> Need:
     words = f"{field}={' or '.join(map(written, values))}"
     return Need(field, words, lambda settings: getattr(settings, field) in values)
@@ -55,10 +74,12 @@ def knob(
     help: str,
     choices: tuple[str, ...] = (),
     *,
+    first: bool = False,
     repeated: bool = False,
     path: Literal["", "read", "write"] = "",
     amount: bool = False,
     needs: tuple[Need, ...] = (),
+    rule: Rule | None = None,
     reader: Callable[[str, Any], Any] | None = None,
 ) -> Any:
     """Returns a dataclass field that carries its help text, help group and valid values.
@@ -68,10 +89,12 @@ def knob(
         group: heading of the help under which it stands.
         help: its help text.
         choices: the valid values, or none where any value may be.
+        first: whether it stands on the first page of the help.
         repeated: its flag may be given several times, and the field is a tuple of their texts.
         path: what is done with the file that it may name.
         amount: it is a text that may be a whole number.
         needs: without which it has no effect, and a warning says so.
+        rule: that its value must keep, if there is one.
         reader: returns the value in the form that is kept, given the field's name and what was
             given, where that may be more than text.
     """
@@ -79,13 +102,36 @@ def knob(
         "group": group,
         "help": help,
         "choices": choices,
+        "first": first,
         "repeated": repeated,
         "path": path,
         "amount": amount,
         "needs": needs,
+        "rule": rule,
         "reader": reader,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+_Owner = TypeVar("_Owner")
+
+
+def documented(owner: type[_Owner]) -> type[_Owner]:
+    """Writes the type, help text and default of every field into the docstring of a dataclass."""
+    summary, *sections = inspect.cleandoc(owner.__doc__ or "").split("\n\nRaises:")
+    entries = [
+        textwrap.fill(
+            f"{field.name} ({field.type}): {field.metadata['help']}. Default: {field.default!r}.",
+            width=96,
+            initial_indent=4 * " ",
+            subsequent_indent=8 * " ",
+            break_on_hyphens=False,
+        )
+        for field in dataclasses.fields(typing.cast(Any, owner))
+    ]
+    attributes = "\n".join(["Attributes:", *entries])
+    owner.__doc__ = "\n\nRaises:".join([f"{summary}\n\n{attributes}", *sections])
+    return owner
 
 
 def written(value: Any, separator: str = ",") -> str:
@@ -127,7 +173,7 @@ def warn_idle(*given: tuple[Any, Collection[str]]) -> None:
 
 
 def coerce_all(settings: Any) -> None:
-    """Brings all fields to their declared types."""
+    """Brings all fields to their declared types, and checks each for itself."""
     owner: type = type(settings)
     for field in dataclasses.fields(owner):
         value = coerce(field, kinds(owner)[field.name], settings)
@@ -155,8 +201,8 @@ def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
     """Returns the value of a field in its declared type; a text is read as its flag is.
 
     Raises:
-        ConfigError: the value is of another type, or not one of the field's choices, or an object
-            that cannot be described.
+        ConfigError: the value is of another type, not one of the field's choices, against its
+            rule, or an object that cannot be described.
     """
     value = getattr(owner, field.name)
     if field.metadata["reader"] and not isinstance(value, str):
@@ -167,11 +213,14 @@ def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
         return _object(field, protocols, value)
     if isinstance(kind, types.GenericAlias):
         item = typing.get_args(kind)[0]
-        return tuple(_scalar(field, item, entry) for entry in _entries(field, value))
-    value = _scalar(field, kind, value)
-    choices = field.metadata["choices"]
+        value = tuple(_scalar(field, item, entry) for entry in _entries(field, value))
+    else:
+        value = _scalar(field, kind, value)
+    choices, rule = field.metadata["choices"], field.metadata["rule"]
     if choices and value not in choices:
         raise errors.unknown_name(field.name, value, choices)
+    if rule and not rule.holds(value):
+        raise errors.ConfigError(f"{field.name} is {shown(value)}; expected {rule.words}.")
     return value
 
 

@@ -19,11 +19,13 @@ from nst_tf import errors, presets
 from nst_tf.config import choices, objects, vgg_layers
 from nst_tf.config.fields import (
     Need,
+    Rule,
     above_0,
+    at_least,
     coerce_all,
+    documented,
     knob,
     one_of,
-    shown,
     some,
     warn_idle,
 )
@@ -66,6 +68,8 @@ OUTSIDES = ("style", "keep")
 COLORS = ("style", "content", "match")
 COLOR_SPACES = ("lab", "yiq", "rgb")
 COLOR_METHODS = ("covariance", "histogram")
+PUBLISHED = "Published scales"
+"""The group of the settings that a published recipe needs, and hardly anybody else."""
 
 
 _CONTENT = (
@@ -127,6 +131,23 @@ _WHOLE = (
         lambda settings: _side(settings) in (None, 0) or 0 < settings.image_size <= _side(settings),
     ),
 )
+_AMOUNT = at_least(0, "a finite number, 0 or above")
+_SHARE = Rule("a number from 0 to 1", lambda share: 0 <= share <= 1)
+_PART = Rule("a number from 0 to below 1", lambda part: 0 <= part < 1)
+_FACTOR = Rule("a number above 0 and at most 1", lambda factor: 0 < factor <= 1)
+_WEIGHTS = Rule("finite numbers, 0 or above", lambda weights: all(map(_AMOUNT.holds, weights)))
+_SHARES = Rule(
+    "finite numbers, 0 or above and not all 0",
+    lambda shares: all(map(_AMOUNT.holds, shares)) and (not shares or any(shares)),
+)
+_SIDE = Rule(
+    "auto, 0, or a number of pixels",
+    lambda side: side == "auto" or re.fullmatch("[0-9]{1,9}", side) is not None,
+)
+_LIMIT = Rule(
+    "auto, or an amount such as 4GB or 800MB",
+    lambda limit: limit == "auto" or read_bytes(limit) > 0,
+)
 
 
 def _side(settings: Any) -> int | None:
@@ -139,30 +160,35 @@ def _distinct(normalizations: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for each in normalizations.values() for name in each))
 
 
+@documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StyleTransferConfig:
     """What a picture is made with. Every attribute is a flag of the command as well.
-
-    The help text of each field is its documentation: `fields(StyleTransferConfig)` lists
-    them, and so does `nst-stylize --help`.
 
     Raises:
         ConfigError: a value is unknown or out of range.
     """
 
     image_size: int = knob(
-        512, "Size and schedule", "long side of the output in pixels; 0 keeps the photo's own size"
+        512,
+        "Size and schedule",
+        "long side of the output in pixels; 0 keeps the photo's own size",
+        first=True,
+        rule=at_least(0, "0 or a number of pixels"),
     )
     style_scale: float = knob(
         1.0,
         "Size and schedule",
         "long side of the style relative to the output's: larger gives larger strokes",
         needs=_STYLE,
+        first=True,
+        rule=Rule("a number above 0 and at most 100", lambda scale: 0 < scale <= 100),
     )
     levels: int = knob(
         0,
         "Size and schedule",
         "levels of the coarse-to-fine pyramid; 0 chooses by size, 1 works at full size only",
+        rule=at_least(0, "0 (automatic) or a number of levels"),
     )
     steps: tuple[int, ...] = knob(
         (),
@@ -170,6 +196,8 @@ class StyleTransferConfig:
         "optimiser steps of the finest level, coarser ones taking more; or a comma-separated "
         "number for every level, coarse to fine; empty takes 160 at the coarsest and fewer at "
         "each finer one: 30 at the fourth, and 10 at the finest of a very large picture",
+        first=True,
+        rule=Rule("numbers above 0", lambda steps: min(steps, default=1) >= 1),
     )
     init: str = knob(
         "content",
@@ -177,18 +205,22 @@ class StyleTransferConfig:
         f"initial image: {', '.join(INITIALISATIONS)}, or the path of a picture to go on with, "
         "without noise and, unless levels or steps say otherwise, for 60 steps at full size",
         path="read",
+        first=True,
+        rule=Rule(f"one of {', '.join(INITIALISATIONS)}, or a path", bool),
     )
     init_noise: float = knob(
         0.5,
         "Size and schedule",
         "share of noise in the initial image, 0 to 1: strokes cover the photo more evenly",
         needs=_START,
+        rule=_SHARE,
     )
     seed: int = knob(
         0,
         "Size and schedule",
         "seed of the noise of the initial image",
         needs=_NOISE,
+        rule=at_least(0, "0 or a positive whole number"),
     )
 
     strength: float = knob(
@@ -196,12 +228,24 @@ class StyleTransferConfig:
         "Losses",
         "one knob from 0, the photo, to 1, style alone: multiplies both weights, and below 0.5 the "
         "noise of the start; 0.5 leaves them as they are",
+        first=True,
+        rule=_SHARE,
     )
     content_weight: float = knob(
-        1.0, "Losses", "weight of the content loss, all layers together", needs=_CONTENT[1:]
+        1.0,
+        "Losses",
+        "weight of the content loss, all layers together",
+        needs=_CONTENT[1:],
+        first=True,
+        rule=_AMOUNT,
     )
     style_weight: float = knob(
-        10.0, "Losses", "weight of the style loss, all layers together", needs=_STYLE[1:]
+        10.0,
+        "Losses",
+        "weight of the style loss, all layers together",
+        needs=_STYLE[1:],
+        first=True,
+        rule=_AMOUNT,
     )
     content_style_ratio: float = knob(
         0.0,
@@ -209,8 +253,11 @@ class StyleTransferConfig:
         "content weight as a multiple of the style weight, such as 1/10 (alpha / beta); 0 takes "
         "content_weight as it is",
         needs=_CONTENT[1:],
+        rule=_AMOUNT,
     )
-    tv_weight: float = knob(0.0, "Losses", "weight of the total variation, which smooths")
+    tv_weight: float = knob(
+        0.0, "Losses", "weight of the total variation, which smooths", rule=_AMOUNT
+    )
     content_layers: tuple[str, ...] = knob(
         ("block4_conv2",), "Losses", "layers whose activations keep the content, comma-separated"
     )
@@ -225,6 +272,7 @@ class StyleTransferConfig:
         "factor of each style layer, comma-separated, or one for all; empty shares the style "
         "weight alike",
         needs=_STYLE,
+        rule=_WEIGHTS,
     )
     style_blend: tuple[float, ...] = knob(
         (),
@@ -232,6 +280,7 @@ class StyleTransferConfig:
         "share of each style where there are several, comma-separated, such as 3,1; empty shares "
         "alike",
         needs=_STYLE,
+        rule=_SHARES,
     )
     style_loss: str | objects.LossLike | Mapping[Any, float] = knob(
         "gram",
@@ -239,6 +288,7 @@ class StyleTransferConfig:
         f"what the style is compared by: {', '.join(STYLE_NORMALIZATIONS)}; several joined by + "
         "share the style weight alike, such as gram+histogram, or as gram:1+histogram:0.5 says",
         needs=_STYLE,
+        first=True,
         reader=choices.read_losses,
     )
     content_loss: str | objects.LossLike | Mapping[Any, float] = knob(
@@ -252,14 +302,14 @@ class StyleTransferConfig:
     )
     tv_form: str = knob(
         "squared",
-        "Losses",
+        PUBLISHED,
         f"neighbour differences that total variation sums: {', '.join(TV_FORMS)}",
         TV_FORMS,
         needs=_TV,
     )
     content_normalization: str = knob(
         "relative",
-        "Losses",
+        PUBLISHED,
         "what the content loss is divided by: relative to the photo's energy, or a published "
         f"scale: {', '.join(_distinct(CONTENT_NORMALIZATIONS)[1:])}",
         _distinct(CONTENT_NORMALIZATIONS),
@@ -267,14 +317,14 @@ class StyleTransferConfig:
     )
     style_normalization: str = knob(
         "relative",
-        "Losses",
+        PUBLISHED,
         "what the style loss is divided by: relative to the painting's energy, or a published "
         f"scale: {', '.join(_distinct(STYLE_NORMALIZATIONS)[1:])}",
         _distinct(STYLE_NORMALIZATIONS),
         needs=_STYLE,
     )
     tv_normalization: str = knob(
-        "mean", "Losses", "mean or sum of the total variation", ("mean", "sum"), needs=_TV
+        "mean", PUBLISHED, "mean or sum of the total variation", ("mean", "sum"), needs=_TV
     )
 
     outside: str = knob(
@@ -290,6 +340,7 @@ class StyleTransferConfig:
         "whose colours the picture has: the style's; the content's, of which only the lightness is "
         "repainted; or match, the style's after it was recoloured to the photo's palette",
         COLORS,
+        first=True,
     )
     color_space: str = knob(
         "lab",
@@ -327,7 +378,7 @@ class StyleTransferConfig:
     )
     activation_scale: str = knob(
         "own",
-        "Network",
+        PUBLISHED,
         "multiply activations to the scale of a network that is fed with other pixels: own (no), "
         "caffe (0 to 255, as in Keras), torchvision (over their deviation) or unit (0 to 1); "
         "matters to published loss scales only",
@@ -336,29 +387,36 @@ class StyleTransferConfig:
     )
 
     optimizer: str | objects.OptimizerLike = knob(
-        "lbfgs", "Optimiser", f"one of {', '.join(OPTIMIZERS)}", OPTIMIZERS
+        "lbfgs", "Optimiser", f"one of {', '.join(OPTIMIZERS)}", OPTIMIZERS, first=True
     )
     learning_rate: float = knob(
-        0.0, "Optimiser", "step size of the optimiser; 0 takes its own default", needs=_NAMED
+        0.0,
+        "Optimiser",
+        "step size of the optimiser; 0 takes its own default",
+        needs=_NAMED,
+        rule=_AMOUNT,
     )
     rate_decay: float = knob(
         1.0,
-        "Optimiser",
+        PUBLISHED,
         "factor of the learning rate from step to step; not for L-BFGS",
         needs=_RATE,
+        rule=_FACTOR,
     )
     final_rate: float = knob(
         0.1,
-        "Optimiser",
+        PUBLISHED,
         "last learning rate of a level relative to its first, along half a cosine; not for L-BFGS",
         needs=_RATE,
+        rule=_FACTOR,
     )
     pixel_range: float = knob(
         1.0,
-        "Optimiser",
+        PUBLISHED,
         "what white is where learning rate, Adam's epsilons and total variation are concerned: "
         "1, or 255 as in many published recipes",
         needs=_UNITS,
+        rule=Rule("1 or 255", lambda white: 0 < white < math.inf),
     )
     clip_pixels: bool = knob(
         True,
@@ -371,6 +429,7 @@ class StyleTransferConfig:
         "Optimiser",
         "past steps from which L-BFGS learns curvature; lbfgs keeps a third of a level's at most",
         needs=_ANY_LBFGS,
+        rule=at_least(1, "at least 1"),
     )
     lbfgs_octaves: int = knob(
         0,
@@ -378,24 +437,35 @@ class StyleTransferConfig:
         "over how many octaves of coarser pictures lbfgs smooths its gradient, such as 4: less "
         "grain and more of the painting's colours, contours are kept less",
         needs=_LBFGS,
+        rule=Rule("a number from 0 to 8", lambda octaves: 0 <= octaves <= 8),
     )
-    adam_beta_1: float = knob(0.9, "Optimiser", "decay of Adam's first moment", needs=_ADAM)
-    adam_beta_2: float = knob(0.99, "Optimiser", "decay of Adam's second moment", needs=_ADAM)
-    adam_epsilon: float = knob(1e-14, "Optimiser", "epsilon of Adam as in PyTorch", needs=_ADAM)
+    adam_beta_1: float = knob(
+        0.9, PUBLISHED, "decay of Adam's first moment", needs=_ADAM, rule=_PART
+    )
+    adam_beta_2: float = knob(
+        0.99, PUBLISHED, "decay of Adam's second moment", needs=_ADAM, rule=_PART
+    )
+    adam_epsilon: float = knob(
+        1e-14, PUBLISHED, "epsilon of Adam as in PyTorch", needs=_ADAM, rule=_AMOUNT
+    )
     adam_epsilon_hat: float = knob(
         0.0,
-        "Optimiser",
+        PUBLISHED,
         "epsilon of Adam as in TensorFlow and Keras, before bias correction",
         needs=_ADAM,
+        rule=_AMOUNT,
     )
     average: float = knob(
         0.9,
-        "Optimiser",
+        PUBLISHED,
         "share of the past in the running average that Adam shows; 0 shows the last step",
         needs=_ADAM,
+        rule=_PART,
     )
 
-    device: str = knob("auto", "Machine", "auto, cpu, gpu, or a TensorFlow name such as GPU:1")
+    device: str = knob(
+        "auto", "Machine", "auto, cpu, gpu, or a TensorFlow name such as GPU:1", first=True
+    )
     precision: str = knob(
         "float32",
         "Machine",
@@ -408,6 +478,7 @@ class StyleTransferConfig:
         "side of the tiles that a large picture is worked on in, in pixels; auto takes tiles where "
         "memory_limit asks for them, 0 never does",
         amount=True,
+        rule=_SIDE,
     )
     memory_limit: str = knob(
         "auto",
@@ -415,6 +486,8 @@ class StyleTransferConfig:
         "memory to stay within, such as 4GB, by way of tiles; auto is 80% of what is free, and no "
         "limit on a GPU until its memory runs out",
         amount=True,
+        first=True,
+        rule=_LIMIT,
     )
     jit_compile: bool = knob(
         False,
@@ -424,7 +497,10 @@ class StyleTransferConfig:
     )
     run_eagerly: bool = knob(False, "Machine", "run without graphs, to debug")
     max_pixels: int = knob(
-        80_000_000, "Machine", "largest input picture accepted, in pixels, against forged files"
+        80_000_000,
+        "Machine",
+        "largest input picture accepted, in pixels, against forged files",
+        rule=at_least(1, "at least 1"),
     )
 
     def __post_init__(self) -> None:
@@ -435,7 +511,7 @@ class StyleTransferConfig:
     def _settle(self) -> None:
         """Brings all settings to their types, and checks them."""
         coerce_all(self)
-        _check_ranges(self)
+        _check_together(self)
         if self.content_style_ratio:
             weight = self.content_style_ratio * self.style_weight
             if self.content_weight not in (weight, type(self).content_weight):
@@ -616,50 +692,8 @@ def _fitted(settings: Mapping[str, Any], preset: str, backbone: str) -> dict[str
     return fitted
 
 
-def _check_ranges(config: StyleTransferConfig) -> None:
-    def require(name: str, valid: bool, expected: str) -> None:
-        if not valid:
-            value = shown(getattr(config, name))
-            raise errors.ConfigError(f"{name} is {value}; expected {expected}.")
-
-    require("image_size", config.image_size >= 0, "0 or a number of pixels")
-    require("levels", config.levels >= 0, "0 (automatic) or a number of levels")
-    require("steps", min(config.steps, default=1) >= 1, "numbers above 0")
-    require("seed", config.seed >= 0, "0 or a positive whole number")
-    require("lbfgs_history", config.lbfgs_history >= 1, "at least 1")
-    require("lbfgs_octaves", 0 <= config.lbfgs_octaves <= 8, "a number from 0 to 8")
-    require("max_pixels", config.max_pixels >= 1, "at least 1")
-    require("init", bool(config.init), f"one of {', '.join(INITIALISATIONS)}, or a path")
-    require("strength", 0 <= config.strength <= 1, "a number from 0 to 1")
-    require("init_noise", 0 <= config.init_noise <= 1, "a number from 0 to 1")
-    scale = config.style_scale
-    require("style_scale", 0 < scale <= 100, "a number above 0 and at most 100")
-    for name in (
-        "learning_rate",
-        "content_weight",
-        "style_weight",
-        "content_style_ratio",
-        "tv_weight",
-        "adam_epsilon",
-        "adam_epsilon_hat",
-    ):
-        number = getattr(config, name)
-        require(name, math.isfinite(number) and number >= 0, "a finite number, 0 or above")
-    for name in ("adam_beta_1", "adam_beta_2", "average"):
-        require(name, 0 <= getattr(config, name) < 1, "a number from 0 to below 1")
-    for name in ("rate_decay", "final_rate"):
-        require(name, 0 < getattr(config, name) <= 1, "a number above 0 and at most 1")
-    require(
-        "tile_size",
-        config.tile_size == "auto" or re.fullmatch("[0-9]{1,9}", config.tile_size) is not None,
-        "auto, 0, or a number of pixels",
-    )
-    require(
-        "memory_limit",
-        config.memory_limit == "auto" or read_bytes(config.memory_limit) > 0,
-        "auto, or an amount such as 4GB or 800MB",
-    )
-    require("pixel_range", 0 < config.pixel_range < math.inf, "1 or 255")
+def _check_together(config: StyleTransferConfig) -> None:
+    """Refuses settings that do not go together."""
     _check_losses(config, "content", CONTENT_NORMALIZATIONS)
     _check_losses(config, "style", STYLE_NORMALIZATIONS)
     if config.whole and config.tile_size not in ("auto", "0"):
@@ -678,18 +712,7 @@ def _check_ranges(config: StyleTransferConfig) -> None:
             "color=content keeps the photo's colours and repaints its lightness, and "
             "color_space=rgb has no lightness; expected lab or yiq."
         )
-    blend = config.style_blend
-    require(
-        "style_blend",
-        all(math.isfinite(share) and share >= 0 for share in blend) and (not blend or any(blend)),
-        "finite numbers, 0 or above and not all 0",
-    )
     each = config.style_layer_weights
-    require(
-        "style_layer_weights",
-        all(math.isfinite(weight) and weight >= 0 for weight in each),
-        "finite numbers, 0 or above",
-    )
     if len(each) > 1 and len(each) != len(config.style_layers):
         raise errors.ConfigError(
             f"style_layer_weights has {len(each)} numbers for {len(config.style_layers)} "

@@ -26,34 +26,56 @@ from nst_tf.tiling import tiles as tile_plans
 Costs = Sequence[backbones.LayerCost]
 """What the layers of a network take, as `Backbone.costs` returns it."""
 
-_PROGRAM_BYTES = 1_000_000_000  # TensorFlow, the package, the weights, the graphs of ten levels.
-_ONEDNN_BYTES = 250_000_000  # Of oneDNN beside: compiled kernels, scratch space, gaps in the pool.
-_NUMBA_BYTES = 175_000_000  # Of Numba, and of the arrays that minimal filtering uses again.
-_THREAD_BYTES = 7_000_000  # Of these arrays, for each thread.
+
+class Coefficients(NamedTuple):
+    """What a run takes, as `benchmarks/memory.py` measures it.
+
+    Attributes:
+        program: bytes of TensorFlow, the package, the weights, graphs and compiled kernels.
+        whole: bytes for each byte of activations, where a picture is looked at as a whole.
+        tile: bytes for each byte of the largest layer of a tile, or of a painting.
+        statistics: bytes for each byte of the largest layer, with other style losses than `gram`.
+        padding: bytes for each byte of activations, where padding is other than zeros.
+        picture: bytes a pixel of a level, beside what the optimiser keeps.
+        decoded: bytes a pixel of a picture while it is brought to another size.
+        recolored: bytes a pixel of photo and paintings while their colours are changed.
+        safety: factor of all of them, with which no case of the benchmark exceeds its estimate.
+    """
+
+    program: float
+    whole: float
+    tile: float
+    statistics: float
+    padding: float
+    picture: float
+    decoded: float
+    recolored: float
+    safety: float = 1.0
+
+
+MEASURED = Coefficients(
+    program=1.1e9,
+    whole=1.5,
+    tile=5.5,
+    statistics=3.5,
+    padding=1.45,
+    picture=32.0,
+    decoded=6.0,
+    recolored=54.0,
+    safety=1.07,
+)
+"""Of two cores of an Intel Xeon with AVX-512 and oneDNN: `python benchmarks/memory.py --fit`."""
+
 _SPECTRUM = 16  # Bytes of a transformed kernel, for every value of the kernel.
+_FLOATS = 12  # Bytes a pixel of a picture in float32.
+_CARRIED = 0.5  # Pixels of the level below, for every one of a level.
+_FILED = 600  # Bytes a pixel of the largest picture, in files.
 _SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
 _SIDES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128)
 _MOST_CUTS = 2  # A third would save nothing at 4096 pixels.
 _LINKED = 800  # Multiplications in the time in which a byte at a cut is put aside and got back.
-_MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its bytes.
-_ON_THE_WAY_BACK = 2  # Times the largest layer: its gradient, and what that is computed with.
-_REORDERED = 2.6  # Times the largest layer: copies in the layout that oneDNN's kernels want.
-_LAYER = 3.5  # Times the largest layer: its input, its output, and what is computed with.
-_LAYER_POOLED = 6.5  # The same, and the gaps in the pool that TensorFlow with oneDNN has.
-_KEPT = 0.7  # Times the activations: a byte for each switch, and the layers that are looked at.
-_PADDED = 1.5  # Times the activations, which are kept with what is around them and without.
-_STYLE_LOSSES = {"swd": 6, "histogram": 6, "remd": 5, "moments": 1, "w2": 1}
-"""Times the largest layer, of their own."""
-_PICTURES = 30  # Bytes a pixel: picture, gradient, two pictures in 8 bits.
-_COARSER = 4  # Bytes a pixel of the gradient on coarser pictures, where it is smoothed.
-_HOSTED = 40  # Bytes a pixel of these that are arrays of NumPy and parts of files, at most.
-_STEP = 96  # The same, and what a step on the whole picture computes with beside the network.
-_FILED = 600  # Bytes a pixel of the largest picture, in files.
 _MUCH = 0.25  # Of what is needed, from which on the given pictures are named.
-_COMPARED = 4  # Times the photo's activations: read, as a tensor, the difference, its gradient.
-_CARRIED = 0.6  # Of what picture and optimiser take at a level, what they take at the one below.
-_RESIZED, _DECODED = 28, 8  # Bytes a pixel of a picture that is resized, after and before.
-_RECOLORED = 12  # Bytes a pixel of a painting, or of a photo, in other colours.
+_MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its bytes.
 
 
 class Given(NamedTuple):
@@ -151,7 +173,7 @@ def expected(
     level: pyramid.Level,
     plan: tile_plans.Plan,
     given: Given = _NOTHING,
-    later: int = 0,
+    later: float = 0,
 ) -> int:
     """Returns about how many bytes a level takes, the program included.
 
@@ -185,12 +207,15 @@ def most_expected(
     return max(expected(config, costs, *each, given) for each in planned)
 
 
-def _bytes_beside(config: configs.StyleTransferConfig, costs: Costs, given: Given) -> int:
+def _bytes_beside(config: configs.StyleTransferConfig, costs: Costs, given: Given) -> float:
     """Returns the bytes of the program and of the pictures, as given and as they are shown."""
-    program = _PROGRAM_BYTES + (_ONEDNN_BYTES if convolution.uses_onednn() else 0)
-    program += filtering_bytes(config, costs)
-    changed = [*given.paintings, given.photo] if config.color != "style" else []
-    return program + given.bytes + _RECOLORED * sum(map(math.prod, changed))
+    program = MEASURED.safety * MEASURED.program + filtering_bytes(config, costs)
+    return program + given.bytes + _FLOATS * _recolored(config, given)
+
+
+def _recolored(config: configs.StyleTransferConfig, given: Given) -> int:
+    """Returns the pixels of the pictures whose colours are changed."""
+    return sum(map(math.prod, [given.photo, *given.paintings])) if config.color != "style" else 0
 
 
 def _step_bytes(
@@ -202,14 +227,29 @@ def _step_bytes(
     keeps: bool,
 ) -> float:
     """Returns the bytes of a step while it is at a section of the network."""
-    compared = _COMPARED * _content_bytes(config, section)
-    if tiled:
-        shown = _in_layers(config, section, compared, keeps)
-    else:
-        shown = _at_once(config, section) + compared
-    shown += _style_losses(config) * section.widest
+    shown = _layer_bytes(config, section)
+    kept = _bytes_of(config.content_layers if config.balanced.content_weight else (), section)
+    if not tiled:
+        whole = MEASURED.whole * _padding(config) * section.bytes
+        shown = kept + max(shown, whole + _statistics(config) * section.widest)
+    elif not keeps:  # A byte for each switch, and the layers that are looked at.
+        names = {*config.content_layers, *config.style_layers}
+        shown += section.bytes / 4 + _bytes_of(names, section)
     size = level.height, level.width
-    return shown * section.most_shown(size, side) + _state_bytes(config, level, tiled)
+    return MEASURED.safety * shown * section.most_shown(size, side) + _state_bytes(config, level)
+
+
+def _layer_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:
+    """Returns the bytes a pixel of what is shown, while it is at the largest layer."""
+    return (MEASURED.tile * _padding(config) + _statistics(config)) * section.widest
+
+
+def _statistics(config: configs.StyleTransferConfig) -> float:
+    return 0.0 if all(loss == "gram" for loss in config.style_losses) else MEASURED.statistics
+
+
+def _padding(config: configs.StyleTransferConfig) -> float:
+    return 1.0 if config.padding == "zeros" else MEASURED.padding
 
 
 def _bytes_before(
@@ -218,79 +258,37 @@ def _bytes_before(
     level: pyramid.Level,
     plan: tile_plans.Plan,
     given: Given,
-    later: int,
+    later: float,
 ) -> float:
     """Returns the bytes of what is done before the first step, one picture after the other."""
-    size = level.height, level.width
-    photo = _resizing_bytes(given.photo, size)
-    styles = [_style_bytes(config, costs, level, each, plan, later) for each in given.paintings]
-    return _CARRIED * _state_bytes(config, level, plan.tiled) + max([photo, *styles])
+    (section,), size = _sections(costs, ()), (level.height, level.width)
+    most = MEASURED.safety * MEASURED.recolored * _recolored(config, given)
+    most = max(most, _resizing_bytes(given.photo, size))
+    for painting in given.paintings:
+        shown = pyramid.style_size(config, painting, level)
+        tile = section.most_shown(shown, plan.style_side)
+        measured = MEASURED.safety * _layer_bytes(config, section) * tile
+        most = max(most, measured + max(_resizing_bytes(painting, shown), later))
+    return _CARRIED * _state_bytes(config, level) + most
 
 
-def _style_bytes(
-    config: configs.StyleTransferConfig,
-    costs: Costs,
-    level: pyramid.Level,
-    painting: tuple[int, int],
-    plan: tile_plans.Plan,
-    later: int,
-) -> float:
-    """Returns the bytes that it takes to measure a painting for a level."""
-    (section,), size = _sections(costs, ()), pyramid.style_size(config, painting, level)
-    shown = _padded(config) * _LAYER * section.widest
-    shown += _bytes_of(config.style_layers, section) + _style_losses(config) * section.widest
-    shown *= section.most_shown(size, plan.style_side)
-    return shown + max(_resizing_bytes(painting, size), later)
-
-
-def _resizing_bytes(before: tuple[int, int], after: tuple[int, int]) -> int:
-    """Returns the bytes that it takes to bring a picture to a size, if it has another one."""
-    decoded = 0 if before == after else _DECODED * math.prod(before)
-    return decoded + _RESIZED * math.prod(after)
+def _resizing_bytes(before: tuple[int, int], after: tuple[int, int]) -> float:
+    """Returns the bytes that it takes to bring a picture to a size."""
+    decoded = 0 if before == after else MEASURED.safety * MEASURED.decoded * math.prod(before)
+    return decoded + 2 * _FLOATS * math.prod(after)  # As an array and as a tensor.
 
 
 def filtering_bytes(config: configs.StyleTransferConfig, costs: Costs) -> int:
-    """Returns the bytes that minimal filtering takes beside TensorFlow, if it is done."""
+    """Returns the bytes of the kernels that minimal filtering transforms, if it is done."""
     if config.jit_compile or not convolution.filters_minimally(config.precision):
         return 0
     kernels = sum(cost.products * cost.stride**2 for cost in costs)
-    arrays = _THREAD_BYTES * convolution.filtering_threads()
-    return _NUMBA_BYTES + arrays + round(_SPECTRUM * kernels)
+    return round(_SPECTRUM * kernels)
 
 
-def _at_once(config: configs.StyleTransferConfig, section: _Section) -> float:
-    """Returns the bytes a pixel of what is shown, where all activations are kept in memory."""
-    padded = _padded(config)
-    shown = padded * section.bytes
-    if convolution.uses_onednn():
-        shown = max(shown, padded * section.held + _REORDERED * section.widest)
-    return shown + _ON_THE_WAY_BACK * section.widest
-
-
-def _in_layers(
-    config: configs.StyleTransferConfig, section: _Section, compared: float, keeps: bool
-) -> float:
-    """Returns the bytes a pixel of what is shown, gone through layer by layer.
-
-    A layer is compared when no other one is computed with.
-    """
-    layer = _LAYER_POOLED if convolution.uses_onednn() else _LAYER
-    most = _padded(config) * layer * section.widest
-    shown = max(most, compared + _ON_THE_WAY_BACK * section.widest)
-    return shown if keeps else shown + _KEPT * section.bytes
-
-
-def _padded(config: configs.StyleTransferConfig) -> float:
-    return 1.0 if config.padding == "zeros" else _PADDED
-
-
-def _style_losses(config: configs.StyleTransferConfig) -> int:
-    return max(_STYLE_LOSSES.get(name, 0) for name in config.style_losses)
-
-
-def _state_bytes(config: configs.StyleTransferConfig, level: pyramid.Level, tiled: bool) -> int:
+def _state_bytes(config: configs.StyleTransferConfig, level: pyramid.Level) -> float:
     """Returns the bytes of the pictures and of what the optimiser keeps."""
-    each = _optimizer_bytes(config, level.steps) + (_PICTURES if tiled else _STEP)
+    each = _optimizer_bytes(config, level.steps) + MEASURED.safety * MEASURED.picture
     return each * level.height * level.width
 
 
@@ -299,16 +297,10 @@ def _optimizer_bytes(config: configs.StyleTransferConfig, steps: int) -> int:
     """Returns the bytes a pixel of what an optimiser keeps for a level."""
     optimizer = optimizers.Guarded(optimizers.get(config.optimizer, config))
     state = optimizer.init(tf.zeros((1, 1, 1, 3)), steps)
-    kept = sum(3 * value.dtype.size for value in state.values() if value.shape.rank == 4)
-    return kept + (_COARSER if optimizer.smoothing(state) else 0)
+    return sum(3 * value.dtype.size for value in state.values() if value.shape.rank == 4)
 
 
-def _content_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:
-    """Returns the bytes a pixel of the photo's activations, those of one tile at a time."""
-    return _bytes_of(config.content_layers if config.balanced.content_weight else (), section)
-
-
-def _bytes_of(names: Sequence[str], section: _Section) -> float:
+def _bytes_of(names: Iterable[str], section: _Section) -> float:
     """Returns the bytes a pixel of the activations of some layers."""
     wanted = {vgg_layers.canonical(name, "vgg19") for name in names}  # Which has the names of all.
     return sum(cost.bytes for cost in section.costs if cost.name in wanted)
@@ -358,7 +350,7 @@ def plans(
     keeps = not on_gpu and spill.room() > _FILED * max(pixels)
     # The finest first: if anything is too large, it is.
     found = [
-        _best(config, costs, level, limit, keeps, given, _HOSTED * (max(pixels) - each))
+        _best(config, costs, level, limit, keeps, given, MEASURED.picture * (max(pixels) - each))
         for level, each in zip(levels[::-1], pixels[::-1], strict=True)
     ]
     return found[::-1]
@@ -371,7 +363,7 @@ def _best(
     limit: int,
     keeps: bool,
     given: Given,
-    later: int,
+    later: float,
 ) -> tile_plans.Plan:
     """Returns the plan of least work within a limit, 0 being none; see `expected`."""
     beside = _bytes_beside(config, costs, given)
@@ -491,7 +483,7 @@ def reserve(needed: int) -> None:
     Args:
         needed: bytes that a run is expected to take, the program included, minimal filtering not.
     """
-    room = max(0, min(needed, available()) - _PROGRAM_BYTES)
+    room = max(0, round(min(needed, available()) - MEASURED.program))
     with contextlib.suppress(tf.errors.ResourceExhaustedError), tf.device("CPU:0"):
         tf.raw_ops.Empty(shape=[room >> 10, 1 << 10], dtype=tf.uint8, init=False)
 

@@ -64,7 +64,12 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """A rectangle of a picture; every pixel has one tile that owns it."""
+    """A rectangle of a picture; every pixel has one tile that owns it.
+
+    Attributes:
+        rows: its side from the top to the bottom.
+        columns: its side from the left to the right.
+    """
 
     rows: Span
     columns: Span

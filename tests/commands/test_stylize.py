@@ -1126,15 +1126,22 @@ def test_unfit_weights_are_refused_in_one_sentence(command: Command, bad_files: 
 # Help and version.
 
 
-def test_help_shows_every_group_without_tensorflow(
-    command_environment: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("flag", "groups"),
+    [
+        ("--help", ["Files", "Size and schedule", "Losses", "Optimiser", "Machine"]),
+        ("--helpfull", ["Files", "Losses", "Network", "Machine", config.PUBLISHED]),
+    ],
+)
+def test_help_shows_its_groups_without_tensorflow(
+    flag: str, groups: list[str], command_environment: dict[str, str], tmp_path: Path
 ):
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", SCRIPT, "--help"],
+        [sys.executable, "-X", "importtime", SCRIPT, flag],
         cwd=tmp_path, env=command_environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0
-    for group in ("Files", "Size and schedule", "Losses", "Network", "Optimiser", "Machine"):
+    for group in groups:
         assert f"\n{group}:\n" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "nst_tf.commands.stylize" in imported

@@ -521,14 +521,27 @@ def test_folder_is_not_left_behind_where_nothing_was_made(
 # The sheet.
 
 
-def texts(figure: Any) -> list[str]:
-    return [text.get_text().replace("\n", "") for text in figure.texts]
-
-
 def fake_sheet(rows: list[str], columns: list[str], height: int, width: int) -> sheet.Sheet:
-    picture = np.random.default_rng(0).random((height, width, 3), np.float32)
+    """Returns a sheet of red pictures."""
+    picture = np.zeros((height, width, 3), np.float32)
+    picture[..., 0] = 1
     shown = [[picture for _ in columns] for _ in rows]
     return sheet.Sheet("title", "note", [picture], rows, columns, shown, (height, width))
+
+
+def ink(drawn: np.ndarray) -> int:
+    """Returns how dark the words of a fake sheet are, all pixels together."""
+    dark = np.where((drawn == (1, 0, 0)).all(axis=-1), 1, drawn[..., 0])
+    return int(np.rint(255 * (1 - dark)).sum())
+
+
+def found_in(drawn: np.ndarray, picture: np.ndarray) -> int:
+    """Returns at how many places of a sheet a picture, uint8, stands pixel by pixel."""
+    height, width = picture.shape[:2]
+    drawn = np.rint(drawn * 255).astype(np.uint8)
+    corners = np.argwhere((drawn == picture[0, 0]).all(axis=-1))
+    windows = (drawn[top : top + height, left : left + width] for top, left in corners)
+    return sum(np.array_equal(window, picture) for window in windows)
 
 
 def test_sheet_of_a_sweep_has_all_labels_and_pictures(
@@ -537,54 +550,77 @@ def test_sheet_of_a_sweep_has_all_labels_and_pictures(
     plan = make_plan(content_path, style_path, *GRIDS, f"--output={finished}")
     entries = [command.Entry(cell, finished / cell.name, outcome="made") for cell in plan.cells]
     entries[1].outcome = "diverged"
-    figure = sheet.draw(command.contact_sheet(plan, entries))
-    shown = texts(figure)
-    labels = ["init=noise", "init=content", "style_weight=1", "style_weight=10", "diverged"]
-    assert all(shown.count(label) == 1 for label in labels)
-    assert "content.png in the manner of style.png" in shown[0]
+    described = command.contact_sheet(plan, entries)
+    assert list(described.rows) == ["init=noise", "init=content"]
+    assert list(described.columns) == ["style_weight=1", "style_weight=10"]
+    assert described.pictures[0][1] == "diverged"
+    assert "content.png in the manner of style.png" in described.title
     for word in ("image_size=64", "steps=2", "levels=1"):
-        assert word in shown[1]
-    tiles = [image.get_array() for image in figure.images[2:]]
-    made = [pixels(each.path) for each in entries if each.outcome == "made"]
-    assert len(tiles) == 3
-    for tile, picture in zip(tiles, made, strict=True):
-        np.testing.assert_array_equal(tile, picture)
+        assert word in described.note
+    assert len(described.sources) == 2
+    drawn = sheet.draw(described)
+    places = [found_in(drawn, pixels(each.path)) for each in entries]
+    assert places == [1, 0, 1, 1]
+    grey = np.full((*described.size, 3), int("ec", 16), np.uint8)
+    grey = grey[: grey.shape[0] // 4]  # Above the words.
+    assert found_in(drawn, grey)
 
 
 def test_pictures_come_out_pixel_by_pixel():
-    figure = sheet.draw(fake_sheet(["a"], ["b"], 120, 160))
-    rendered = sheet.render(figure)
-    tile = figure.images[-1]
-    top = rendered.shape[0] - tile.oy - 120
-    found = rendered[top : top + 120, tile.ox : tile.ox + 160]
-    np.testing.assert_array_equal(np.rint(found * 255), tile.get_array())
+    picture = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    shown = np.float32(picture / 255)
+    drawn = sheet.draw(sheet.Sheet("title", "note", [], ["a"], ["b"], [[shown]], (120, 160)))
+    assert found_in(drawn, picture) == 1
+
+
+LONG = "style_layers=" + ",".join(f"block{b}_conv{c}" for b in range(1, 6) for c in (1, 2))
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (171, 256), (300, 90), (512, 512)])
-def test_no_text_overlaps_another_or_leaves_the_sheet(height: int, width: int):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.transforms import Bbox
-
-    long = "style_layers=" + ",".join(f"block{b}_conv{c}" for b in range(1, 6) for c in (1, 2))
-    rows = [f"{long}\nseed=1", "init=/a/very/long$path$/to/some_picture_of_a_cat.png\nseed=2"]
-    figure = sheet.draw(fake_sheet(rows, [long, "style_weight=1", f"x{long}"], height, width))
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    boxes = [text.get_window_extent(renderer) for text in figure.texts if text.get_text()]
-    for box in boxes:
-        assert box.x0 >= 0 and box.y0 >= 0
-        assert box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
-    pictures = [
-        Bbox.from_bounds(image.ox, image.oy, *image.get_array().shape[1::-1])
-        for image in figure.images
+def test_no_words_overlap_others_or_leave_the_sheet(height: int, width: int):
+    rows = [f"{LONG}\nseed=1", "init=/a/very/long$path$/to/some_picture_of_a_cat.png\nseed=2"]
+    columns = [LONG, "style_weight=1", f"x{LONG}"]
+    drawn = sheet.draw(fake_sheet(rows, columns, height, width))
+    red = (drawn == (1, 0, 0)).all(axis=-1)
+    alone = sheet.draw(fake_sheet([""], [""], height, width))
+    source = (alone == (1, 0, 0)).all(axis=-1).sum() - height * width
+    assert red.sum() == 6 * height * width + source  # Nothing is drawn on a picture.
+    for edge in (drawn[:8], drawn[-8:], drawn[:, :8], drawn[:, -8:]):
+        assert (edge == 1).all()
+    head = ink(alone)
+    each = [ink(sheet.draw(fake_sheet([row], [""], height, width))) - head for row in rows]
+    each += [
+        ink(sheet.draw(fake_sheet([""], [column], height, width))) - head for column in columns
     ]
-    for one, other in itertools.combinations([*boxes, *pictures], 2):
-        assert not one.overlaps(other)
+    assert min(each) > 500
+    assert ink(drawn) == head + sum(each)  # Words on words would hide some of them.
+
+
+def test_a_place_without_a_picture_says_why():
+    described = fake_sheet(["a", "b"], ["c", "d"], 48, 64)
+    words = [["failed: the file is damaged", "failed"], ["", "not run"]]
+    drawn = sheet.draw(dataclasses.replace(described, pictures=words))
+    blank = sheet.draw(dataclasses.replace(described, pictures=[["", ""], ["", ""]]))
+    assert ink(drawn) > ink(blank) + 2000
+    assert (drawn == (1, 0, 0)).all(axis=-1).sum() == (blank == (1, 0, 0)).all(axis=-1).sum()
+
+
+def test_a_long_label_keeps_its_beginning_and_its_end():
+    def drawn(label: str) -> np.ndarray:
+        return sheet.draw(fake_sheet([""], [label], 48, 64))
+
+    other_end, other_begin = f"{LONG[:-1]}3", f"z{LONG[1:]}"
+    for other in (other_end, other_begin):
+        assert not np.array_equal(drawn(LONG), drawn(other))
+    assert drawn(LONG).shape[0] < drawn("a\nb\nc\nd").shape[0]
 
 
 def test_large_sheet_is_bounded_and_keeps_the_aspect_ratio():
-    figure = sheet.draw(fake_sheet([f"a={n}" for n in range(6)], ["b=1", "b=2"], 900, 600))
-    assert max(figure.bbox.width, figure.bbox.height) <= sheet.LONGEST_SIDE
-    height, width = figure.images[-1].get_array().shape[:2]
+    described = fake_sheet([f"a={n}" for n in range(6)], ["b=1", "b=2"], 900, 600)
+    drawn = sheet.draw(dataclasses.replace(described, sources=[]))
+    assert max(drawn.shape) <= sheet.LONGEST_SIDE
+    red = (drawn == (1, 0, 0)).all(axis=-1)
+    height, width = red.sum(axis=0).max() / 6, red.sum(axis=1).max() / 2
     assert 0.85 * sheet.LONGEST_SIDE < 6 * height < sheet.LONGEST_SIDE
     assert height / width == pytest.approx(1.5, rel=0.01)
 
@@ -609,7 +645,7 @@ def test_sheet_is_no_picture_to_replay(finished: Path):
 
 def test_help_lists_every_flag_without_tensorflow(command_environment: dict[str, str]):
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", SCRIPT, "--help"],
+        [sys.executable, "-X", "importtime", SCRIPT, "--helpfull"],
         env=command_environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     for owner in flags.SWEEP:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -369,6 +370,29 @@ def test_help_shows_every_field_in_its_group(field: dataclasses.Field):
     section = next(part for part in sections if part.startswith(field.metadata["group"] + ":"))
     flag = f"--[no]{field.name}" if isinstance(field.default, bool) else f"--{field.name}=..."
     assert f"  {flag}\n      {field.metadata['help']}" in section
+
+
+@pytest.mark.parametrize("owners", [flags.ALL, flags.SWEEP])
+def test_the_first_page_of_the_help_is_short_and_leads_to_the_rest(owners: tuple[type, ...]):
+    page = flags.help_text("program", *owners, full=False)
+    fields = [field for owner in owners for field in dataclasses.fields(owner)]
+    shown = [name for name in re.findall(r"^  --(?:\[no\])?(\w+)", page, re.M)]
+    assert [
+        name for name in shown if name not in ("helpfull", "list_presets", "flagfile", "version")
+    ] == [field.name for field in fields if field.metadata["first"]]
+    assert {"content", "style", "output", "strength", "preset", "memory_limit"} <= set(shown)
+    assert len(page.splitlines()) < 80
+    assert f"--helpfull\n      show all {len(fields)} settings" in page
+    assert configs.PUBLISHED not in page
+
+
+def test_scales_of_published_recipes_have_a_group_of_their_own():
+    """They are used by presets, or by nobody, and a plain run leaves them alone."""
+    published = [field for field in FIELDS if field.metadata["group"] == configs.PUBLISHED]
+    assert len(published) > 9
+    assert not any(field.metadata["first"] for field in published)
+    everything = flags.help_text("program", *flags.ALL)
+    assert everything.index(configs.PUBLISHED) > everything.index("Machine:")
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)

@@ -608,7 +608,9 @@ def test_pictures_that_stay_in_memory_count(vgg16):
     more = expected(given._replace(bytes=10**9)) - expected(given)
     assert more == 10**9
     recolored = expected(given, color="match") - expected(given)
-    assert recolored == 12 * (60 * 80 + 50 * 50)
+    assert recolored == 12 * (60 * 80 + 50 * 50)  # In floating point.
+    photo = memory.Given((4000, 4000), [])
+    assert expected(photo, color="match") - expected(photo) > 40 * 4000 * 4000  # While it is done.
     large = expected(memory.Given((8000, 9000), [])) - expected(memory.Given())
     assert large > 4 * 8000 * 9000  # A channel in floating point, before it is made smaller.
 

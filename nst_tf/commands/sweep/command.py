@@ -354,7 +354,7 @@ def _shown(path: Path, max_pixels: int) -> np.ndarray:
 
 
 def _write_sheet(plan: grid.Plan, entries: Sequence[Entry]) -> None:
-    pixels = sheet.render(sheet.draw(contact_sheet(plan, entries)))
+    pixels = sheet.draw(contact_sheet(plan, entries))
     mark = json.dumps({"sweep": list(plan.options.grid)})
     images.save(pixels, plan.folder / SHEET, recipe=mark)
 

@@ -1,4 +1,4 @@
-"""A contact sheet: pictures in rows and columns, labelled, laid out to the pixel.
+"""A contact sheet: a table of pictures with a label for every row and column.
 
 Pictures are never enlarged. They are shown as they are, or, where the sheet would become too
 large, all reduced alike.
@@ -7,25 +7,23 @@ large, all reduced alike.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import re
-import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from nst_tf.imaging import images
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 LONGEST_SIDE = 4000
 """Pixels that neither side of a sheet exceeds, but where a great many pictures need more."""
 
-_DPI = 128  # A power of two, by which sizes in inches are exact.
-_INK, _FAINT, _BLANK = "#1a1a1a", "#6e6e6e", "#ececec"
-_LINE = 1.35  # Distance of two lines of text, in font sizes.
-_MOST_LINES = 3  # Of a label's part.
+_SMALLEST = 16  # Pixels of the long side of a picture that is not reduced further.
+_INK, _FAINT, _PAPER, _BLANK = "#1a1a1a", "#6e6e6e", "#ffffff", "#ececec"
+_MOST_LINES = 3  # That a long line of words is broken into.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,244 +51,110 @@ class Sheet:
     size: tuple[int, int]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Layout:
-    """Places on a sheet, in pixels from the left and the top."""
-
-    scale: float
-    font: int
-    tile: tuple[int, int]
-    sources: tuple[tuple[int, int], ...]
-    title: str
-    note: str
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    labels: int
-    lefts: tuple[int, ...]
-    tops: tuple[int, ...]
-    margin: int
-    gap: int
-    width: int
-    height: int
-
-
-def draw(sheet: Sheet) -> Figure:
-    """Returns the sheet as a figure of `LONGEST_SIDE` pixels at most."""
-    from matplotlib.figure import Figure  # Slow to import.
-
-    layout = _layout(sheet)
-    figure = Figure((layout.width / _DPI, layout.height / _DPI), dpi=_DPI, facecolor="white")
-    _draw_head(figure, sheet, layout)
-    _draw_labels(figure, layout)
-    for top, row in zip(layout.tops, sheet.pictures, strict=True):
-        for left, picture in zip(layout.lefts, row, strict=True):
-            if isinstance(picture, str):
-                _draw_blank(figure, layout, left, top, picture)
-            else:
-                _draw_tile(figure, layout, left, top, picture)
-    return figure
-
-
-def render(figure: Figure) -> np.ndarray:
-    """Returns the pixels of a figure, float32 `(height, width, 3)` in [0, 1]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # A file name in a script that the font lacks.
-        canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].astype(np.float32) / 255
-
-
-# Layout.
-
-
-def _layout(sheet: Sheet) -> _Layout:
-    """Returns the layout at the largest scale that fits, 1 at most."""
-    scale = 1.0
+def draw(sheet: Sheet) -> np.ndarray:
+    """Returns the sheet at the largest scale that fits, float32 `(height, width, 3)` in [0, 1]."""
+    pictures = len(sheet.rows) * sheet.size[0], len(sheet.columns) * sheet.size[1]
+    scale = min(1.0, LONGEST_SIDE / max(pictures))
     while True:
-        layout = _layout_at(sheet, scale)
-        excess = max(layout.width, layout.height) / LONGEST_SIDE
-        if excess <= 1 or min(layout.tile) <= 16:
-            return layout
+        drawn = _draw(sheet, scale)
+        excess = max(drawn.size) / LONGEST_SIDE
+        if excess <= 1 or scale * max(sheet.size) <= _SMALLEST:
+            return np.asarray(drawn, np.float32) / 255
         scale *= min(0.98, 1 / excess)
 
 
-def _layout_at(sheet: Sheet, scale: float) -> _Layout:
-    tile = _scaled(sheet.size, scale)
-    font = int(np.clip(0.05 * max(tile), 13, 32))
-    margin, gap = round(1.8 * font), round(0.6 * font)
-    pitch = max(tile[1], 10 * font)
-    columns = [_wrapped(label, 0.96 * pitch, font) for label in sheet.columns]
-    rows = [_wrapped(label, max(0.7 * tile[1], 10 * font), font) for label in sheet.rows]
-    gutter = max(_text_width(label, font) for label in rows)
-    left = margin + (gutter + gap if gutter else 0) + (pitch - tile[1]) // 2
-    lefts = [left + index * (pitch + gap) for index in range(len(columns))]
-    width = max(lefts[-1] + (pitch + tile[1]) // 2 + margin, 30 * font)
-    sources = _source_sizes(sheet.sources, font)
-    head = width - 2 * margin - sum(size[1] + gap for size in sources) - gap
-    title = _wrapped(sheet.title, head / 1.3, font)  # It is 1.3 times as large as the rest.
-    note = _wrapped(sheet.note, head / 0.85, font)
-    top = margin + max(
-        _head_height(title, note, font), max((size[0] for size in sources), default=0)
+def _draw(sheet: Sheet, scale: float) -> Image.Image:
+    height, width = _scaled(sheet.size, scale)
+    font = int(np.clip(0.05 * max(height, width), 13, 32))
+    gap, room = round(0.6 * font), max(width, 10 * font)
+    table = [[_words(label, font, room) for label in ("", *sheet.columns)]]
+    for label, row in zip(sheet.rows, sheet.pictures, strict=True):
+        cells = [
+            _blank(cell, font, height, width) if isinstance(cell, str) else _picture(cell, scale)
+            for cell in row
+        ]
+        table.append([_words(label, font, room), *cells])
+    body = _grid(table, gap)
+    sources = [
+        _picture(each, min(1.0, 5 * font / each.shape[0], 12 * font / each.shape[1]))
+        for each in sheet.sources
+    ]
+    beside = max(body.width, 30 * font) - sum(source.width + gap for source in sources)
+    title = _words(sheet.title, round(1.3 * font), beside, "left")
+    note = _words(sheet.note, round(0.85 * font), beside, "left", _FAINT)
+    head = _grid([[*sources, _grid([[title], [note]], gap, 0)]], gap)
+    return ImageOps.expand(_grid([[head], [body]], 2 * gap, 0), round(1.8 * font), _PAPER)
+
+
+def _grid(rows: Sequence[Sequence[Image.Image]], gap: int, align: float = 0.5) -> Image.Image:
+    """Returns pictures in rows and columns.
+
+    Args:
+        rows: of the pictures, all of one length.
+        gap: pixels between two rows or columns.
+        align: where in its column a picture stands, from 0, left, to 1, right.
+    """
+    heights = [max(cell.height for cell in row) for row in rows]
+    widths = [max(cell.width for cell in column) for column in zip(*rows, strict=True)]
+    tops, lefts = (
+        list(itertools.accumulate((length + gap for length in each), initial=0))
+        for each in (heights, widths)
     )
-    top += round(1.2 * font + _text_height(max(columns, key=_lines), font) + 0.4 * font)
-    step = max(tile[0], *(_text_height(label, font) for label in rows)) + gap
-    tops = [top + index * step for index in range(len(rows))]
-    return _Layout(
-        scale=scale,
-        font=font,
-        tile=tile,
-        sources=sources,
-        title=title,
-        note=note,
-        rows=tuple(rows),
-        columns=tuple(columns),
-        labels=left - (pitch - tile[1]) // 2,
-        lefts=tuple(lefts),
-        tops=tuple(tops),
-        margin=margin,
-        gap=gap,
-        width=width,
-        height=tops[-1] + step - gap + margin,
-    )
+    drawn = Image.new("RGB", (lefts[-1] - gap, tops[-1] - gap), _PAPER)
+    for row, top, height in zip(rows, tops, heights, strict=False):
+        for cell, left, width in zip(row, lefts, widths, strict=False):
+            across = round(align * (width - cell.width))
+            drawn.paste(cell, (left + across, top + (height - cell.height) // 2))
+    return drawn
 
 
 def _scaled(size: Sequence[int], scale: float) -> tuple[int, int]:
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
 
 
-def _source_sizes(sources: Sequence[np.ndarray], font: int) -> tuple[tuple[int, int], ...]:
-    """Returns the size of each source at the head: one height, but none very wide."""
-    sizes = []
-    for source in sources:
-        height, width = source.shape[:2]
-        scale = min(1.0, 5 * font / height, 12 * font / width)
-        sizes.append(_scaled((height, width), scale))
-    return tuple(sizes)
+def _picture(picture: np.ndarray, scale: float) -> Image.Image:
+    pixels = images.resize(picture, *_scaled(picture.shape[:2], scale))
+    return Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
 
 
-def _head_height(title: str, note: str, font: int) -> int:
-    return round(1.3 * _text_height(title, font) + 0.85 * _text_height(note, font) + 0.3 * font)
+def _blank(words: str, font: int, height: int, width: int) -> Image.Image:
+    """Returns the words for a place without a picture, on grey."""
+    text = _words(words, round(0.85 * font), max(width, 10 * font), ink=_FAINT, paper=_BLANK)
+    ground = Image.new("RGB", (max(width, text.width), max(height, text.height)), _BLANK)
+    ground.paste(text, ((ground.width - text.width) // 2, (ground.height - text.height) // 2))
+    return ground
 
 
-# Text.
+def _words(
+    words: str, font: int, room: int, align: str = "center", ink: str = _INK, paper: str = _PAPER
+) -> Image.Image:
+    """Returns words as a picture of about `room` pixels' width at most; long lines are broken."""
+    face = _face(font)
+    lines = "\n".join(_broken(line, face, room) for line in words.split("\n"))
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    _, _, right, bottom = pen.multiline_textbbox((0, 0), lines, face, align=align)
+    drawn = Image.new("RGB", (max(1, int(right)), max(1, int(bottom) + font // 4)), paper)
+    ImageDraw.Draw(drawn).multiline_text((0, 0), lines, ink, face, align=align)
+    return drawn
 
 
-def _lines(text: str) -> int:
-    return text.count("\n") + 1 if text else 0
-
-
-def _text_height(text: str, font: int) -> int:
-    return round(_lines(text) * _LINE * font)
-
-
-def _text_width(text: str, font: int) -> int:
-    from matplotlib import font_manager, textpath
-
-    face = font_manager.FontProperties(family="DejaVu Sans", size=font)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")
-        measured = [
-            textpath.text_to_path.get_text_width_height_descent(line, face, ismath=False)[0]
-            for line in text.split("\n")
-        ]
-    return int(np.ceil(1.03 * max(measured)))  # Hinting makes drawn text a little wider.
-
-
-def _wrapped(text: str, width: float, font: int) -> str:
-    """Breaks each line of a text so that it fits, and leaves out the middle of a long one."""
-    return "\n".join(_wrapped_line(line, width, font) for line in text.split("\n"))
-
-
-def _wrapped_line(text: str, width: float, font: int) -> str:
+def _broken(line: str, face: ImageFont.FreeTypeFont, room: int) -> str:
+    """Breaks a line so that it fits, and leaves out the middle of a very long one."""
     lines = [""]
-    for piece in _pieces(text, width, font):
-        if lines[-1] and _text_width(lines[-1] + piece, font) > width:
+    for part in re.split("(?<=[ ,;=/])", line):
+        if lines[-1] and face.getlength(lines[-1] + part) > room:
             lines.append("")
-        lines[-1] += piece
-    if len(lines) <= _MOST_LINES:
-        return "\n".join(lines)
-    end = lines[-2] + lines[-1]
-    while _text_width(f"…{end}", font) > width:
-        end = end[1:]
-    return "\n".join([*lines[: _MOST_LINES - 1], f"…{end}"])
+        for letter in part:  # A part may be longer than a line.
+            if lines[-1] and face.getlength(lines[-1] + letter) > room:
+                lines.append("")
+            lines[-1] += letter
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES - 1 :] = [f"…{lines[-1]}"]
+    return "\n".join(lines)
 
 
-def _pieces(
-    text: str, width: float, font: int, separators: Sequence[str] = (" ", ",;=/", "")
-) -> Iterator[str]:
-    """Yields what may stand on a line of its own: words, or parts of those that are too wide."""
-    first, *further = separators
-    for piece in re.findall(f"[^{first}]*[{first}]?", text) if first else text:
-        if further and _text_width(piece, font) > width:
-            yield from _pieces(piece, width, font, further)
-        else:
-            yield piece
+@functools.cache
+def _face(size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib  # Its font has accents and other scripts, which Pillow's lacks.
 
-
-# Drawing.
-
-
-def _write(
-    figure: Figure, layout: _Layout, x: float, y: float, text: str, *, size: float = 1.0,
-    colour: str = _INK, across: str = "left", down: str = "top",
-) -> None:  # fmt: skip
-    """Writes at pixels from the left and the top; `size` is relative to the font's."""
-    figure.text(
-        x / layout.width, 1 - y / layout.height, text, fontsize=size * layout.font * 72 / _DPI,
-        family="DejaVu Sans", color=colour, ha=across, va=down, linespacing=_LINE / 1.16,
-        parse_math=False,
-    )  # fmt: skip
-
-
-def _draw_head(figure: Figure, sheet: Sheet, layout: _Layout) -> None:
-    x = layout.margin
-    for source, size in zip(sheet.sources, layout.sources, strict=True):
-        _draw_picture(figure, layout, x, layout.margin, source, size)
-        x += size[1] + layout.gap
-    x += layout.gap if layout.sources else 0
-    _write(figure, layout, x, layout.margin, layout.title, size=1.3)
-    y = layout.margin + 1.3 * _text_height(layout.title, layout.font) + 0.3 * layout.font
-    _write(figure, layout, x, y, layout.note, size=0.85, colour=_FAINT)
-
-
-def _draw_labels(figure: Figure, layout: _Layout) -> None:
-    for left, label in zip(layout.lefts, layout.columns, strict=True):
-        x, y = left + layout.tile[1] / 2, layout.tops[0] - 0.4 * layout.font
-        _write(figure, layout, x, y, label, across="center", down="bottom")
-    for top, label in zip(layout.tops, layout.rows, strict=True):
-        x, y = layout.labels - layout.gap, top + layout.tile[0] / 2
-        _write(figure, layout, x, y, label, across="right", down="center")
-
-
-def _draw_tile(figure: Figure, layout: _Layout, left: int, top: int, picture: np.ndarray) -> None:
-    """Draws a picture in the middle of its tile."""
-    size = _scaled(picture.shape[:2], layout.scale)
-    size = min(size[0], layout.tile[0]), min(size[1], layout.tile[1])
-    left += (layout.tile[1] - size[1]) // 2
-    top += (layout.tile[0] - size[0]) // 2
-    _draw_picture(figure, layout, left, top, picture, size)
-
-
-def _draw_picture(
-    figure: Figure, layout: _Layout, left: int, top: int, picture: np.ndarray, size: tuple[int, int]
-) -> None:
-    pixels = np.rint(images.resize(picture, *size) * 255).astype(np.uint8)
-    figure.figimage(pixels, left, layout.height - top - size[0], origin="upper")
-
-
-def _draw_blank(figure: Figure, layout: _Layout, left: int, top: int, words: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    height, width = layout.tile
-    corner = left / layout.width, 1 - (top + height) / layout.height
-    figure.add_artist(
-        Rectangle(
-            corner, width / layout.width, height / layout.height, facecolor=_BLANK, linewidth=0,
-            transform=figure.transFigure,
-        )
-    )  # fmt: skip
-    text = _wrapped(words, max(0.9 * width, 5 * layout.font), layout.font)
-    x, y = left + width / 2, top + height / 2
-    _write(figure, layout, x, y, text, size=0.85, colour=_FAINT, across="center", down="center")
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
