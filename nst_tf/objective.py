@@ -75,7 +75,7 @@ class Objective:
             backbone: exposes at least `used_layers`.
             shares: the share of the photo that each of its regions covers, if it has any.
         """
-        return cls(backbone, terms(config, backbone.architecture.name, shares))
+        return cls(backbone, terms(config, backbone.name, shares))
 
     def sections(self, cuts: Sequence[str]) -> list[Objective]:
         """Returns the objectives of the sections of the network, the lowest first.
@@ -107,7 +107,7 @@ class Objective:
         """
         features, found = self.backbone(image), {}
         for term in self.terms:
-            at = self._weights_at(term, image, weights)
+            at = self._weights_at(term, image, weights, features)
             if term.loss.model == model:
                 seen = [features[layer] for layer in term.layers]
                 found[term.name] = term.loss.target(_stacked(term, seen, image), at)
@@ -152,10 +152,10 @@ class Objective:
         """
         features, sums, maps = self.backbone(image), {}, {}
         for term in self.terms:
-            positions = owned // self.backbone.reach(term.layer)[0]
-            at = self._weights_at(term, image, weights)
+            found = features[term.layer]
+            positions = self._positions(term, found, owned)
+            at = self._weights_at(term, image, weights, features)
             if term.loss.model == model:
-                found = features[term.layer]
                 sums[term.name] = term.loss.measure(found, _ownership(found, positions) * at)
                 if term.loss.positional:
                     maps[term.name] = {"features": part(term.loss.response(found), positions)}
@@ -201,7 +201,7 @@ class Objective:
             target = dict(targets.get(term.name, {}))
             weights: Any = 1.0
             if owned is not None:
-                positions = owned // self.backbone.reach(term.layer)[0]
+                positions = self._positions(term, layer, owned)
                 weights = _ownership(layer, positions)
                 for name in target.keys() & {"features", "weights"}:
                     target[name] = placed(target[name], tf.shape(layer)[1:3], positions)
@@ -210,13 +210,34 @@ class Objective:
             found[term.name] = term.loss.statistics(layer, weights, target)
         return found
 
-    def _weights_at(self, term: Term, image: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    def _weights_at(
+        self,
+        term: Term,
+        image: tf.Tensor,
+        weights: tf.Tensor,
+        features: Mapping[str, tf.Tensor],
+    ) -> tf.Tensor:
         """Returns the weights of pixels for a term, at the resolution of its layer."""
         shape = tf.concat([tf.shape(image)[:3], [1]], axis=0)
         own = tf.broadcast_to(weights[..., term.region : term.region + 1], shape)
         if term.loss.most_positions:
             return _stacked(term, [own], image)
+        if isinstance(self.backbone, backbones.Backbone) and not self.backbone.walked:
+            size = tf.shape(features[term.layer])[1:3]
+            return averaged(own, size, *self.backbone.cells(term.layer))
         return pooled(own, self.backbone.reach(term.layer)[0])
+
+    def _positions(self, term: Term, features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
+        """Returns the part of a layer that a tile owns: what begins in its own pixels.
+
+        Args:
+            term: looks at the layer.
+            features: what the tile shows of it.
+            owned: int32, top, bottom, left and right of the tile's own part.
+        """
+        stride, _ = self.backbone.reach(term.layer)
+        rows, columns = tf.unstack(tf.shape(features)[1:3])
+        return tf.minimum(-(-owned // stride), tf.stack([rows, rows, columns, columns]))
 
     def halo(self, term: Term) -> int:
         """Returns the pixels around a position that a term depends on; see `Backbone.reach`."""
@@ -319,6 +340,28 @@ def pooled(weights: tf.Tensor, stride: int) -> tf.Tensor:
         halved = tf.nn.avg_pool2d(weights, 2, 2, "SAME")
         rows, columns = tf.unstack(tf.shape(weights)[1:3] // 2)
         weights, stride = _folded(_folded(halved, 1, rows), 2, columns), stride // 2
+    return weights
+
+
+def averaged(weights: tf.Tensor, size: tf.Tensor, stride: int, shift: int) -> tf.Tensor:
+    """Returns a weight map at the resolution of a layer: the mean weight of a position's pixels.
+
+    Every pixel counts towards one position; those beyond the first and last towards these.
+
+    Args:
+        weights: of shape `(1, height, width, channels)`.
+        size: int32, height and width of the layer.
+        stride: pixels of a position; 0 shares the pixels out alike.
+        shift: the first pixel of the first position.
+    """
+    for axis, count in zip((1, 2), tf.unstack(tf.cast(size, tf.int64)), strict=True):
+        length = tf.shape(weights, tf.int64)[axis]
+        pixels = tf.range(length)
+        cells = (pixels - shift) // stride if stride else pixels * count // length
+        cells = tf.clip_by_value(cells, 0, count - 1)
+        swap = [axis, *(0 if each == axis else each for each in range(1, 4))]
+        means = tf.math.unsorted_segment_mean(tf.transpose(weights, swap), cells, count)
+        weights = tf.transpose(means, swap)
     return weights
 
 

@@ -87,7 +87,7 @@ def _run(
     from nst_tf.engine import transfer
     from nst_tf.records import environment
 
-    engine = transfer.StyleTransfer(config.replace(backbone=model.architecture.name), model)
+    engine = transfer.StyleTransfer(config.replace(backbone=model.name), model)
     surroundings = environment.surroundings(transfer.find_device(config.device))
     made = recipe.record(engine.config, environment.network(model), surroundings, hashes)
     if replayed:

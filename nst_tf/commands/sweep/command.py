@@ -218,7 +218,7 @@ def _prepare(
     for cell in plan.cells:
         surroundings = environment.surroundings(transfer.find_device(cell.config.device))
         model = models[_network(cell.config)]
-        config = cell.config.replace(backbone=model.architecture.name)
+        config = cell.config.replace(backbone=model.name)
         made = recipe.record(config, environment.network(model), surroundings, hashes[config.init])
         path = plan.folder / cell.name
         jobs.append(Job(cell, config, model, made, path, plans=plans[cell.name]))
@@ -229,9 +229,8 @@ def _network(config: configs.StyleTransferConfig) -> tuple[Any, ...]:
     """Returns the settings that a network is built from."""
     from nst_tf import objective
 
-    names = ("backbone", "weights", "pooling", "precision", "padding", "activation_scale")
     layers = frozenset(objective.used_layers(config))
-    return (*(getattr(config, name) for name in names), layers)
+    return (config.backbone, *config.network.values(), layers)
 
 
 def _check_pictures(plan: grid.Plan, jobs: Sequence[Job]) -> None:
@@ -409,7 +408,7 @@ def _losses(job: Job) -> dict[str, Any]:
     if read is None:
         return {}
     last = read["history"][-1]
-    terms = objective.terms(job.config, job.model.architecture.name)
+    terms = objective.terms(job.config, job.model.name)
     weights = callbacks.group_terms({term.name: term.weight for term in terms})
     groups = callbacks.group_terms(last["terms"])
     unweighted = {f"{name}{_UNWEIGHTED}": groups[name] / weights[name] for name in groups}
