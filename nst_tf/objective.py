@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -193,7 +192,9 @@ class Objective:
                 positions of the section's input; all of it where it is None.
         """
         uses = collections.Counter(layer for term in self.terms for layer in term.layers)
-        copies = {layer: iter(_fan_out(features[layer], count)) for layer, count in uses.items()}
+        copies = {
+            layer: iter(autodiff.copies(features[layer], count)) for layer, count in uses.items()
+        }
         found = {}
         for term in self.terms:
             seen = [next(copies[name]) for name in term.layers]
@@ -268,29 +269,6 @@ def _stacked(term: Term, maps: Sequence[tf.Tensor], image: tf.Tensor | None) -> 
     if not term.loss.most_positions:
         return maps[0]
     return hypercolumns.stack(maps, tf.shape(image)[1:3], term.loss.most_positions)
-
-
-def _fan_out(features: tf.Tensor, count: int) -> Sequence[tf.Tensor]:
-    """Returns `count` copies whose gradients are added up in a fixed order.
-
-    TensorFlow adds up the gradients of several uses in an order that can change from run to
-    run, and with three or more of them the last bit of the sum changes with it.
-    """
-    return [features] if count == 1 else _copies(count)(features)
-
-
-@functools.cache
-def _copies(count: int) -> Callable[[tf.Tensor], Sequence[tf.Tensor]]:
-    """Returns what makes so many copies of a tensor."""
-
-    @autodiff.custom_gradient
-    def copies(features: tf.Tensor) -> tuple[Sequence[tf.Tensor], Any]:
-        def gradient(*upstream: tf.Tensor) -> tf.Tensor:
-            return tf.reduce_sum(tf.stack(upstream), axis=0)
-
-        return [tf.identity(features) for _ in range(count)], gradient
-
-    return copies
 
 
 def _ownership(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:

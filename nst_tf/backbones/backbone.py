@@ -271,7 +271,7 @@ class Backbone(keras.Model):
         found = []
         for node in graph.nodes(self):
             layer, output = node.operation, node.outputs[0]
-            if layer.name in exposers or isinstance(layer, (Preprocessing, Applied)):
+            if layer.name in exposers or isinstance(layer, _FREE):
                 continue
             reach, shapes = self._reaches[layer.name], map(tuple, _kernel_shapes(layer))
             products = sum(map(math.prod, shapes)) / reach.stride**2
@@ -284,6 +284,10 @@ class Backbone(keras.Model):
                 )
             )
         return found
+
+
+_FREE = (Preprocessing, Applied, graph.Copies)
+"""Layers whose memory and work are next to nothing."""
 
 
 def _kernel_shapes(operation: Any) -> list[Any]:

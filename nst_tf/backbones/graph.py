@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import keras
 
 from nst_tf import errors
+from nst_tf.kernels import autodiff
 
 
 def nodes(model: keras.Model) -> list[Any]:
@@ -44,16 +47,13 @@ def copied(model: keras.Model, names: Sequence[str], inputs: keras.KerasTensor) 
             copied.
     """
     valid = layer_names(model)
-    wanted = {
-        name: _output(model, errors.known(f"layer of {model.name}", name, valid)) for name in names
-    }
-    part = keras.Model(model.inputs, list(wanted.values()))
+    names = [errors.known(f"layer of {model.name}", each, valid) for each in dict.fromkeys(names)]
+    part = keras.Model(model.inputs, [_output(model, name) for name in names])
     state = random.getstate()  # Keras draws the seeds of its initialisers there.
     try:
-        tensors = _run(part, [inputs], {})
+        return dict(zip(names, _run(part, [inputs], {}), strict=True))
     finally:
         random.setstate(state)
-    return {name: tensors[id(tensor)] for name, tensor in wanted.items()}
 
 
 def _output(model: keras.Model, name: str) -> keras.KerasTensor:
@@ -70,21 +70,48 @@ def _output(model: keras.Model, name: str) -> keras.KerasTensor:
     return output
 
 
+class Copies(keras.layers.Layer):
+    """Copies of a tensor, as of `autodiff.copies`, for a network whose branches use it."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(trainable=False, autocast=False)
+        self.count = count
+
+    def call(self, inputs: Any) -> Any:
+        return autodiff.copies(inputs, self.count)
+
+
 def _run(
     model: keras.Model, inputs: Sequence[keras.KerasTensor], copies: dict[int, Any]
-) -> dict[int, keras.KerasTensor]:
-    """Returns the tensors of a copy, by the ids of those that they stand for."""
-    tensors = dict(zip(map(id, model.inputs), inputs, strict=True))
+) -> list[keras.KerasTensor]:
+    """Returns the outputs of a copy of a model.
+
+    Args:
+        model: functional or sequential.
+        inputs: of the copy.
+        copies: of layers, by the ids of those that they stand for; others are added.
+    """
+    used = [{id(tensor) for tensor in node.input_tensors} for node in nodes(model)]
+    used += [{id(tensor)} for tensor in model.outputs]
+    uses = collections.Counter(itertools.chain(*used))
+    tensors: dict[int, list[keras.KerasTensor]] = {}  # One for each use that is to come.
+
+    def add(before: Sequence[keras.KerasTensor], after: Sequence[keras.KerasTensor]) -> None:
+        for old, new in zip(before, after, strict=True):
+            count = uses[id(old)]
+            tensors[id(old)] = list(Copies(count)(new)) if count > 2 else [new] * count
+
+    add(model.inputs, inputs)
     for node in nodes(model):
-        arguments, settings = node.arguments.fill_in(tensors)
+        at_hand = {key: tensors[key].pop() for key in {id(each) for each in node.input_tensors}}
+        arguments, settings = node.arguments.fill_in(at_hand)
         operation = node.operation
         if isinstance(operation, keras.Model) and getattr(operation, "inputs", None):
-            inner = _run(operation, keras.tree.flatten(arguments), copies)
-            outputs: Sequence[Any] = [inner[id(tensor)] for tensor in operation.outputs]
+            outputs: Sequence[Any] = _run(operation, keras.tree.flatten(arguments), copies)
         else:
             outputs = _called(operation, copies, arguments, settings)
-        tensors |= zip(map(id, node.outputs), outputs, strict=True)
-    return tensors
+        add(node.outputs, outputs)
+    return [tensors[id(tensor)].pop() for tensor in model.outputs]
 
 
 def _called(
@@ -102,14 +129,18 @@ def _called(
 def _copy(operation: Any) -> Any:
     if isinstance(operation, keras.layers.Lambda):  # Keras copies no function of a program's own.
         return keras.layers.Lambda(
-            operation.function, arguments=operation.arguments, name=operation.name
+            operation.function,
+            arguments=operation.arguments,
+            name=operation.name,
+            dtype=operation.dtype_policy,
         )
     if not isinstance(operation, keras.layers.Layer):
         return operation
     try:
         return type(operation).from_config(operation.get_config())
-    except Exception as error:
+    except Exception as error:  # Which Keras words by page-long configs.
         raise errors.ConfigError(
-            f"the layer {operation.name} ({type(operation).__name__}) cannot be copied "
-            f"({errors.reason(error)}); expected one with get_config and from_config."
+            f"the layer {operation.name} ({type(operation).__name__}) cannot be copied by its "
+            "get_config and from_config. Its functions need names that Keras knows: see "
+            "keras.saving.register_keras_serializable."
         ) from error

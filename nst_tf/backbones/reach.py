@@ -242,6 +242,7 @@ _KNOWN: dict[type, Callable[[Any], Sequence[Window] | None]] = {
             _LAYERS.Maximum,
             _LAYERS.Minimum,
             Preprocessing,
+            graph.Copies,
         ),
         _ALWAYS,
     ),

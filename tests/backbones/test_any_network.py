@@ -118,14 +118,16 @@ def test_the_activations_are_those_of_the_model(name):
     found = backbone(image)
     assert found.keys() == {"image", *layers}
     np.testing.assert_array_equal(found["image"], image)
+    tolerance = 1e-12 if image.dtype == tf.float64 else 1e-5
     for each in layers:
-        np.testing.assert_allclose(found[each], expected[each], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found[each], expected[each], rtol=tolerance, atol=tolerance)
 
 
 def test_a_host_that_trains_leaves_it_in_inference_mode():
     backbone, image = network("residual"), noise(0, 40, 40)
     before = backbone.digest
-    host = keras.Sequential([backbone])
+    given = keras.Input((None, None, 3), dtype="float64")
+    host = keras.Model(given, backbone(given))
     np.testing.assert_array_equal(host(image, training=True)["third"], backbone(image)["third"])
     assert backbone.digest == before
     assert backbone.trainable_variables == []
@@ -287,9 +289,8 @@ def test_every_layer_has_as_many_positions_as_the_graph_says(name):
 def terms(layers, region: int = 0) -> list[objective.Term]:
     found = []
     for layer in layers:
-        found.append(objective.Term(f"content/{layer}", layer, losses.Content(), 2.0, region))
+        found.append(objective.Term(f"content/{layer}", layer, losses.Content(), 2.0))
         found.append(objective.Term(f"style/{layer}", layer, losses.Gram(), 3.0, region))
-        found.append(objective.Term(f"w2/{layer}", layer, losses.Moments(), 1.0, region))
     found.append(objective.Term("tv", "image", losses.TotalVariation("nine_point"), 0.5))
     return found
 
@@ -319,9 +320,9 @@ def in_the_whole(whole, size, dtype, masked=False):
     return steps.value_and_gradient(whole, image, targets)
 
 
-def in_tiles(whole, size, side, dtype, masked=False, eagerly=True):
+def in_tiles(whole, size, side, dtype, masked=False):
     image, photo, painting, *masks = given(size, dtype, masked)
-    tiled = tiled_objective.TiledObjective(whole, run_eagerly=eagerly)
+    tiled = tiled_objective.TiledObjective(whole, run_eagerly=True)
     cut = tiled.cut(*size, (side,))
     content = tiled.targets(photo, masks[0], cut, "content")
     pieces = tiled.cut(*painting.shape[1:3], (side,))
@@ -335,30 +336,32 @@ def relative(found, expected) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
-@pytest.mark.parametrize("size", [(75, 101), (90, 64), (97, 83)])
+@pytest.mark.parametrize(
+    ("size", "masked", "sides"),
+    [((75, 101), True, (24, 50)), ((90, 65), False, (16, 37))],
+    ids=["masked", "all"],
+)
 @pytest.mark.parametrize("name", ["residual", "valid"])
-def test_in_float64_the_gradient_in_tiles_is_that_of_the_whole(name, size, masked):
+def test_in_float64_the_gradient_in_tiles_is_that_of_the_whole(name, size, masked, sides):
     layers = NETWORKS[name][1]
     whole = objective.Objective(network(name), terms(layers, int(masked)))
     expected = in_the_whole(whole, size, tf.float64, masked)
-    for side in (13, 32, 50):
+    for side in sides:
         found, count = in_tiles(whole, size, side, tf.float64, masked)
         assert count > 1
         assert relative(found.gradient, expected.gradient) < 1e-10
         np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-10)
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
-def test_mobilenet_in_tiles_has_the_gradient_of_the_whole(masked):
-    whole = objective.Objective(network("mobile"), terms(NETWORKS["mobile"][1], int(masked)))
-    expected = in_the_whole(whole, (75, 101), tf.float32, masked)
-    for side in (24, 48):
-        found, _ = in_tiles(whole, (75, 101), side, tf.float32, masked, eagerly=False)
-        assert relative(found.gradient, expected.gradient) < 1e-5
+def test_mobilenet_in_tiles_has_the_gradient_of_the_whole():
+    whole = objective.Objective(network("mobile"), terms(NETWORKS["mobile"][1], 1))
+    expected = in_the_whole(whole, (75, 101), tf.float32, True)
+    found, count = in_tiles(whole, (75, 101), 48, tf.float32, True)
+    assert count > 1
+    assert relative(found.gradient, expected.gradient) < 1e-5
 
 
-@pytest.mark.parametrize("seed", range(25, 40))
+@pytest.mark.parametrize("seed", range(25, 37))
 def test_random_networks_in_tiles_have_the_gradient_of_the_whole(seed):
     random = np.random.default_rng(seed)
     backbone = linear(*(drawn(random) for _ in range(random.integers(1, 5))))
@@ -369,7 +372,7 @@ def test_random_networks_in_tiles_have_the_gradient_of_the_whole(seed):
             tiled_objective.TiledObjective(whole)
         return
     expected = in_the_whole(whole, size, tf.float64, True)
-    for side in (8, 31):
+    for side in (19, 31):
         found, _ = in_tiles(whole, size, side, tf.float64, True)
         assert relative(found.gradient, expected.gradient) < 1e-10
 
@@ -389,10 +392,14 @@ def whole_layers() -> dict[str, list[L.Layer]]:
     class Custom(L.Conv2D):
         pass
 
+    @keras.saving.register_keras_serializable()
+    def relative_to_the_largest(x):
+        return x / tf.reduce_max(x)
+
     return {
         "GlobalAveragePooling2D": [],
         "Custom": [Custom(4, 3, padding="same", dtype="float64")],
-        "Conv2D": [L.Conv2D(4, 3, padding="same", activation=lambda x: x / tf.reduce_max(x))],
+        "Conv2D": [L.Conv2D(4, 3, padding="same", activation=relative_to_the_largest)],
         "GroupNormalization": [L.GroupNormalization(2)],
         "LayerNormalization": [L.LayerNormalization(axis=[1, 2, 3], scale=False, center=False)],
         "Resizing": [L.Resizing(24, 24)],
@@ -440,8 +447,8 @@ def settings(**changes) -> nst_tf.StyleTransferConfig:
             "content_layers": "first",
             "style_layers": ("stem", "third"),
             "image_size": 75,
-            "levels": 2,
-            "steps": (3, 3),
+            "levels": 1,
+            "steps": (4,),
             "device": "cpu",
             **changes,
         }
@@ -512,11 +519,12 @@ def test_settings_that_do_not_fit_the_network_are_refused():
 
 def test_the_costs_are_those_of_the_arrays():
     backbone = network("residual")
-    names = [cost.name for cost in backbone.costs()]
-    shown = backbones.Backbone.from_keras(residual(), [each for each in names])
-    features = shown(noise(0, 64, 96))
-    held = sum(features[name].numpy().nbytes for name in names)
-    assert 64 * 96 * sum(cost.bytes for cost in backbone.costs()) == held
-    stem = backbone.costs()[0]
-    assert stem.products == 7 * 7 * 3 * 6 / 4
+    costs = {cost.name: cost for cost in backbone.costs()}
+    operations = [each for each in backbone.layers if each.name in costs]
+    assert len(operations) == len(costs) > 20
+    every = keras.Model(backbone.input, [each.output for each in operations])
+    arrays = every(2 * noise(0, 64, 96) - 1)
+    for each, array in zip(operations, arrays, strict=True):
+        assert 64 * 96 * costs[each.name].bytes == array.numpy().nbytes
+    assert backbone.costs()[0].products == 7 * 7 * 3 * 6 / 4
     assert environment.network(backbone)["sha256"] == backbone.digest
