@@ -84,7 +84,7 @@ def _mean(figures: Iterable[dict[str, float]]) -> judge.Verdict:
 
 def _step(row: str, pair: list[str]) -> Callable[[], None]:
     """Returns what takes a step at full size."""
-    from nst_tf.engine import transfer
+    from nst_tf import backbones, objective
     from nst_tf.imaging import images, pyramid
 
     config, shown = _settings(row), []
@@ -92,7 +92,9 @@ def _step(row: str, pair: list[str]) -> Callable[[], None]:
         picture = images.load(path).rgb
         size = pyramid.fit(*picture.shape[:2], _SIZE.value)
         shown.append(images.resize(picture, *size)[np.newaxis])
-    return work.step_of(work.prepared(config, transfer.build_backbone(config), *shown))
+    layers = objective.used_layers(config)
+    network = backbones.build(config.backbone, layers, **config.network)
+    return work.step_of(work.prepared(config, network, *shown))
 
 
 def main(argv: list[str]) -> None:

@@ -54,7 +54,7 @@ def backbone(name: str, precision: str = "float32") -> Any:
 
     keras.utils.set_random_seed(0)
     return backbones.Backbone(
-        [*STYLE, CONTENT], backbones.get(name), pooling="max", precision=precision
+        [*STYLE, CONTENT], backbones.get(name), None, pooling="max", precision=precision
     )
 
 
@@ -307,5 +307,5 @@ def products(name: str, size: int) -> float:
     """Returns the multiplications of all convolutions, forth and back."""
     from nst_tf import backbones
 
-    network = backbones.Backbone([*STYLE, CONTENT], backbones.get(name))
+    network = backbones.Backbone([*STYLE, CONTENT], backbones.get(name), None)
     return 2 * sum(cost.products for cost in network.costs()) * size**2

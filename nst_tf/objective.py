@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,7 +93,7 @@ class Objective:
             backbone: exposes at least `used_layers`.
             shares: the share of the photo that each of its regions covers, if it has any.
         """
-        return cls(backbone, terms(config, backbone.architecture.name, shares))
+        return cls(backbone, terms(config, backbone.name, shares))
 
     @property
     def structure(self) -> tuple[Any, ...]:
@@ -153,7 +152,7 @@ class Objective:
         for term in self.terms:
             if reference not in (*term.loss.references, term.weighed_by):
                 continue
-            at, entries = self._weights_at(term, image, weights), {}
+            at, entries = self._weights_at(term, image, weights, features), {}
             if reference in term.loss.references:
                 seen = _stacked(term, [features[layer] for layer in term.layers], image)
                 entries = {"features": seen} if term.loss.joint else term.loss.target(seen, at)
@@ -233,8 +232,8 @@ class Objective:
         for term in self.terms:
             if reference not in (*term.loss.references, term.weighed_by):
                 continue
-            positions = owned // self.backbone.reach(term.layer)[0]
-            at, entries = self._weights_at(term, image, weights), {}
+            positions = self._positions(term, features[term.layer], owned)
+            at, entries = self._weights_at(term, image, weights, features), {}
             if reference in term.loss.references:
                 found = features[term.layer]
                 if term.loss.joint:
@@ -279,7 +278,9 @@ class Objective:
                 positions of the section's input; all of it where it is None.
         """
         uses = collections.Counter(layer for term in self.terms for layer in term.layers)
-        copies = {layer: iter(_fan_out(features[layer], count)) for layer, count in uses.items()}
+        copies = {
+            layer: iter(autodiff.copies(features[layer], count)) for layer, count in uses.items()
+        }
         found = {}
         for term in self.terms:
             seen = [next(copies[name]) for name in term.layers]
@@ -287,7 +288,7 @@ class Objective:
             target = dict(targets.get(term.name, {}))
             weights: Any = 1.0
             if owned is not None:
-                positions = owned // self.backbone.reach(term.layer)[0]
+                positions = self._positions(term, layer, owned)
                 weights = _ownership(layer, positions)
                 for name in sorted(target.keys() & {*term.loss.positional, "weights"}):
                     target[name] = placed(target[name], tf.shape(layer)[1:3], positions)
@@ -296,13 +297,34 @@ class Objective:
             found[term.name] = term.loss.statistics(layer, weights, target)
         return found
 
-    def _weights_at(self, term: Term, image: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    def _weights_at(
+        self,
+        term: Term,
+        image: tf.Tensor,
+        weights: tf.Tensor,
+        features: Mapping[str, tf.Tensor],
+    ) -> tf.Tensor:
         """Returns the weights of pixels for a term, at the resolution of its layer."""
         shape = tf.concat([tf.shape(image)[:3], [1]], axis=0)
         own = tf.broadcast_to(weights[..., term.region : term.region + 1], shape)
         if term.loss.most_positions:
             return _stacked(term, [own], image)
+        if isinstance(self.backbone, backbones.Backbone) and not self.backbone.walked:
+            size = tf.shape(features[term.layer])[1:3]
+            return averaged(own, size, *self.backbone.cells(term.layer))
         return pooled(own, self.backbone.reach(term.layer)[0])
+
+    def _positions(self, term: Term, features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
+        """Returns the part of a layer that a tile owns: what begins in its own pixels.
+
+        Args:
+            term: looks at the layer.
+            features: what the tile shows of it.
+            owned: int32, top, bottom, left and right of the tile's own part.
+        """
+        stride, _ = self.backbone.reach(term.layer)
+        rows, columns = tf.unstack(tf.shape(features)[1:3])
+        return tf.minimum(-(-owned // stride), tf.stack([rows, rows, columns, columns]))
 
     def halo(self, term: Term) -> int:
         """Returns the pixels around a position that a term depends on; see `Backbone.reach`."""
@@ -346,29 +368,6 @@ def _stacked(term: Term, maps: Sequence[tf.Tensor], image: tf.Tensor | None) -> 
     if not term.loss.most_positions:
         return maps[0]
     return hypercolumns.stack(maps, tf.shape(image)[1:3], term.loss.most_positions)
-
-
-def _fan_out(features: tf.Tensor, count: int) -> Sequence[tf.Tensor]:
-    """Returns `count` copies whose gradients are added up in a fixed order.
-
-    TensorFlow adds up the gradients of several uses in an order that can change from run to
-    run, and with three or more of them the last bit of the sum changes with it.
-    """
-    return [features] if count == 1 else _copies(count)(features)
-
-
-@functools.cache
-def _copies(count: int) -> Callable[[tf.Tensor], Sequence[tf.Tensor]]:
-    """Returns what makes so many copies of a tensor."""
-
-    @autodiff.custom_gradient
-    def copies(features: tf.Tensor) -> tuple[Sequence[tf.Tensor], Any]:
-        def gradient(*upstream: tf.Tensor) -> tf.Tensor:
-            return tf.reduce_sum(tf.stack(upstream), axis=0)
-
-        return [tf.identity(features) for _ in range(count)], gradient
-
-    return copies
 
 
 def _ownership(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
@@ -418,6 +417,28 @@ def pooled(weights: tf.Tensor, stride: int) -> tf.Tensor:
         halved = tf.nn.avg_pool2d(weights, 2, 2, "SAME")
         rows, columns = tf.unstack(tf.shape(weights)[1:3] // 2)
         weights, stride = _folded(_folded(halved, 1, rows), 2, columns), stride // 2
+    return weights
+
+
+def averaged(weights: tf.Tensor, size: tf.Tensor, stride: int, shift: int) -> tf.Tensor:
+    """Returns a weight map at the resolution of a layer: the mean weight of a position's pixels.
+
+    Every pixel counts towards one position; those beyond the first and last towards these.
+
+    Args:
+        weights: of shape `(1, height, width, channels)`.
+        size: int32, height and width of the layer.
+        stride: pixels of a position; 0 shares the pixels out alike.
+        shift: the first pixel of the first position.
+    """
+    for axis, count in zip((1, 2), tf.unstack(tf.cast(size, tf.int64)), strict=True):
+        length = tf.shape(weights, tf.int64)[axis]
+        pixels = tf.range(length)
+        cells = (pixels - shift) // stride if stride else pixels * count // length
+        cells = tf.clip_by_value(cells, 0, count - 1)
+        swap = [axis, *(0 if each == axis else each for each in range(1, 4))]
+        means = tf.math.unsorted_segment_mean(tf.transpose(weights, swap), cells, count)
+        weights = tf.transpose(means, swap)
     return weights
 
 

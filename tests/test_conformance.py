@@ -414,7 +414,7 @@ def test_one_optimizer_serves_two_pictures_at_once(kind):
 def backbone(request):
     """A network with random weights that exposes all its layers."""
     keras.utils.set_random_seed(0)
-    return backbones.Backbone(vgg_layers.names(request.param.name), request.param)
+    return backbones.Backbone(vgg_layers.names(request.param.name), request.param, None)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 32), (45, 37)])

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import hashlib
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
+import tensorflow as tf
 
+from nst_tf import errors
+from nst_tf.backbones import graph
+from nst_tf.backbones import reach as reaches
 from nst_tf.backbones import weights as weight_files
 from nst_tf.backbones.architecture import Architecture
 from nst_tf.backbones.convolution import FrozenConv2D
-from nst_tf.backbones.preprocessing import Preprocessing
+from nst_tf.backbones.preprocessing import Applied, Preprocessing
 from nst_tf.backbones.section import exposing
 from nst_tf.config import vgg_layers as layer_names
 
@@ -20,8 +27,7 @@ IMAGE = "image"
 """Name under which a backbone exposes its own input."""
 
 
-@dataclasses.dataclass(frozen=True)
-class LayerCost:
+class LayerCost(NamedTuple):
     """What a layer takes for every pixel of a picture.
 
     Attributes:
@@ -30,6 +36,8 @@ class LayerCost:
         halo: as `Backbone.reach` counts it.
         bytes: of its activations.
         products: multiplications of one forward pass.
+        walked: whether its gradient can be had without its inputs and outputs.
+        whole: why it cannot be had in tiles, or an empty text.
     """
 
     name: str
@@ -37,6 +45,8 @@ class LayerCost:
     halo: int
     bytes: float
     products: float
+    walked: bool = True
+    whole: str = ""
 
 
 class Backbone(keras.Model):
@@ -47,10 +57,14 @@ class Backbone(keras.Model):
     `image` is the input itself. The network ends at the deepest layer that is asked for, and
     is not trainable.
 
+    Any other functional Keras model becomes a backbone by `from_keras`.
+
     Args:
         layers: names of layers, as `nst_tf.config.vgg_layers.canonical` understands them.
         architecture: the network, an entry of `nst_tf.backbones`.
-        weights: a file that fits it, or None for random weights.
+        weights: `imagenet`, for those that `nst_tf.backbones.build` finds; the path of a Keras
+            weight file; what `nst_tf.backbones.weights.locate` returned; or None for random
+            weights.
         pooling: `max` or `avg`.
         precision: `float32` or `bfloat16`, of the convolutions. The outputs are float32.
         padding: what each convolution takes to be around its input: `zeros`, as in the published
@@ -59,26 +73,36 @@ class Backbone(keras.Model):
             by what brings them to the scale of a network that is fed as these are.
 
     Attributes:
-        architecture: the network.
+        architecture: the network, or None for one of another kind.
         weight_file: its weights, or None.
-        mean_colour: of the pictures that it was trained on: red, green and blue in [0, 1].
+        mean_colour: of the pictures that it was trained on: red, green and blue in [0, 1]; None
+            where it is not known.
+        walked: whether its layers are `nst_tf.backbones.Layer`s, one after the other.
 
     Raises:
         ConfigError: the network has no such layer.
-        WeightsError: the file does not fit the network.
+        WeightsError: the weights cannot be had, or do not fit the network.
     """
+
+    architecture: Architecture | None = None
+    weight_file: weight_files.Weights | None = None
+    mean_colour: tuple[float, ...] | None = None
+    walked: bool = True
 
     def __init__(
         self,
         layers: Iterable[str],
         architecture: Architecture,
-        weights: weight_files.Weights | None = None,
+        weights: weight_files.Weights | str | os.PathLike[str] | None = "imagenet",
         *,
         pooling: str = "max",
         precision: str = "float32",
         padding: str = "zeros",
         activation_scale: str = "own",
     ) -> None:
+        if weights is not None and not isinstance(weights, weight_files.Weights):
+            path = "" if weights == "imagenet" else os.fspath(weights)
+            weights = weight_files.locate([architecture], path)
         mean = weights.mean if weights else architecture.mean
         with keras.RematScope(mode=None):  # Around which may be that of a host.
             image, outputs = _connected(
@@ -97,6 +121,75 @@ class Backbone(keras.Model):
         if weights:
             self._assign(weights)
 
+    @classmethod
+    def from_keras(
+        cls,
+        model: keras.Model,
+        layers: Iterable[str],
+        preprocessing: Callable[[Any], Any] | None = None,
+        mean_colour: Sequence[float] | None = None,
+        name: str | None = None,
+    ) -> Backbone:
+        """Returns a backbone that exposes layers of a functional Keras model.
+
+        It is a frozen copy in inference mode, with the model's weights of now: batch normalisation
+        takes its moving statistics. It ends at the deepest of the layers, and takes pictures of
+        any size.
+
+            model = keras.applications.MobileNetV2(include_top=False)
+            preprocess = keras.applications.mobilenet_v2.preprocess_input
+            layers = ["block_1_expand_relu", "block_3_expand_relu"]
+            backbone = nst_tf.Backbone.from_keras(model, layers, lambda x: preprocess(255 * x))
+
+        Tiles follow from the graph: convolutions, depthwise and separable ones too, poolings,
+        padding, cropping, batch normalisation, activations, sums, products and concatenations may
+        come in any order. A network with another layer on the way looks at pictures as a whole.
+
+        Args:
+            model: functional or sequential, with one input `(batch, height, width, channels)`.
+            layers: names of its layers; each has one output `(batch, h, w, channels)`.
+            preprocessing: maps a tensor `(1, height, width, 3)`, sRGB in [0, 1], to what the model
+                expects: a function of tensors, or a Keras layer. None leaves it as it is.
+            mean_colour: of the pictures that the model was trained on: red, green and blue in
+                [0, 1]. It is what a picture begins with under `init="mean"`.
+            name: of the backbone, which recipes and checkpoints record; that of the model where it
+                is None.
+
+        Returns:
+            The backbone. Outputs are float32, or float64 if the input of the model is.
+
+        Raises:
+            ConfigError: the model is not functional, has no such layer, or one that cannot be
+                exposed or copied, or its input does not fit.
+        """
+        if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
+            raise errors.ConfigError(
+                f"the backbone is {model!r:.80}; expected a functional keras.Model with one input, "
+                "such as those of keras.applications."
+            )
+        dtype = "float64" if model.inputs[0].dtype == "float64" else "float32"
+        with keras.RematScope(mode=None):
+            image = keras.Input((None, None, 3), batch_size=1, name=IMAGE, dtype=dtype)
+            prepared = Applied(preprocessing, dtype=dtype)(image) if preprocessing else image
+            _check_input(model, prepared)
+            features = graph.copied(model, list(layers), prepared)
+            outputs = {
+                each: keras.layers.Identity(dtype=dtype, name=exposing(each))(tensor)
+                for each, tensor in {IMAGE: image, **features}.items()
+            }
+        backbone = cls.__new__(cls)
+        super(Backbone, backbone).__init__(image, outputs, name=name or model.name)
+        backbone.trainable = False
+        backbone.walked = False
+        if mean_colour is not None:
+            backbone.mean_colour = tuple(float(value) for value in mean_colour)
+        return backbone
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """Returns the outputs, in inference mode whatever the host is in."""
+        del training
+        return super().call(inputs, training=False, mask=mask)
+
     def _assign(self, weights: weight_files.Weights) -> None:
         shapes = {
             layer.name: tuple(layer.kernel.shape)
@@ -105,6 +198,13 @@ class Backbone(keras.Model):
         }
         for name, arrays in weight_files.read(weights.path, shapes).items():
             self.get_layer(name).set_weights(arrays)
+
+    @functools.cached_property
+    def _reaches(self) -> dict[str, reaches.Reach]:
+        return reaches.reaches(self)
+
+    def _reach(self, name: str) -> reaches.Reach:
+        return reaches.Reach() if name == IMAGE else self._reaches[name]
 
     def reach(self, name: str) -> tuple[int, int]:
         """Returns what an activation depends on, from the layers on the way to it.
@@ -115,34 +215,93 @@ class Backbone(keras.Model):
         Returns:
             The pixels between two positions of the layer, and the halo: a position `p` depends
             on the pixels from `stride · p - halo` to `stride · (p + 1) - 1 + halo`.
+
+        Raises:
+            ConfigError: nothing is known of that; see `whole`.
         """
-        if name == IMAGE:
-            return 1, 0
-        stride, halo = 1, 0
-        for layer in self.layers:
-            if isinstance(layer, keras.layers.Conv2D):
-                halo += layer.kernel_size[0] // 2 * stride
-            elif isinstance(layer, (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)):
-                stride *= layer.pool_size[0]
-            if layer.name == name:
-                break
-        return stride, halo
+        found = self._reach(name)
+        if found.whole:
+            raise errors.ConfigError(f"{self.name}: {found.whole}.")
+        return found.stride, found.halo
+
+    def cells(self, name: str) -> tuple[int, int]:
+        """Returns the pixels that the positions of an exposed layer stand for.
+
+        Returns:
+            Stride and shift: position `p` stands for the `stride` pixels from
+            `stride · p + shift`, which are in the middle of those that it depends on. A stride of 0
+            says that nothing is known of that.
+        """
+        found = self._reach(name)
+        if found.whole:
+            return 0, 0
+        return found.stride, (found.first + found.last - found.stride + 1) // 2
+
+    @property
+    def whole(self) -> str:
+        """Why pictures cannot be looked at in tiles, or an empty text."""
+        for name in self.output:
+            found = self._reach(name)
+            if found.whole:
+                return found.whole
+            if found.least < 1:
+                return f"the layer {name} has positions beyond the border of the picture"
+        return ""
+
+    @property
+    def least_side(self) -> int:
+        """Pixels of the shortest side that leaves every exposed layer 2x2 positions."""
+        found = [self._reach(name) for name in self.output]
+        return max(each.stride + max(1, each.least) for each in found)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the kinds of all operations and of their weights, in hexadecimal."""
+        state = hashlib.sha256()
+        for node in graph.nodes(self):
+            state.update(f"{type(node.operation).__name__}\n".encode())
+            for array in getattr(node.operation, "get_weights", list)():
+                state.update(f"{array.dtype} {array.shape}\n".encode())
+                state.update(np.ascontiguousarray(array).data)
+        return state.hexdigest()
 
     def costs(self) -> list[LayerCost]:
-        """Returns what each convolution and pooling costs, from the picture to the depth."""
+        """Returns what each layer costs, from the picture to the depth, but for preprocessing."""
+        exposers = {exposing(name) for name in self.output}
         found = []
-        for layer in self.layers:
-            stride, halo = self.reach(layer.name)
-            if isinstance(layer, keras.layers.Conv2D):
-                products = math.prod(layer.kernel.shape) / stride**2
-            elif isinstance(layer, (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)):
-                products = 0.0
-            else:
+        for node in graph.nodes(self):
+            layer, output = node.operation, node.outputs[0]
+            if layer.name in exposers or isinstance(layer, _FREE):
                 continue
-            size = 2 if layer.compute_dtype == "bfloat16" else 4
-            stored = layer.output.shape[-1] * size / stride**2
-            found.append(LayerCost(layer.name, stride, halo, stored, products))
+            reach, shapes = self._reaches[layer.name], map(tuple, _kernel_shapes(layer))
+            products = sum(map(math.prod, shapes)) / reach.stride**2
+            channels = output.shape[-1] if len(output.shape) == 4 else 0
+            stored = channels * tf.as_dtype(output.dtype).size / reach.stride**2
+            whole = reach.whole
+            found.append(
+                LayerCost(
+                    layer.name, reach.stride, reach.halo, stored, products, self.walked, whole
+                )
+            )
         return found
+
+
+_FREE = (Preprocessing, Applied, graph.Copies)
+"""Layers whose memory and work are next to nothing."""
+
+
+def _kernel_shapes(operation: Any) -> list[Any]:
+    """Returns the shapes of the weights that an operation multiplies every position with."""
+    return [each.shape for each in getattr(operation, "weights", ()) if len(each.shape) > 1]
+
+
+def _check_input(model: keras.Model, prepared: keras.KerasTensor) -> None:
+    expected, found = model.inputs[0].shape, prepared.shape
+    if len(expected) != 4 or len(found) != 4 or expected[-1] not in (None, found[-1]):
+        raise errors.ConfigError(
+            f"{model.name} takes inputs of shape {tuple(expected)}, and preprocessing returns "
+            f"{tuple(found)} for a picture; expected (batch, height, width, channels) of both."
+        )
 
 
 def _connected(

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from nst_tf import errors
 from nst_tf.backbones.layer import Layer
 
 LINK = "link"
@@ -56,14 +57,22 @@ def exposing(name: str) -> str:
     return f"{name}_output"
 
 
-def split(backbone: Any, cuts: Sequence[str]) -> list[Section]:
+def split(backbone: Any, cuts: Sequence[str]) -> list[Any]:
     """Returns the sections of a network that end with given layers, and what is above them.
 
     Args:
-        backbone: a functional model with a dict of outputs, and `reach`. All layers that have a
-            say in the outputs are a `Layer`, but for those that expose.
+        backbone: a `Backbone`. One that is not `walked` is its only section.
         cuts: names of layers, the lowest first. Each ends a section, which exposes it as `LINK`.
+
+    Raises:
+        ConfigError: the network looks at pictures as a whole, or cannot be cut.
     """
+    if backbone.whole:
+        raise errors.ConfigError(f"{backbone.name} takes no tiles: {backbone.whole}.")
+    if not backbone.walked:
+        if cuts:
+            raise errors.ConfigError(f"{backbone.name} is no chain of layers and cannot be cut.")
+        return [backbone]
     order = [layer.name for layer in backbone.layers]
     found: list[Section] = []
     rest, inputs = dict(backbone.output), backbone.input

@@ -179,11 +179,13 @@ class _Notes(logging.Handler):
 def build_backbone(config: configs.StyleTransferConfig) -> backbones.Backbone:
     """Returns the network of a run, and shows the progress of a download."""
     load_tensorflow([config])
+    from nst_tf import backbones, objective
     from nst_tf.engine import transfer
 
     transfer.find_device(config.device)
+    layers = objective.used_layers(config)
     with _download_bar() as progress:
-        return transfer.build_backbone(config, progress)
+        return backbones.build(config.backbone, layers, **config.network, progress=progress)
 
 
 def announce(
@@ -211,7 +213,7 @@ def announce(
     side = plans[-1].sides[0]
     tiles = f" in tiles of {side} pixels" if side else ""
     say(
-        f"{name}; {model.architecture.name} with weights from "
+        f"{name}; {model.name} with weights from "
         f"{environment.network(model)['weights']}; about {gigabytes(expected)} of memory "
         f"expected{tiles}."
     )

@@ -35,6 +35,8 @@ logger = logging.getLogger("nst_tf")
 BACKBONES = ("auto", *vgg_layers.CONVOLUTIONS)
 GIVEN = "(given)"
 """The `init` of a run that is handed the picture to begin with."""
+CUSTOM = "custom"
+"""The backbone of a config whose network a program hands to `StyleTransfer`."""
 INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
 OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "steepest_descent", "fixed_step_lbfgs")
 CONTENT_NORMALIZATIONS = {
@@ -105,6 +107,13 @@ _NAMED = (
         "optimizer",
         "optimizer to be a name",
         lambda settings: isinstance(settings.optimizer, str),
+    ),
+)
+_BUILT = (
+    Need(
+        "backbone",
+        "a backbone that is built by its name",
+        lambda settings: settings.backbone != CUSTOM,
     ),
 )
 _RATE = (one_of("optimizer", "adam", "gradient_descent"),)
@@ -362,19 +371,27 @@ class StyleTransferConfig:
     backbone: str = knob(
         "auto",
         "Network",
-        "vgg19, vgg16, or auto: vgg19 where its weights can be had, otherwise the bundled vgg16",
-        BACKBONES,
+        "vgg19, vgg16, or auto: vgg19 where its weights can be had, otherwise the bundled vgg16; "
+        "or custom, for a network that a program hands in",
+        (*BACKBONES, CUSTOM),
     )
     weights: str = knob(
-        "", "Network", "a Keras weight file (.h5, .weights.h5) to use instead", path="read"
+        "",
+        "Network",
+        "a Keras weight file (.h5, .weights.h5) to use instead",
+        path="read",
+        needs=_BUILT,
     )
-    pooling: str = knob("avg", "Network", "pooling of the network: max or avg", ("max", "avg"))
+    pooling: str = knob(
+        "avg", "Network", "pooling of the network: max or avg", ("max", "avg"), needs=_BUILT
+    )
     padding: str = knob(
         "zeros",
         "Network",
         "what convolutions see around the picture: zeros, as in the published networks; reflect; "
         "replicate; or circular, for a picture that tiles the plane without seams",
         PADDINGS,
+        needs=_BUILT,
     )
     activation_scale: str = knob(
         "own",
@@ -383,7 +400,7 @@ class StyleTransferConfig:
         "caffe (0 to 255, as in Keras), torchvision (over their deviation) or unit (0 to 1); "
         "matters to published loss scales only",
         ("own", "caffe", "torchvision", "unit"),
-        needs=_SCALE,
+        needs=(*_SCALE, *_BUILT),
     )
 
     optimizer: str | objects.OptimizerLike = knob(
@@ -471,6 +488,7 @@ class StyleTransferConfig:
         "Machine",
         "number format of the convolutions: float32 or bfloat16; all else stays float32",
         ("float32", "bfloat16"),
+        needs=_BUILT,
     )
     tile_size: str = knob(
         "auto",
@@ -534,6 +552,12 @@ class StyleTransferConfig:
     def style_losses(self) -> choices.Losses:
         """The weight of each loss in `style_loss`, likewise."""
         return choices.losses_of("style_loss", typing.cast(Any, self.style_loss))
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The settings that a network is built with, as `nst_tf.backbones.build` takes them."""
+        names = ("pooling", "precision", "padding", "activation_scale")
+        return {"path": self.weights, **{name: getattr(self, name) for name in names}}
 
     @property
     def whole(self) -> str:
@@ -701,6 +725,11 @@ def _check_together(config: StyleTransferConfig) -> None:
             f"{config.whole} looks at the picture as a whole, and tile_size={config.tile_size} "
             "cuts it into tiles; leave one of them out."
         )
+    if config.backbone == CUSTOM and config.padding == "circular":
+        raise errors.ConfigError(
+            "padding=circular is for the networks of nst_tf, and backbone=custom pads in its own "
+            "way; expected padding=zeros."
+        )
     octaves = config.lbfgs_octaves or getattr(config.optimizer, "octaves", 0)
     if octaves and config.padding == "circular":
         raise errors.ConfigError(
@@ -780,7 +809,10 @@ def has_objective(config: StyleTransferConfig) -> bool:
 
 
 def _check_layers(config: StyleTransferConfig) -> None:
-    """Refuses a layer that the backbone lacks; `auto` may become VGG19, which has them all."""
+    """Refuses a layer that the backbone lacks; `auto` may become VGG19, which has them all.
+
+    What layers a network has that a program hands in, `StyleTransfer` looks up.
+    """
     backbone = "vgg19" if config.backbone == "auto" else config.backbone
     for name in (*config.content_layers, *config.style_layers):
         vgg_layers.canonical(name, backbone)

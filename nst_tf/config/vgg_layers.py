@@ -28,17 +28,24 @@ def canonical(name: str, backbone: str) -> str:
 
     Args:
         name: `block4_conv2`, `conv4_2`, `relu4_2` or `block4_pool`.
-        backbone: a key of `CONVOLUTIONS`.
+        backbone: a key of `CONVOLUTIONS`. Layers of another network have one name only.
 
     Raises:
         ConfigError: the backbone has no such layer.
     """
-    match = re.fullmatch(r"(?:conv|relu)(\d)_(\d)", name)
-    keras_name = f"block{match[1]}_conv{match[2]}" if match else name
+    if backbone not in CONVOLUTIONS:
+        return name
+    keras_name = spelled(name)
     valid = names(backbone)
     if keras_name not in valid:
         raise errors.unknown_name(f"layer of {backbone}", keras_name, valid)
     return keras_name
+
+
+def spelled(name: str) -> str:
+    """Returns a layer name in the spelling of Keras, whether or not there is such a layer."""
+    match = re.fullmatch(r"(?:conv|relu)(\d)_(\d)", name)
+    return f"block{match[1]}_conv{match[2]}" if match else name
 
 
 def nearest(name: str, backbone: str) -> str:

@@ -20,6 +20,7 @@ import tensorflow as tf
 from nst_tf import backbones, callbacks, errors, losses, optimizers
 from nst_tf import config as configs
 from nst_tf import objective as objectives
+from nst_tf.config import vgg_layers
 from nst_tf.engine import result as results
 from nst_tf.engine import steps
 from nst_tf.imaging import images, inputs, pyramid, sources
@@ -35,15 +36,6 @@ _LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
 _STATE = "state/"  # Begins the names of the optimiser's entries in a snapshot.
 _BEGUN_WITH = "begun_with"  # In a snapshot, the picture that its level began with.
 _MOST_COMPILED = 4  # Objectives, of which the compiled steps are kept.
-_OF_THE_NETWORK = (
-    "backbone",
-    "weights",
-    "pooling",
-    "precision",
-    "padding",
-    "activation_scale",
-)
-"""Settings that a network is built from."""
 _CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
 _SAME_SHAPE = 0.02  # Logarithm of the ratio of two aspect ratios that pass for one.
 _Kind = tuple[tuple[int, ...], tf.DType]
@@ -117,14 +109,15 @@ class StyleTransfer:
     Args:
         config: the settings; the defaults where it is None.
         backbone: a network to use instead of the one that the config names. It exposes at
-            least the layers that the config uses.
+            least the layers that the config uses. One of `Backbone.from_keras` has layers of its
+            own names, which a config with `backbone="custom"` takes.
         objective: what is minimised instead of the losses that the config names. With masks, its
             terms that look at the style alone are restricted to each region in turn.
         optimizer: how the picture moves, instead of what the config says: an
             `nst_tf.optimizers.Optimizer`, or a name.
 
     Raises:
-        ConfigError: the settings do not fit each other or this machine.
+        ConfigError: the settings do not fit each other, the network or this machine.
         WeightsError: the weights of the backbone cannot be had.
     """
 
@@ -145,14 +138,20 @@ class StyleTransfer:
         self._device = find_device(self.config.device)
         if objective is not None and backbone is None:
             backbone = typing.cast(backbones.Backbone, objective.backbone)
-        self.backbone = backbone or build_backbone(self.config)
-        if not backbone and self.config.backbone == "auto":
-            self.config = self.config.replace(backbone=self.backbone.architecture.name)
+        self.backbone = backbone or _built(self.config)
+        self._least = 0  # Of a side; 0 for what the names of a VGG's layers say.
+        if self.backbone.architecture is None:
+            self.config = self.config.replace(backbone=configs.CUSTOM)
+            self._least = self.backbone.least_side
+        elif not backbone and self.config.backbone == "auto":
+            self.config = self.config.replace(backbone=self.backbone.name)
+        if objective is None:
+            _check_network(self.config, self.backbone)
         self._objective = objective
         self._style_backbone = self.backbone
-        if not backbone and self.config.padding == "circular":
+        if self.config.padding == "circular" and (not backbone or backbone.weight_file):
             # The picture has no border, but paintings have one, and do not go on across it.
-            self._style_backbone = build_backbone(self.config.replace(padding="reflect"))
+            self._style_backbone = _built(self.config.replace(padding="reflect"))
         self._optimizer = optimizers.Guarded(optimizers.get(self.config.optimizer, self.config))
         self._compiled = _CompiledCache()
 
@@ -183,9 +182,9 @@ class StyleTransfer:
 
     def _has_network_of(self, config: configs.StyleTransferConfig) -> bool:
         """Returns whether the network is the one that a config asks for."""
-        same = all(getattr(config, name) == getattr(self.config, name) for name in _OF_THE_NETWORK)
+        same = config.backbone == self.config.backbone and config.network == self.config.network
         exposed = set(self.backbone.output)
-        wanted = {term.layer for term in objectives.terms(config, self.backbone.architecture.name)}
+        wanted = {term.layer for term in objectives.terms(config, self.backbone.name)}
         return same and {name for each in wanted for name in each.split("+")} <= exposed
 
     @host.undisturbed
@@ -249,11 +248,11 @@ class StyleTransfer:
         if not given.paintings:
             raise errors.ConfigError("styles is empty; expected one painting or more.")
         paintings = [painting.size for painting in given.paintings]
-        levels = pyramid.plan(self.config, given.photo.size, paintings)
+        levels = pyramid.plan(self.config, given.photo.size, paintings, self._least)
         shown = inputs.prepare(
             self.config, given.photo, given.paintings, given.content_mask, given.style_masks
         )
-        inputs.check_regions(self.config, shown, levels[-1])
+        inputs.check_regions(self.config, shown, levels[-1], self._style_strides())
         objective = self._objective_of(shown.matched.shares)
         _require_references(objective, given.references)
         with tf.device(self._device):
@@ -380,7 +379,7 @@ class StyleTransfer:
                     entered = True
                 loss, terms = self._take(walk, targets, plan)
             except tf.errors.ResourceExhaustedError as error:
-                if self.config.whole:
+                if self.config.whole or self.backbone.whole:
                     raise _too_large(level, "") from error
                 walk.plans[index], targets = _smaller(level, plan, error), None
                 continue
@@ -503,9 +502,20 @@ class StyleTransfer:
             "Go on with the version that began, or start from the beginning."
         )
 
+    def _style_strides(self) -> dict[str, int]:
+        """Returns the pixels between two positions of each style layer, by its name."""
+        names = [
+            vgg_layers.canonical(name, self.backbone.name)
+            for name in self.config.style_layers
+            if self.config.balanced.style_weight
+        ]
+        return {
+            name: self.backbone.cells(name)[0] for name in names if name in self.backbone.output
+        }
+
     def _is_possible(self, plan: tiles.Plan) -> bool:
         """Returns whether the network can be looked at as a plan says."""
-        names = [cost.name for cost in self.backbone.costs()]
+        names = [cost.name for cost in self.backbone.costs() if cost.walked]
         places = [names.index(cut) if cut in names else -1 for cut in plan.cuts]
         return -1 not in places and places == sorted(set(places))
 
@@ -528,7 +538,7 @@ class StyleTransfer:
         if init == "noise":
             return _tensor(self._noise(shape))
         if init in ("gray", "grey", "mean"):
-            colour = self.backbone.mean_colour if init == "mean" else 0.5
+            colour = _mean_colour(self.backbone) if init == "mean" else 0.5
             start = np.full(shape, colour, np.float32)
         else:
             if given:
@@ -592,7 +602,7 @@ class StyleTransfer:
     ) -> objectives.Targets | tiled_objective.TiledTargets:
         """Returns the targets of a painting, computed at the first use at each size."""
         painting, cache = walk.shown.paintings[index], walk.compiled.style_targets
-        size = pyramid.style_size(self.config, painting.size, level)
+        size = pyramid.style_size(self.config, painting.size, level, self._least)
         key = (*walk.shown.style_key(index), *size, plan.of_styles)  # Other tiles round otherwise.
         kept = cache.get(key)
         if kept is None:
@@ -851,28 +861,33 @@ class _Walk:
         return snapshots.Snapshot(*self.at, tensors, list(self.plans), entries, made_with)
 
 
-def build_backbone(config: configs.StyleTransferConfig, progress: Any = None) -> backbones.Backbone:
-    """Returns the network that a config asks for.
+def _built(config: configs.StyleTransferConfig) -> backbones.Backbone:
+    """Returns the network that a config asks for."""
+    return backbones.build(config.backbone, objectives.used_layers(config), **config.network)
 
-    Args:
-        config: the settings.
-        progress: called with the bytes done and the bytes in all if weights are downloaded.
 
-    Raises:
-        ConfigError: the network has no such layer.
-        WeightsError: its weights cannot be had.
-    """
-    backend.require_tensorflow()
-    return backbones.build(
-        config.backbone,
-        objectives.used_layers(config),
-        path=config.weights,
-        pooling=config.pooling,
-        precision=config.precision,
-        padding=config.padding,
-        activation_scale=config.activation_scale,
-        progress=progress,
-    )
+def _check_network(config: configs.StyleTransferConfig, backbone: backbones.Backbone) -> None:
+    """Refuses settings that a network does not fit."""
+    for name in objectives.used_layers(config):
+        errors.known(
+            f"layer that the backbone {backbone.name} exposes",
+            vgg_layers.canonical(name, backbone.name),
+            backbone.output,
+        )
+    if backbone.whole and config.tile_size not in ("auto", "0"):
+        raise errors.ConfigError(
+            f"tile_size={config.tile_size} cuts pictures into tiles, and {backbone.name} takes "
+            f"none: {backbone.whole}. Set tile_size to 0, or choose layers below that one."
+        )
+
+
+def _mean_colour(backbone: backbones.Backbone) -> Sequence[float]:
+    if backbone.mean_colour is None:
+        raise errors.ConfigError(
+            f"init=mean begins with the mean colour of what the network was trained on, which "
+            f"{backbone.name} does not tell; give mean_colour to Backbone.from_keras."
+        )
+    return backbone.mean_colour
 
 
 def planned(

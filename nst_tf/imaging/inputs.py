@@ -6,13 +6,12 @@ import dataclasses
 import hashlib
 import logging
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from nst_tf import config as configs
 from nst_tf import errors
-from nst_tf.config import vgg_layers
 from nst_tf.imaging import color, images, masks, pyramid
 
 logger = logging.getLogger("nst_tf")
@@ -237,13 +236,19 @@ def _matched(
     return Matched(tuple(covered), blends, maps, found or _all_of(len(shares)), names)
 
 
-def check_regions(config: configs.StyleTransferConfig, shown: Inputs, level: pyramid.Level) -> None:
+def check_regions(
+    config: configs.StyleTransferConfig,
+    shown: Inputs,
+    level: pyramid.Level,
+    strides: Mapping[str, int],
+) -> None:
     """Warns of regions that are smaller than what one position of a style layer stands for.
 
     Args:
         config: the settings.
         shown: photo and paintings with their regions.
         level: the finest.
+        strides: pixels between two positions of each style layer, by its name.
 
     Raises:
         ConfigError: nothing is left of a region.
@@ -255,9 +260,8 @@ def check_regions(config: configs.StyleTransferConfig, shown: Inputs, level: pyr
                 f"{name} covers {at}: what it marks there is transparent. Mark a part that can be "
                 "seen."
             )
-        known = [vgg_layers.canonical(each, "vgg19") for each in config.style_layers]
-        coarse = [each for each in known if vgg_layers.stride(each) ** 2 > pixels]
-        if coarse and config.balanced.style_weight:
+        coarse = [name for name, stride in strides.items() if stride**2 > pixels]
+        if coarse:
             logger.warning(
                 "%s covers %s, and a position of %s stands for more than that: there it is hardly "
                 "told from what is around it. Enlarge the region, raise image_size, or leave such "

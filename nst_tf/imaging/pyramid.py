@@ -114,7 +114,12 @@ def _default_steps(count: int, growth: float) -> list[int]:
 
 
 def minimum_side(config: configs.StyleTransferConfig) -> int:
-    """Returns the shortest side, in pixels, that leaves the deepest layer 2x2 positions."""
+    """Returns the shortest side, in pixels, that leaves the deepest layer of a VGG 2x2 positions.
+
+    For the layers of a network that a program hands in, see `Backbone.least_side`.
+    """
+    if config.backbone == configs.CUSTOM:
+        return 2
     names = (*config.content_layers, *config.style_layers)
     strides = (vgg_layers.stride(vgg_layers.canonical(name, "vgg19")) for name in names)
     return 2 * max(strides, default=1)
@@ -124,6 +129,7 @@ def plan(
     config: configs.StyleTransferConfig,
     photo: tuple[int, int],
     paintings: Sequence[tuple[int, int]],
+    least: int = 0,
 ) -> list[Level]:
     """Returns the levels of a stylisation, coarse to fine.
 
@@ -131,6 +137,7 @@ def plan(
         config: the settings.
         photo: height and width of the photo.
         paintings: heights and widths of the paintings.
+        least: shortest side that the network can use; 0 for `minimum_side`.
 
     Raises:
         ConfigError: a picture is too small or too narrow for the settings, or `style_blend` is not
@@ -141,7 +148,7 @@ def plan(
             f"style_blend has {len(config.style_blend)} numbers for {len(paintings)} style "
             "pictures; give one number for each, or none."
         )
-    least = minimum_side(config)
+    least = least or minimum_side(config)
     for name, size in (("content", photo), *(("style", size) for size in paintings)):
         if min(size) < least:
             raise errors.ConfigError(
@@ -183,13 +190,13 @@ def _periodic(level: Level, stride: int) -> Level:
 
 
 def style_size(
-    config: configs.StyleTransferConfig, painting: tuple[int, int], level: Level
+    config: configs.StyleTransferConfig, painting: tuple[int, int], level: Level, least: int = 0
 ) -> tuple[int, int]:
     """Returns height and width of a painting at a level.
 
     Its long side is `style_scale` times the level's; coarse levels keep a narrow painting
-    large enough for the layers.
+    large enough for the layers, whose shortest side is `least`, or else `minimum_side`.
     """
     long_side = round(max(level.height, level.width) * config.style_scale)
-    narrowest = minimum_side(config) * max(painting) / min(painting)
+    narrowest = (least or minimum_side(config)) * max(painting) / min(painting)
     return fit(*painting, max(long_side, round(narrowest)))

@@ -144,7 +144,8 @@ def plan(ready: Ready, backbone: backbones.Backbone) -> Planned:
     from nst_tf.engine import result, transfer
 
     given = ready.pictures
-    config = ready.config.replace(backbone=backbone.architecture.name)
+    name = backbone.name if backbone.architecture else configs.CUSTOM
+    config = ready.config.replace(backbone=name)
     made = result.recorded(config, backbone, transfer.find_device(config.device), given)
     if ready.replayed:
         recipe.require_same_maker(ready.replayed, made)
@@ -157,6 +158,5 @@ def network_settings(config: configs.StyleTransferConfig) -> tuple[Any, ...]:
     """Returns the settings that a network is built from; jobs that agree on them can share one."""
     from nst_tf import objective
 
-    names = ("backbone", "weights", "pooling", "precision", "padding", "activation_scale")
     layers = frozenset(objective.used_layers(config))
-    return (*(getattr(config, name) for name in names), layers)
+    return (config.backbone, *config.network.values(), layers)

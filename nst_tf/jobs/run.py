@@ -69,6 +69,7 @@ def _network(
     config: configs.StyleTransferConfig, engine: transfer.StyleTransfer | None
 ) -> backbones.Backbone:
     """Returns the network of an engine, or a new one where that does not fit."""
+    from nst_tf import backbones, objective
     from nst_tf.engine import transfer
 
     transfer.find_device(config.device)
@@ -77,7 +78,7 @@ def _network(
         wanted = config.replace(backbone=engine.config.backbone)
         if same and network_settings(wanted) == network_settings(engine.config):
             return engine.backbone
-    return transfer.build_backbone(config)
+    return backbones.build(config.backbone, objective.used_layers(config), **config.network)
 
 
 def _engine(planned: Planned, engine: transfer.StyleTransfer | None) -> transfer.StyleTransfer:

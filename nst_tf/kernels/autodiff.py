@@ -73,3 +73,26 @@ def _differentiate(traced: Any, specs: Sequence[tf.TensorSpec]) -> None:
     with tf.Graph().as_default():
         given = [tf.compat.v1.placeholder(each.dtype, each.shape) for each in specs]
         tf.gradients(traced(*given), given[:1])
+
+
+def copies(features: tf.Tensor, count: int) -> Sequence[tf.Tensor]:
+    """Returns `count` copies whose gradients are added up in a fixed order.
+
+    TensorFlow adds up the gradients of several uses in an order that can change from run to
+    run, and with three or more of them the last bit of the sum changes with it.
+    """
+    return [features] if count == 1 else _copies(count)(features)
+
+
+@functools.cache
+def _copies(count: int) -> Callable[[tf.Tensor], Sequence[tf.Tensor]]:
+    """Returns what makes so many copies of a tensor."""
+
+    @custom_gradient
+    def copied(features: tf.Tensor) -> tuple[Sequence[tf.Tensor], Any]:
+        def gradient(*upstream: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum(tf.stack(upstream), axis=0)
+
+        return [tf.identity(features) for _ in range(count)], gradient
+
+    return copied

@@ -71,10 +71,11 @@ def _threads() -> int:
 def network(model: backbones.Backbone) -> dict[str, str]:
     """Returns name, weight source and weight hash of a network."""
     file = model.weight_file
+    without = "random" if model.architecture else "a Keras model"
     return {
-        "name": model.architecture.name,
-        "weights": file.source if file else "random",
-        "sha256": file.sha256 if file else "",
+        "name": model.name,
+        "weights": file.source if file else without,
+        "sha256": file.sha256 if file else model.digest,
     }
 
 

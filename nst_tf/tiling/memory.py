@@ -121,6 +121,7 @@ class _Section:
         widest: bytes of the largest of them, a pixel.
         held: bytes of all down to the largest, which are there while that is gone back through.
         products: multiplications of a forward pass, a pixel.
+        walked: whether it is gone through layer by layer.
     """
 
     costs: Costs
@@ -130,6 +131,7 @@ class _Section:
     widest: float
     held: float
     products: float
+    walked: bool
 
     def spans(self, length: int, side: int) -> list[tile_plans.Span]:
         """Returns the spans of one side of a picture."""
@@ -164,6 +166,7 @@ def _section(costs: tuple[backbones.LayerCost, ...], begin: int, end: int) -> _S
         widest,
         sum(cost.bytes for cost in part[: last + 1]),
         sum(cost.products for cost in part),
+        all(cost.walked for cost in part),
     )
 
 
@@ -229,10 +232,10 @@ def _step_bytes(
     """Returns the bytes of a step while it is at a section of the network."""
     shown = _layer_bytes(config, section)
     kept = _bytes_of(config.content_layers if config.balanced.content_weight else (), section)
-    if not tiled:
+    if not (tiled and section.walked):
         whole = MEASURED.whole * _padding(config) * section.bytes
         shown = kept + max(shown, whole + _statistics(config) * section.widest)
-    elif not keeps:  # A byte for each switch, and the layers that are looked at.
+    elif section.walked and not keeps:  # A byte for each switch, and the layers that are looked at.
         names = {*config.content_layers, *config.style_layers}
         shown += section.bytes / 4 + _bytes_of(names, section)
     size = level.height, level.width
@@ -280,6 +283,8 @@ def _resizing_bytes(before: tuple[int, int], after: tuple[int, int]) -> float:
 
 def filtering_bytes(config: configs.StyleTransferConfig, costs: Costs) -> int:
     """Returns the bytes of the kernels that minimal filtering transforms, if it is done."""
+    if not all(cost.walked for cost in costs):
+        return 0
     if config.jit_compile or not convolution.filters_minimally(config.precision):
         return 0
     kernels = sum(cost.products * cost.stride**2 for cost in costs)
@@ -302,7 +307,7 @@ def _optimizer_bytes(config: configs.StyleTransferConfig, steps: int) -> int:
 
 def _bytes_of(names: Iterable[str], section: _Section) -> float:
     """Returns the bytes a pixel of the activations of some layers."""
-    wanted = {vgg_layers.canonical(name, "vgg19") for name in names}  # Which has the names of all.
+    wanted = {*names, *map(vgg_layers.spelled, names)}
     return sum(cost.bytes for cost in section.costs if cost.name in wanted)
 
 
@@ -321,7 +326,7 @@ def _section_work(
 ) -> float:
     rows, columns = (section.spans(length, side) for length in (level.height, level.width))
     at_once = last and len(rows) * len(columns) == 1
-    passes = 2 if keeps or at_once else 3
+    passes = 2 if (keeps and section.walked) or at_once else 3
     shown = sum(span.length for span in rows) * sum(span.length for span in columns)
     return passes * section.products * shown
 
@@ -373,7 +378,7 @@ def _best(
 
     def with_styles(plan: tile_plans.Plan) -> tile_plans.Plan:
         """Returns the plan with the largest tiles of paintings that fit, or the smallest."""
-        for side in _style_sides(config, level, given):
+        for side in _style_sides(config, costs, level, given):
             plan = plan._replace(style_side=side)
             if within(_bytes_before(config, costs, level, plan, given, later)):
                 break
@@ -409,15 +414,21 @@ def _best(
     above, least, plan = min(found, key=lambda each: each[:2])
     if not above or config.memory_limit == "auto":
         return plan
-    raise _too_little(config, level, least, given)
+    raise _too_little(config, costs, level, least, given)
 
 
 def _too_little(
-    config: configs.StyleTransferConfig, level: pyramid.Level, needed: float, given: Given
+    config: configs.StyleTransferConfig,
+    costs: Costs,
+    level: pyramid.Level,
+    needed: float,
+    given: Given,
 ) -> errors.ConfigError:
     how = " even in tiles"
     if config.whole or config.tile_size == "0":
         how = f", and {config.whole or 'tile_size=0'} keeps them from being cut into tiles"
+    elif _whole(costs):
+        how = f", and they cannot be cut into tiles, as {_whole(costs)}"
     pictures = max([given.photo, *given.paintings], key=math.prod)
     size = (level.height, level.width)
     held = given.bytes + _resizing_bytes(pictures, size) - _resizing_bytes(size, size)
@@ -436,11 +447,11 @@ def _candidates(
 ) -> Iterable[tuple[tuple[str, ...], list[list[int]]]]:
     """Returns cuts, the fewest first, with the sides that each section may have, largest first."""
     longest = max(level.height, level.width)
-    first = _sides(config, longest)
+    first = _sides(config, costs, longest)
     if first == [0]:
         yield (), [[0]]
         return
-    pools = [cost.name for cost in costs[:-1] if cost.products == 0]
+    pools = [cost.name for cost in costs[:-1] if cost.walked and cost.products == 0]
     further = [0, *(side for side in _SIDES if side < longest)]
     for count in range(_MOST_CUTS + 1):
         for cuts in itertools.combinations(pools, count):
@@ -448,21 +459,26 @@ def _candidates(
 
 
 def _style_sides(
-    config: configs.StyleTransferConfig, level: pyramid.Level, given: Given
+    config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level, given: Given
 ) -> list[int]:
     """Returns the sides that the tiles of the paintings may have, the largest first."""
     styles = [pyramid.style_size(config, painting, level) for painting in given.paintings]
-    return _sides(config, max(map(max, styles), default=0))
+    return _sides(config, costs, max(map(max, styles), default=0))
 
 
-def _sides(config: configs.StyleTransferConfig, longest: int) -> list[int]:
+def _sides(config: configs.StyleTransferConfig, costs: Costs, longest: int) -> list[int]:
     """Returns the sides that tiles of pixels may have, the largest first; 0 is a single tile."""
-    if config.whole:
+    if config.whole or _whole(costs):
         return [0]
     if config.tile_size != "auto":
         side = int(config.tile_size)
         return [side if side < longest else 0]
     return [0, *(side for side in _SIDES if side < longest)]
+
+
+def _whole(costs: Costs) -> str:
+    """Returns why a network takes no tiles, or an empty text."""
+    return next((cost.whole for cost in costs if cost.whole), "")
 
 
 def available() -> int:

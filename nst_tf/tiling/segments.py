@@ -1,10 +1,12 @@
-"""One way forth and back through a section of the network, tile by tile and layer by layer."""
+"""One way forth and back through a section of the network, tile by tile."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -51,14 +53,23 @@ class Kept(NamedTuple):
     features: Callable[[], Any] | None
 
 
-class Section:
-    """A section of the network with its terms, gone through tile by tile, layer by layer."""
+def section(objective: objectives.Objective, compiled: Compile) -> Section:
+    """Returns the section of the network that an objective looks at, with its terms."""
+    if isinstance(objective.backbone, backbones.Section):
+        return WalkedSection(objective, compiled)
+    return ModelSection(objective, compiled)
 
-    def __init__(
-        self,
-        objective: objectives.Objective,
-        compiled: Compile,
-    ) -> None:
+
+class Section(abc.ABC):
+    """A section of the network with its terms, gone through tile by tile.
+
+    Attributes:
+        to_end: as of `tiles.cut`.
+    """
+
+    to_end = False
+
+    def __init__(self, objective: objectives.Objective, compiled: Compile) -> None:
         self.objective = objective
 
         @functools.cache
@@ -66,16 +77,6 @@ class Section:
             return compiled(functools.partial(objective.measure, reference=reference))
 
         self._measure_of = measure_of
-        layers, looked_at = objective.backbone.layers, {term.layer for term in objective.terms}
-        if not self._linked:  # Nothing is to be had from what is above the deepest term.
-            count = max(
-                (i for i, each in enumerate(layers, 1) if each.name in looked_at), default=0
-            )
-            layers = layers[:count]
-        self._names = [layer.name for layer in layers]
-        self._forth = [compiled(functools.partial(_forth, layer)) for layer in layers]
-        self._back = [compiled(layer.pull_back) for layer in layers]
-        self._looks = {name: _Look(objective.at(name), name, compiled) for name in looked_at}
 
     @property
     def link_stride(self) -> int:
@@ -159,18 +160,102 @@ class Section:
                 whole[:, rows.start : rows.stop, columns.start : columns.stop] += found
         return gradient
 
+    @abc.abstractmethod
     def _forth_tile(
         self,
         image: Any,
         tile: tile_plans.Tile,
         targets: objectives.Targets | None,
         put: Put | None,
-    ) -> tuple[objectives.Targets, tf.Tensor, list[Kept] | None]:
+    ) -> tuple[objectives.Targets, tf.Tensor | None, list[Kept] | None]:
         """Returns a tile's statistics, its activations at the last layer, and what is kept.
 
         Without targets there are no statistics.
         """
 
+    @abc.abstractmethod
+    def _back_tile(
+        self,
+        image: Any,
+        tile: tile_plans.Tile,
+        targets: objectives.Targets,
+        second: Second,
+        kept: Sequence[Kept] | None,
+    ) -> tf.Tensor | None:
+        """Returns the gradient with respect to what a tile shows; None if no term looks."""
+
+
+class ModelSection(Section):
+    """All of a network, whose gradient is TensorFlow's own.
+
+    The way back of a tile goes forth through the tile once more, and keeps nothing before.
+    """
+
+    to_end = True
+
+    def __init__(self, objective: objectives.Objective, compiled: Compile) -> None:
+        super().__init__(objective, compiled)
+        self._look = _Look(objective, objective.backbone, compiled)
+
+    def reach(self) -> tuple[int, int]:
+        """Returns the stride that all layers fit into, and the largest halo."""
+        backbone = self.objective.backbone
+        reaches = [backbone.reach(name) for name in backbone.output]
+        around = [self.objective.halo(term) for term in self.objective.terms]
+        # The last position that a tile shows stands for all pixels beyond.
+        beyond = [stride + halo for stride, halo in reaches]
+        return math.lcm(*(stride for stride, _ in reaches)), max([*beyond, *around])
+
+    def _forth_tile(
+        self,
+        image: Any,
+        tile: tile_plans.Tile,
+        targets: objectives.Targets | None,
+        put: Put | None,
+    ) -> tuple[objectives.Targets, tf.Tensor | None, list[Kept] | None]:
+        del put
+        found = self._look.statistics(_shown(image, tile), targets or {}, _owned(tile))
+        return found, None, None
+
+    def _back_tile(
+        self,
+        image: Any,
+        tile: tile_plans.Tile,
+        targets: objectives.Targets,
+        second: Second,
+        kept: Sequence[Kept] | None,
+    ) -> tf.Tensor | None:
+        del kept
+        return self._look.slope(_shown(image, tile), targets, _owned(tile), second.slopes)
+
+
+class WalkedSection(Section):
+    """A section that is gone through layer by layer, by the `switches` of each."""
+
+    def __init__(self, objective: objectives.Objective, compiled: Compile) -> None:
+        super().__init__(objective, compiled)
+        backbone, looked_at = objective.backbone, {term.layer for term in objective.terms}
+        layers = backbone.layers
+        if not self._linked:  # Nothing is to be had from what is above the deepest term.
+            count = max(
+                (i for i, each in enumerate(layers, 1) if each.name in looked_at), default=0
+            )
+            layers = layers[:count]
+        self._names = [layer.name for layer in layers]
+        self._forth = [compiled(functools.partial(_forth, layer)) for layer in layers]
+        self._back = [compiled(layer.pull_back) for layer in layers]
+        self._looks = {
+            name: _Look(objective.at(name), functools.partial(_exposed, backbone, name), compiled)
+            for name in looked_at
+        }
+
+    def _forth_tile(
+        self,
+        image: Any,
+        tile: tile_plans.Tile,
+        targets: objectives.Targets | None,
+        put: Put | None,
+    ) -> tuple[objectives.Targets, tf.Tensor | None, list[Kept] | None]:
         def counted(name: str, features: tf.Tensor) -> objectives.Targets:
             look = self._looks.get(name)
             if look is None or targets is None:
@@ -197,7 +282,6 @@ class Section:
         second: Second,
         kept: Sequence[Kept] | None,
     ) -> tf.Tensor | None:
-        """Returns the gradient with respect to what a tile shows; None if no term looks."""
         if kept is None:
             kept = self._forth_tile(image, tile, None, in_memory)[2] or []
 
@@ -243,27 +327,28 @@ class Section:
 
 
 class _Look:
-    """The terms that look at one layer.
+    """The terms that look at one layer, or at all of them.
 
     Args:
         objective: of these terms.
-        layer: its name.
+        exposed: returns the activations that they look at, by layer, given those that the
+            gradient is with respect to.
         compiled: makes a graph of a function.
     """
 
     def __init__(
         self,
         objective: objectives.Objective,
-        layer: str,
+        exposed: Callable[[tf.Tensor], Mapping[str, tf.Tensor]],
         compiled: Compile,
     ) -> None:
-        self._objective, self._layer = objective, layer
+        self._objective, self._exposed = objective, exposed
         self._statistics, self._slope = compiled(self._count), compiled(self._differentiate)
 
     def statistics(
         self, features: tf.Tensor, targets: objectives.Targets, owned: tf.Tensor
     ) -> objectives.Targets:
-        """Returns the statistics of the layer's activations."""
+        """Returns the statistics of the terms."""
         return self._statistics(features, self._own(targets), owned)
 
     def slope(
@@ -282,8 +367,7 @@ class _Look:
     def _count(
         self, features: tf.Tensor, targets: objectives.Targets, owned: tf.Tensor
     ) -> objectives.Targets:
-        exposed = self._objective.backbone.exposed(self._layer, features)
-        return self._objective.statistics_of({self._layer: exposed}, targets, owned)
+        return self._objective.statistics_of(self._exposed(features), targets, owned)
 
     def _differentiate(
         self,
@@ -321,6 +405,12 @@ class _Link:
     def whole(self) -> spill.Plane | None:
         """Returns all of it, or None where nothing was handed on."""
         return self._whole
+
+
+def _exposed(
+    section: backbones.Section, layer: str, activations: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    return {layer: section.exposed(layer, activations)}
 
 
 def _forth(layer: backbones.Layer, inputs: tf.Tensor) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:

@@ -79,11 +79,17 @@ class TiledObjective:
     With cuts, the network is gone through in sections, each in tiles of its own. Each hands on the
     activations at its end to the next.
 
+    A network that is not `walked` is gone through at once: the way back of a tile computes it once
+    more, with TensorFlow's own gradients.
+
     Args:
         objective: what is minimised; its losses are functions of sums over positions.
         cuts: names of the layers, the lowest first, that each end a section.
         keeps: put aside what the way back needs; else it is computed a second time.
         run_eagerly: leave out the graphs, to debug.
+
+    Raises:
+        ConfigError: the network looks at pictures as a whole, or cannot be cut.
     """
 
     def __init__(
@@ -100,7 +106,7 @@ class TiledObjective:
             return graphs.traced(function)
 
         self._objective = objective
-        self._sections = [segments.Section(part, compiled) for part in objective.sections(cuts)]
+        self._sections = [segments.section(part, compiled) for part in objective.sections(cuts)]
         self._keeps = keeps
         self._shelves: list[spill.Shelf] = []  # Of evaluations that have ended.
         self._value = compiled(self._value_and_slopes)
@@ -117,7 +123,8 @@ class TiledObjective:
         for section, side in zip(self._sections, sides, strict=True):
             size = height // scale, width // scale
             stride, halo = section.reach()
-            found.append(tile_plans.cut(*size, -(-side // scale), halo, stride))
+            side = -(-side // scale)
+            found.append(tile_plans.cut(*size, side, halo, stride, to_end=section.to_end))
             scale *= section.link_stride
         return found
 

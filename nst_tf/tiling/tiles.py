@@ -86,7 +86,9 @@ class Tile:
         )
 
 
-def cut(height: int, width: int, side: int, halo: int, stride: int) -> list[Tile]:
+def cut(
+    height: int, width: int, side: int, halo: int, stride: int, *, to_end: bool = False
+) -> list[Tile]:
     """Returns the tiles of a picture, row by row.
 
     Args:
@@ -97,18 +99,26 @@ def cut(height: int, width: int, side: int, halo: int, stride: int) -> list[Tile
         halo: pixels around its own that an activation depends on.
         stride: pixels between two positions of the deepest layer. Tiles begin at multiples of
             it, so that the positions of all layers fall into place.
+        to_end: what a tile shows also ends at multiples of `stride` from the end of the picture.
+            TensorFlow's padding SAME begins by the length of the inputs modulo the stride, so this
+            gives a tile the padding of the picture.
     """
-    both = (spans(length, side, halo, stride) for length in (height, width))
+    both = (spans(length, side, halo, stride, to_end=to_end) for length in (height, width))
     return [Tile(rows, columns) for rows, columns in itertools.product(*both)]
 
 
-def spans(length: int, side: int, halo: int, stride: int) -> list[Span]:
+def spans(length: int, side: int, halo: int, stride: int, *, to_end: bool = False) -> list[Span]:
     """Returns the spans of one side of a picture; the arguments are those of `cut`."""
     steps, halo = -(-length // stride), -(-halo // stride) * stride
     count = -(-steps // max(1, side // stride)) if 0 < side < length else 1
     side = -(-steps // count) * stride
+
+    def stop(last: int) -> int:
+        beyond = max(0, length - last - halo)  # What is not shown.
+        return length - (beyond // stride * stride if to_end else beyond)
+
     return [
-        Span(max(0, first - halo), min(length, last + halo), first, last)
+        Span(max(0, first - halo), stop(last), first, last)
         for first in range(0, length, side)
         for last in [min(length, first + side)]
     ]

@@ -70,7 +70,7 @@ def twins(request):
     """Returns a backbone and the Keras model of the same random weights, biases included."""
     architecture, random = backbones.get(request.param), np.random.default_rng(0)
     original = architecture.application(include_top=False, weights=None)
-    backbone = backbones.Backbone(vgg_layers.names(request.param), architecture)
+    backbone = backbones.Backbone(vgg_layers.names(request.param), architecture, None)
     for layer in original.layers:
         if isinstance(layer, keras.layers.Conv2D):
             shapes = [array.shape for array in layer.get_weights()]
@@ -98,7 +98,7 @@ def test_a_backbone_gives_the_features_of_the_keras_model(twins):
 @pytest.mark.parametrize("name", ["vgg16", "vgg19"])
 def test_preprocessing_is_that_of_keras(name):
     architecture = backbones.get(name)
-    backbone = backbones.Backbone(["block1_conv1"], architecture)
+    backbone = backbones.Backbone(["block1_conv1"], architecture, None)
     kernel = np.zeros((3, 3, 3, 64), np.float32)
     kernel[1, 1, :, :3] = np.eye(3)
     # Lifted above zero, so that the ReLU lets every value through.
@@ -206,7 +206,7 @@ def test_an_unknown_backbone_names_the_nearest():
 
 
 def test_a_backbone_without_weights_differs_from_the_bundled_one():
-    blank = backbones.Backbone(["block1_conv1"], backbones.get("vgg16"))
+    blank = backbones.Backbone(["block1_conv1"], backbones.get("vgg16"), None)
     found, expected = (model(picture())["block1_conv1"] for model in (blank, bundled("conv1_1")))
     assert relative_error(found, expected) > 0.1
 

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 import nst_tf
-from nst_tf import callbacks, errors
+from nst_tf import backbones, callbacks, errors
 from nst_tf.commands import flags
 from nst_tf.commands.options import SweepOptions
 from nst_tf.commands.sweep import command, grid, sheet
@@ -404,17 +404,17 @@ def test_another_machine_is_no_reason_to_make_a_picture_again(
 def test_one_network_serves_all_cells_that_agree_on_it(
     main: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    built: list[Config] = []
-    build = transfer.build_backbone
+    built: list[str] = []
+    build = backbones.build
 
-    def counted(config: Config, progress: Any = None) -> Any:
-        built.append(config)
-        return build(config, progress)
+    def counted(*arguments: Any, pooling: str, **settings: Any) -> Any:
+        built.append(pooling)
+        return build(*arguments, pooling=pooling, **settings)
 
-    monkeypatch.setattr(transfer, "build_backbone", counted)
+    monkeypatch.setattr(backbones, "build", counted)
     axes = ["--grid=pooling=max,avg", "--grid=seed=1,2"]
     assert main(*axes, "--steps=1", f"--output={tmp_path / 'sweep'}") == 0
-    assert sorted(config.pooling for config in built) == ["avg", "max"]
+    assert sorted(built) == ["avg", "max"]
 
 
 # A sweep that does not reach its end.

@@ -648,9 +648,8 @@ def test_replace_names_the_setting_that_was_meant():
 OBJECT = {"optimizer": optimizers.SteepestDescent()}
 NEVER_OFF = {
     "image_size", "levels", "steps", "init", "strength", "tv_weight", "content_layers",
-    "style_layers", "outside", "color", "backbone", "weights", "pooling", "padding", "optimizer",
-    "device", "precision", "tile_size", "memory_limit",
-    "run_eagerly", "max_pixels",
+    "style_layers", "outside", "color", "backbone", "optimizer",
+    "device", "tile_size", "memory_limit", "run_eagerly", "max_pixels",
 }  # fmt: skip
 
 NO_STYLE = [{"style_weight": 0}, {"style_layers": ()}, {"strength": 0}]
@@ -659,6 +658,7 @@ NO_ADAM = [{"optimizer": name} for name in configs.OPTIMIZERS if name != "adam"]
 NO_ADAM += [OBJECT]
 NO_RATE = [each for each in NO_ADAM if each["optimizer"] != "gradient_descent"]
 ADAM = {"optimizer": "adam"}
+CUSTOM = {"backbone": "custom"}
 
 OFF = {
     "style_scale": (2, NO_STYLE, {}),
@@ -698,7 +698,11 @@ OFF = {
         {"learning_rate": 1},
     ),
     "jit_compile": (True, [{"run_eagerly": True}, {"tile_size": 16, "run_eagerly": False}], None),
-    "activation_scale": ("caffe", [{}], {"style_normalization": "gatys"}),
+    "activation_scale": ("caffe", [{}, CUSTOM], {"style_normalization": "gatys"}),
+    "weights": ("other.weights.h5", [CUSTOM], None),
+    "pooling": ("max", [CUSTOM], None),
+    "padding": ("reflect", [CUSTOM], None),
+    "precision": ("bfloat16", [CUSTOM], None),
 }
 """Of each setting, a value, settings that switch it off, and settings with which it has effect."""
 
@@ -721,6 +725,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def painted(tmp_path_factory: pytest.TempPathFactory):
     """Returns a function from settings to their picture, made in no time."""
+    from nst_tf import backbones, objective
     from nst_tf.engine import transfer
 
     pictures = np.random.default_rng(9).random((3, 32, 32, 3), np.float32)
@@ -729,7 +734,9 @@ def painted(tmp_path_factory: pytest.TempPathFactory):
 
     @functools.cache
     def network(scale: str):
-        return transfer.build_backbone(Config(**SMALL, activation_scale=scale))
+        config = Config(**SMALL, activation_scale=scale)
+        layers = objective.used_layers(config)
+        return backbones.build(config.backbone, layers, **config.network)
 
     @functools.cache
     def made(config: Config) -> np.ndarray:

@@ -62,11 +62,10 @@ def test_tiles_own_every_pixel_once_and_show_what_is_around(height, width, side,
 # The gradient.
 
 
-class Small(keras.Model):
-    """Two blocks of a VGG in float64, with random weights, and what a backbone knows."""
+class Small(backbones.Backbone):
+    """Two blocks of a VGG in float64, with random weights."""
 
     LAYERS = ("block1_conv1", "block1_conv2", "block2_conv1", "block2_pool")
-    reach = backbones.Backbone.reach
 
     def __init__(self, pooling: str) -> None:
         keras.utils.set_random_seed(3)
@@ -85,7 +84,7 @@ class Small(keras.Model):
             x = convolution(x)
             outputs[name] = keras.layers.Identity(dtype="float64", name=f"{name}_output")(x)
         outputs["block2_pool"] = pool(2, dtype="float64", name="block2_pool")(x)
-        super().__init__(image, outputs)
+        super(backbones.Backbone, self).__init__(image, outputs)
 
 
 SMALL = {pooling: Small(pooling) for pooling in ("max", "avg")}
