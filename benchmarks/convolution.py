@@ -48,7 +48,7 @@ def _ways(channels: int, filters: int, side: int, minimal: bool) -> dict[str, Ca
         return tf.function(traced, autograph=False)
 
     switches, size = layer.switches(inputs, outputs), tf.constant([side, side])
-    forth, back = graph(layer), graph(layer.pull_back)
+    forth, back = graph(layer), graph(layer.backward)
     return {
         "forth": functools.partial(forth, inputs),
         "back": functools.partial(back, upstream, switches, size),

@@ -146,7 +146,7 @@ def _expected(case: Case, plans: Sequence[Sequence[Any]]) -> float:
 
     levels = pyramid.plan(case.config, case.sizes[0], case.sizes[1:])
     given = memory.Given(case.sizes[0], case.sizes[1:], sum(3 * h * w for h, w in case.sizes))
-    shown = [tiles.Plan(tuple(cuts), tuple(sides), *others) for cuts, sides, *others in plans]
+    shown = [tiles.TilePlan(tuple(cuts), tuple(sides), *others) for cuts, sides, *others in plans]
     costs = _costs(case.config.content_layers, case.config.style_layers)
     each = zip(levels, shown, strict=True)
     return max(memory.expected(case.config, costs, *one, given) for one in each) / 1e9

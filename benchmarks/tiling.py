@@ -81,13 +81,13 @@ def _measure_one(size: int, limit: str) -> None:
     print(json.dumps(found))
 
 
-def _told(plan: nst_tf.tiling.tiles.Plan) -> str:
+def _told(plan: nst_tf.tiling.tiles.TilePlan) -> str:
     return f"{' and '.join(plan.cuts) or 'no cut'} {plan.sides}"
 
 
-def _read(text: str) -> nst_tf.tiling.tiles.Plan:
+def _read(text: str) -> nst_tf.tiling.tiles.TilePlan:
     cuts, _, sides = text.rpartition(":")
-    return nst_tf.tiling.tiles.Plan(
+    return nst_tf.tiling.tiles.TilePlan(
         tuple(filter(None, cuts.split("+"))), tuple(map(int, sides.split(",")))
     )
 

@@ -69,12 +69,12 @@ class Objective:
 
     Args:
         backbone: exposes at least the layers that the terms name; the whole network, or a
-            section of it.
+            segment of it.
         terms: the summands.
     """
 
     def __init__(
-        self, backbone: backbones.Backbone | backbones.Section, terms: Iterable[Term]
+        self, backbone: backbones.Backbone | backbones.Segment, terms: Iterable[Term]
     ) -> None:
         self.backbone = backbone
         self.terms = tuple(terms)
@@ -118,16 +118,16 @@ class Objective:
         """
         return {term.name: {"term_weight": tf.constant(term.weight)} for term in self.terms}
 
-    def sections(self, cuts: Sequence[str]) -> list[Objective]:
-        """Returns the objectives of the sections of the network, the lowest first.
+    def segments(self, cuts: Sequence[str]) -> list[Objective]:
+        """Returns the objectives of the segments of the network, the lowest first.
 
         Args:
-            cuts: names of layers, the lowest first. Each ends a section, whose objective hands its
+            cuts: names of layers, the lowest first. Each ends a segment, whose objective hands its
                 activations on to the next one.
         """
         return [
-            Objective(section, [term for term in self.terms if term.layer in section.output])
-            for section in backbones.split(self.backbone, cuts)
+            Objective(segment, [term for term in self.terms if term.layer in segment.output])
+            for segment in backbones.split(self.backbone, cuts)
         ]
 
     def at(self, layer: str) -> Objective:
@@ -218,14 +218,14 @@ class Objective:
         """Returns what one tile of a picture contributes to the targets.
 
         Args:
-            image: what is shown of the picture, or of the layer that the section begins with.
+            image: what is shown of the picture, or of the layer that the segment begins with.
             weights: of its pixels, as for `targets`.
             owned: int32, top, bottom, left and right of the part that counts.
             reference: its name.
 
         Returns:
             The sums of every term, which add up over the tiles; the positional entries that
-            `targets` describes; and what is handed on to the next section. The last two are those
+            `targets` describes; and what is handed on to the next segment. The last two are those
             of the owned part.
         """
         features, sums, maps = self.backbone(image), {}, {}
@@ -275,7 +275,7 @@ class Objective:
             features: of all layers that the terms look at, of a picture or a tile.
             targets: of all terms, activations at the size of what a tile owns.
             owned: int32, top, bottom, left and right of the part of a tile that counts, in
-                positions of the section's input; all of it where it is None.
+                positions of the segment's input; all of it where it is None.
         """
         uses = collections.Counter(layer for term in self.terms for layer in term.layers)
         copies = {
@@ -464,7 +464,7 @@ def _blend(
 
 def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:
     """Returns the layers whose terms have a weight above 0, as the config spells them."""
-    config = config.balanced
+    config = config.with_strength
     looked_at = any(not losses.get(name).layer for name in config.content_losses)
     content = config.content_layers if config.content_weight and looked_at else ()
     return (*content, *(name for name, _ in _style_weights(config)))
@@ -493,7 +493,7 @@ def terms(
         shares: the share of the photo that each of its regions covers. A region has style terms of
             its own, weighed by its share; without regions the whole picture has.
     """
-    config = config.balanced
+    config = config.with_strength
     content_layers = config.content_layers if config.content_weight else ()
     content = [
         (vgg_layers.canonical(name, architecture), config.content_weight / len(content_layers))

@@ -7,7 +7,7 @@ from nst_tf.backbones import vgg16, vgg19, weights
 from nst_tf.backbones.architecture import Architecture
 from nst_tf.backbones.backbone import IMAGE, Backbone, LayerCost
 from nst_tf.backbones.layer import Layer
-from nst_tf.backbones.section import LINK, Section, split
+from nst_tf.backbones.segment import LINK, Segment, split
 
 __all__ = [
     "IMAGE",
@@ -16,7 +16,7 @@ __all__ = [
     "Backbone",
     "Layer",
     "LayerCost",
-    "Section",
+    "Segment",
     "build",
     "get",
     "split",

@@ -20,7 +20,7 @@ from nst_tf.backbones import weights as weight_files
 from nst_tf.backbones.architecture import Architecture
 from nst_tf.backbones.convolution import FrozenConv2D
 from nst_tf.backbones.preprocessing import Applied, Preprocessing
-from nst_tf.backbones.section import exposing
+from nst_tf.backbones.segment import exposing
 from nst_tf.config import vgg_layers as layer_names
 
 IMAGE = "image"

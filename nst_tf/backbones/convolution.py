@@ -80,7 +80,7 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
         )
         return kernel, bias
 
-    def _pulled_back(self, upstream: tf.Tensor) -> tf.Tensor:
+    def _input_gradient(self, upstream: tf.Tensor) -> tf.Tensor:
         """Returns the gradient with respect to the inputs, given that behind the ReLU."""
         kernel, _ = self._weights()
         if self._filters_minimally():
@@ -101,17 +101,17 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
         del inputs
         return [outputs > 0]
 
-    def pull_back(
+    def backward(
         self, upstream: tf.Tensor, switches: Sequence[tf.Tensor], size: tf.Tensor
     ) -> tf.Tensor:
         """Returns the gradient with respect to the inputs, given where the ReLU is open."""
         passed = upstream * tf.cast(switches[0], upstream.dtype)
         around = self.kernel_size[0] // 2
         if self.padding_mode == "zeros" or not around:
-            return self._pulled_back(passed)
+            return self._input_gradient(passed)
         whole = tf.pad(passed, ((0, 0), (around, around), (around, around), (0, 0)))
         inputs = tf.zeros(tf.concat([[1], size, self.kernel.shape[2:3]], axis=0), upstream.dtype)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(inputs)
             padded = kernels.PADDINGS[self.padding_mode](inputs, around)
-        return tape.gradient(padded, inputs, self._pulled_back(whole))
+        return tape.gradient(padded, inputs, self._input_gradient(whole))

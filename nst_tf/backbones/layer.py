@@ -1,4 +1,4 @@
-"""What a layer of a backbone knows of its way back."""
+"""The interface of a layer with a backward pass of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Layer:
         del inputs, outputs
         return []
 
-    def pull_back(
+    def backward(
         self, upstream: tf.Tensor, switches: Sequence[tf.Tensor], size: tf.Tensor
     ) -> tf.Tensor:
         """Returns the gradient with respect to the inputs.

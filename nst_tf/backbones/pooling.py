@@ -11,9 +11,9 @@ from nst_tf.backbones.layer import Layer
 
 
 class FrozenAveragePooling2D(Layer, keras.layers.AveragePooling2D):
-    """An ordinary average pooling, and its way back."""
+    """Average pooling with its backward pass."""
 
-    def pull_back(
+    def backward(
         self, upstream: tf.Tensor, switches: Sequence[tf.Tensor], size: tf.Tensor
     ) -> tf.Tensor:
         del switches
@@ -25,7 +25,7 @@ class FrozenAveragePooling2D(Layer, keras.layers.AveragePooling2D):
 
 
 class FrozenMaxPooling2D(Layer, keras.layers.MaxPooling2D):
-    """An ordinary max pooling, and its way back."""
+    """Max pooling with its backward pass."""
 
     def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
         largest = tf.raw_ops.MaxPoolGrad(
@@ -33,7 +33,7 @@ class FrozenMaxPooling2D(Layer, keras.layers.MaxPooling2D):
         )
         return [largest > 0]
 
-    def pull_back(
+    def backward(
         self, upstream: tf.Tensor, switches: Sequence[tf.Tensor], size: tf.Tensor
     ) -> tf.Tensor:
         rows, columns = self.pool_size

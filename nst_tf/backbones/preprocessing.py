@@ -28,7 +28,7 @@ class Preprocessing(Layer, keras.layers.Layer):
     def call(self, image: tf.Tensor) -> tf.Tensor:
         return image[..., ::-1] * _RANGE - tf.constant(self.mean, image.dtype)
 
-    def pull_back(
+    def backward(
         self, upstream: tf.Tensor, switches: Sequence[tf.Tensor], size: tf.Tensor
     ) -> tf.Tensor:
         del switches, size

@@ -29,7 +29,7 @@ class Run:
             a snapshot.
         step: number of the last step that was taken in that level before, or 0.
         history: entries of the steps that were taken before, as `History` has them.
-        returns: steps, seen so far, after which the run went back to the last good picture.
+        rollbacks: steps, seen so far, after which the run went back to the last good picture.
         stopping: set to True, at any time, to end the run after the current step.
         finished: whether all steps were taken; known from `on_end` on.
         picture: returns the last good picture, float32 `(height, width, 3)` in [0, 1], in the size
@@ -44,7 +44,7 @@ class Run:
     level: int = 0
     step: int = 0
     history: Sequence[Mapping[str, Any]] = ()
-    returns: int = 0
+    rollbacks: int = 0
     stopping: bool = False
     finished: bool = False
     picture: Callable[[], tf.Tensor | None] = lambda: None

@@ -22,7 +22,7 @@ from nst_tf.runtime import backend, files, signals, terminal
 if TYPE_CHECKING:
     from nst_tf import backbones
     from nst_tf.imaging import pyramid, sources
-    from nst_tf.tiling import tiles as tile_plans
+    from nst_tf.tiling import tiles
 
 
 _LONGEST_NAME = 120  # Bytes of a name that is made from those of the inputs.
@@ -192,7 +192,7 @@ def announce(
     config: configs.StyleTransferConfig,
     model: backbones.Backbone,
     levels: Sequence[pyramid.Level],
-    plans: Sequence[tile_plans.Plan],
+    plans: Sequence[tiles.TilePlan],
     given: sources.Pictures,
 ) -> None:
     """Tells what a run works with, and the memory that it takes.

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from nst_tf import errors, presets
-from nst_tf.config.fields import at_least, coerce_all, documented, knob, some
+from nst_tf.config.fields import at_least, coerce_all, documented, setting, some
 from nst_tf.imaging import images, sources
 
 _CONTENT_MASK_HELP = "a picture of the photo's regions: white, or one colour each; black is none"
@@ -23,7 +23,7 @@ _STYLE_HELP = (
 def _preset_knob(group: str) -> Any:
     names = ", ".join(presets.names())
     text = f"take all settings from a published recipe, flags apart: {names}"
-    return knob("", group, text, first=True)
+    return setting("", group, text, first=True)
 
 
 @documented
@@ -31,19 +31,21 @@ def _preset_knob(group: str) -> Any:
 class FileOptions:
     """The files of one run of the command."""
 
-    content: str = knob("", "Files", "the photo to repaint (required)", path="read", first=True)
-    style: tuple[str, ...] = knob((), "Files", _STYLE_HELP, repeated=True, path="read", first=True)
-    content_mask: str = knob("", "Files", _CONTENT_MASK_HELP, path="read", first=True)
-    style_mask: tuple[str, ...] = knob(
+    content: str = setting("", "Files", "the photo to repaint (required)", path="read", first=True)
+    style: tuple[str, ...] = setting(
+        (), "Files", _STYLE_HELP, repeated=True, path="read", first=True
+    )
+    content_mask: str = setting("", "Files", _CONTENT_MASK_HELP, path="read", first=True)
+    style_mask: tuple[str, ...] = setting(
         (), "Files", _STYLE_MASK_HELP, repeated=True, path="read", first=True
     )
-    save_mask_overlay: str = knob(
+    save_mask_overlay: str = setting(
         "",
         "Files",
         "write the photo with its regions laid over it into this picture file",
         path="write",
     )
-    output: str = knob(
+    output: str = setting(
         "",
         "Files",
         "where to write the picture: .png, .jpg, .webp or .tif; empty makes a PNG name from both "
@@ -51,17 +53,19 @@ class FileOptions:
         path="write",
         first=True,
     )
-    overwrite: bool = knob(
+    overwrite: bool = setting(
         False, "Files", "replace an output, or checkpoints, that exist", first=True
     )
-    bit_depth: int = knob(8, "Files", "bits a channel of the output: 8, or 16 for PNG")
-    preview_every: int = knob(
+    bit_depth: int = setting(8, "Files", "bits a channel of the output: 8, or 16 for PNG")
+    preview_every: int = setting(
         0, "Files", "refresh '<output>.preview.png' every so many steps; 0 never", first=True
     )
-    timelapse: str = knob("", "Files", "write a film of the steps: .mp4 or .gif", path="write")
-    plot: str = knob("", "Files", "draw the loss curves into this picture file", path="write")
-    report: str = knob("", "Files", "write a record of the run into this JSON file", path="write")
-    checkpoint_dir: str = knob(
+    timelapse: str = setting("", "Files", "write a film of the steps: .mp4 or .gif", path="write")
+    plot: str = setting("", "Files", "draw the loss curves into this picture file", path="write")
+    report: str = setting(
+        "", "Files", "write a record of the run into this JSON file", path="write"
+    )
+    checkpoint_dir: str = setting(
         "",
         "Files",
         "save where the run stands into this folder, again and again, so that --resume can go on; "
@@ -69,21 +73,21 @@ class FileOptions:
         path="write",
         first=True,
     )
-    checkpoint_seconds: float = knob(
+    checkpoint_seconds: float = setting(
         60.0,
         "Files",
         "between two checkpoints; they are also saved at the end of every level",
         needs=(some("checkpoint_dir"),),
         rule=at_least(0, "a number, 0 or above"),
     )
-    resume: bool = knob(
+    resume: bool = setting(
         False,
         "Files",
         "go on from the newest checkpoint in --checkpoint_dir, or begin where there is none",
         first=True,
     )
     preset: str = _preset_knob("Recipe")
-    replay: str = knob(
+    replay: str = setting(
         "",
         "Recipe",
         "take all settings from a picture that this program made earlier, flags apart",
@@ -99,13 +103,15 @@ class FileOptions:
 class SweepOptions:
     """The files of one run of the sweep, and what it varies."""
 
-    content: str = knob("", "Sweep", "the photo to repaint (required)", path="read", first=True)
-    style: tuple[str, ...] = knob((), "Sweep", _STYLE_HELP, repeated=True, path="read", first=True)
-    content_mask: str = knob("", "Sweep", _CONTENT_MASK_HELP, path="read", first=True)
-    style_mask: tuple[str, ...] = knob(
+    content: str = setting("", "Sweep", "the photo to repaint (required)", path="read", first=True)
+    style: tuple[str, ...] = setting(
+        (), "Sweep", _STYLE_HELP, repeated=True, path="read", first=True
+    )
+    content_mask: str = setting("", "Sweep", _CONTENT_MASK_HELP, path="read", first=True)
+    style_mask: tuple[str, ...] = setting(
         (), "Sweep", _STYLE_MASK_HELP, repeated=True, path="read", first=True
     )
-    grid: tuple[str, ...] = knob(
+    grid: tuple[str, ...] = setting(
         (),
         "Sweep",
         "FIELD=VALUE,VALUE,... a setting, or preset, and the values to try (required); where one "
@@ -115,7 +121,7 @@ class SweepOptions:
         first=True,
     )
     preset: str = _preset_knob("Sweep")
-    output: str = knob(
+    output: str = setting(
         "",
         "Sweep",
         "folder for the pictures, their reports, sheet.png and losses.csv; empty makes a name "
@@ -123,7 +129,7 @@ class SweepOptions:
         path="write",
         first=True,
     )
-    overwrite: bool = knob(
+    overwrite: bool = setting(
         False, "Sweep", "replace pictures in the folder that were made in another way", first=True
     )
 

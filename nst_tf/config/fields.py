@@ -68,7 +68,7 @@ def some(field: str) -> Need:
     return Need(field, f"{field} to be given", lambda settings: bool(getattr(settings, field)))
 
 
-def knob(
+def setting(
     default: Any,
     group: str,
     help: str,
@@ -147,7 +147,7 @@ def idle(settings: Any, names: Collection[str]) -> list[str]:
     """Returns a sentence for each setting that has no effect, as another one switches it off.
 
     Args:
-        settings: an instance of a dataclass of `knob` fields.
+        settings: an instance of a dataclass of `setting` fields.
         names: of the settings that are looked at. Those that have their default are passed over.
     """
     found = []

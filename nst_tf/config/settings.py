@@ -24,8 +24,8 @@ from nst_tf.config.fields import (
     at_least,
     coerce_all,
     documented,
-    knob,
     one_of,
+    setting,
     some,
     warn_idle,
 )
@@ -178,14 +178,14 @@ class StyleTransferConfig:
         ConfigError: a value is unknown or out of range.
     """
 
-    image_size: int = knob(
+    image_size: int = setting(
         512,
         "Size and schedule",
         "long side of the output in pixels; 0 keeps the photo's own size",
         first=True,
         rule=at_least(0, "0 or a number of pixels"),
     )
-    style_scale: float = knob(
+    style_scale: float = setting(
         1.0,
         "Size and schedule",
         "long side of the style relative to the output's: larger gives larger strokes",
@@ -193,13 +193,13 @@ class StyleTransferConfig:
         first=True,
         rule=Rule("a number above 0 and at most 100", lambda scale: 0 < scale <= 100),
     )
-    levels: int = knob(
+    levels: int = setting(
         0,
         "Size and schedule",
         "levels of the coarse-to-fine pyramid; 0 chooses by size, 1 works at full size only",
         rule=at_least(0, "0 (automatic) or a number of levels"),
     )
-    steps: tuple[int, ...] = knob(
+    steps: tuple[int, ...] = setting(
         (),
         "Size and schedule",
         "optimiser steps of the finest level, coarser ones taking more; or a comma-separated "
@@ -208,7 +208,7 @@ class StyleTransferConfig:
         first=True,
         rule=Rule("numbers above 0", lambda steps: min(steps, default=1) >= 1),
     )
-    init: str = knob(
+    init: str = setting(
         "content",
         "Size and schedule",
         f"initial image: {', '.join(INITIALISATIONS)}, or the path of a picture to go on with, "
@@ -217,14 +217,14 @@ class StyleTransferConfig:
         first=True,
         rule=Rule(f"one of {', '.join(INITIALISATIONS)}, or a path", bool),
     )
-    init_noise: float = knob(
+    init_noise: float = setting(
         0.5,
         "Size and schedule",
         "share of noise in the initial image, 0 to 1: strokes cover the photo more evenly",
         needs=_START,
         rule=_SHARE,
     )
-    seed: int = knob(
+    seed: int = setting(
         0,
         "Size and schedule",
         "seed of the noise of the initial image",
@@ -232,15 +232,15 @@ class StyleTransferConfig:
         rule=at_least(0, "0 or a positive whole number"),
     )
 
-    strength: float = knob(
+    strength: float = setting(
         0.5,
         "Losses",
-        "one knob from 0, the photo, to 1, style alone: multiplies both weights, and below 0.5 the "
-        "noise of the start; 0.5 leaves them as they are",
+        "from 0, the photo, to 1, style alone: multiplies both weights, and below 0.5 the noise of "
+        "the start; 0.5 leaves them as they are",
         first=True,
         rule=_SHARE,
     )
-    content_weight: float = knob(
+    content_weight: float = setting(
         1.0,
         "Losses",
         "weight of the content loss, all layers together",
@@ -248,7 +248,7 @@ class StyleTransferConfig:
         first=True,
         rule=_AMOUNT,
     )
-    style_weight: float = knob(
+    style_weight: float = setting(
         10.0,
         "Losses",
         "weight of the style loss, all layers together",
@@ -256,7 +256,7 @@ class StyleTransferConfig:
         first=True,
         rule=_AMOUNT,
     )
-    content_style_ratio: float = knob(
+    content_style_ratio: float = setting(
         0.0,
         "Losses",
         "content weight as a multiple of the style weight, such as 1/10 (alpha / beta); 0 takes "
@@ -264,18 +264,18 @@ class StyleTransferConfig:
         needs=_CONTENT[1:],
         rule=_AMOUNT,
     )
-    tv_weight: float = knob(
+    tv_weight: float = setting(
         0.0, "Losses", "weight of the total variation, which smooths", rule=_AMOUNT
     )
-    content_layers: tuple[str, ...] = knob(
+    content_layers: tuple[str, ...] = setting(
         ("block4_conv2",), "Losses", "layers whose activations keep the content, comma-separated"
     )
-    style_layers: tuple[str, ...] = knob(
+    style_layers: tuple[str, ...] = setting(
         ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1", "block5_conv1"),
         "Losses",
         "layers whose statistics carry the style, comma-separated",
     )
-    style_layer_weights: tuple[float, ...] = knob(
+    style_layer_weights: tuple[float, ...] = setting(
         (),
         "Losses",
         "factor of each style layer, comma-separated, or one for all; empty shares the style "
@@ -283,7 +283,7 @@ class StyleTransferConfig:
         needs=_STYLE,
         rule=_WEIGHTS,
     )
-    style_blend: tuple[float, ...] = knob(
+    style_blend: tuple[float, ...] = setting(
         (),
         "Losses",
         "share of each style where there are several, comma-separated, such as 3,1; empty shares "
@@ -291,7 +291,7 @@ class StyleTransferConfig:
         needs=_STYLE,
         rule=_SHARES,
     )
-    style_loss: str | objects.LossLike | Mapping[Any, float] = knob(
+    style_loss: str | objects.LossLike | Mapping[Any, float] = setting(
         "gram",
         "Losses",
         f"what the style is compared by: {', '.join(STYLE_NORMALIZATIONS)}; several joined by + "
@@ -300,7 +300,7 @@ class StyleTransferConfig:
         first=True,
         reader=choices.read_losses,
     )
-    content_loss: str | objects.LossLike | Mapping[Any, float] = knob(
+    content_loss: str | objects.LossLike | Mapping[Any, float] = setting(
         "features",
         "Losses",
         f"what the content is compared by: {', '.join(CONTENT_NORMALIZATIONS)}; several joined by "
@@ -309,14 +309,14 @@ class StyleTransferConfig:
         needs=_CONTENT,
         reader=choices.read_losses,
     )
-    tv_form: str = knob(
+    tv_form: str = setting(
         "squared",
         PUBLISHED,
         f"neighbour differences that total variation sums: {', '.join(TV_FORMS)}",
         TV_FORMS,
         needs=_TV,
     )
-    content_normalization: str = knob(
+    content_normalization: str = setting(
         "relative",
         PUBLISHED,
         "what the content loss is divided by: relative to the photo's energy, or a published "
@@ -324,7 +324,7 @@ class StyleTransferConfig:
         _distinct(CONTENT_NORMALIZATIONS),
         needs=_CONTENT,
     )
-    style_normalization: str = knob(
+    style_normalization: str = setting(
         "relative",
         PUBLISHED,
         "what the style loss is divided by: relative to the painting's energy, or a published "
@@ -332,18 +332,18 @@ class StyleTransferConfig:
         _distinct(STYLE_NORMALIZATIONS),
         needs=_STYLE,
     )
-    tv_normalization: str = knob(
+    tv_normalization: str = setting(
         "mean", PUBLISHED, "mean or sum of the total variation", ("mean", "sum"), needs=_TV
     )
 
-    outside: str = knob(
+    outside: str = setting(
         "style",
         "Masks",
         "what becomes of the photo where the content mask is black: style, the plain blend of all "
         "styles; or keep, nothing",
         OUTSIDES,
     )
-    color: str = knob(
+    color: str = setting(
         "style",
         "Colour",
         "whose colours the picture has: the style's; the content's, of which only the lightness is "
@@ -351,7 +351,7 @@ class StyleTransferConfig:
         COLORS,
         first=True,
     )
-    color_space: str = knob(
+    color_space: str = setting(
         "lab",
         "Colour",
         "where lightness is told from colour, and palettes are compared: lab, yiq, or rgb (match "
@@ -359,7 +359,7 @@ class StyleTransferConfig:
         COLOR_SPACES,
         needs=_PALETTE,
     )
-    color_method: str = knob(
+    color_method: str = setting(
         "covariance",
         "Colour",
         "what match takes from the photo's palette: mean and covariance, or the histogram of each "
@@ -368,24 +368,24 @@ class StyleTransferConfig:
         needs=_MATCH,
     )
 
-    backbone: str = knob(
+    backbone: str = setting(
         "auto",
         "Network",
         "vgg19, vgg16, or auto: vgg19 where its weights can be had, otherwise the bundled vgg16; "
         "or custom, for a network that a program hands in",
         (*BACKBONES, CUSTOM),
     )
-    weights: str = knob(
+    weights: str = setting(
         "",
         "Network",
         "a Keras weight file (.h5, .weights.h5) to use instead",
         path="read",
         needs=_BUILT,
     )
-    pooling: str = knob(
+    pooling: str = setting(
         "avg", "Network", "pooling of the network: max or avg", ("max", "avg"), needs=_BUILT
     )
-    padding: str = knob(
+    padding: str = setting(
         "zeros",
         "Network",
         "what convolutions see around the picture: zeros, as in the published networks; reflect; "
@@ -393,7 +393,7 @@ class StyleTransferConfig:
         PADDINGS,
         needs=_BUILT,
     )
-    activation_scale: str = knob(
+    activation_scale: str = setting(
         "own",
         PUBLISHED,
         "multiply activations to the scale of a network that is fed with other pixels: own (no), "
@@ -403,31 +403,31 @@ class StyleTransferConfig:
         needs=(*_SCALE, *_BUILT),
     )
 
-    optimizer: str | objects.OptimizerLike = knob(
+    optimizer: str | objects.OptimizerLike = setting(
         "lbfgs", "Optimiser", f"one of {', '.join(OPTIMIZERS)}", OPTIMIZERS, first=True
     )
-    learning_rate: float = knob(
+    learning_rate: float = setting(
         0.0,
         "Optimiser",
         "step size of the optimiser; 0 takes its own default",
         needs=_NAMED,
         rule=_AMOUNT,
     )
-    rate_decay: float = knob(
+    rate_decay: float = setting(
         1.0,
         PUBLISHED,
         "factor of the learning rate from step to step; not for L-BFGS",
         needs=_RATE,
         rule=_FACTOR,
     )
-    final_rate: float = knob(
+    final_rate: float = setting(
         0.1,
         PUBLISHED,
         "last learning rate of a level relative to its first, along half a cosine; not for L-BFGS",
         needs=_RATE,
         rule=_FACTOR,
     )
-    pixel_range: float = knob(
+    pixel_range: float = setting(
         1.0,
         PUBLISHED,
         "what white is where learning rate, Adam's epsilons and total variation are concerned: "
@@ -435,20 +435,20 @@ class StyleTransferConfig:
         needs=_UNITS,
         rule=Rule("1 or 255", lambda white: 0 < white < math.inf),
     )
-    clip_pixels: bool = knob(
+    clip_pixels: bool = setting(
         True,
         "Optimiser",
         "keep pixels between black and white in every step, not only at the end",
         needs=_NAMED,
     )
-    lbfgs_history: int = knob(
+    lbfgs_history: int = setting(
         10,
         "Optimiser",
         "past steps from which L-BFGS learns curvature; lbfgs keeps a third of a level's at most",
         needs=_ANY_LBFGS,
         rule=at_least(1, "at least 1"),
     )
-    lbfgs_octaves: int = knob(
+    lbfgs_octaves: int = setting(
         0,
         "Optimiser",
         "over how many octaves of coarser pictures lbfgs smooths its gradient, such as 4: less "
@@ -456,23 +456,23 @@ class StyleTransferConfig:
         needs=_LBFGS,
         rule=Rule("a number from 0 to 8", lambda octaves: 0 <= octaves <= 8),
     )
-    adam_beta_1: float = knob(
+    adam_beta_1: float = setting(
         0.9, PUBLISHED, "decay of Adam's first moment", needs=_ADAM, rule=_PART
     )
-    adam_beta_2: float = knob(
+    adam_beta_2: float = setting(
         0.99, PUBLISHED, "decay of Adam's second moment", needs=_ADAM, rule=_PART
     )
-    adam_epsilon: float = knob(
+    adam_epsilon: float = setting(
         1e-14, PUBLISHED, "epsilon of Adam as in PyTorch", needs=_ADAM, rule=_AMOUNT
     )
-    adam_epsilon_hat: float = knob(
+    adam_epsilon_hat: float = setting(
         0.0,
         PUBLISHED,
         "epsilon of Adam as in TensorFlow and Keras, before bias correction",
         needs=_ADAM,
         rule=_AMOUNT,
     )
-    average: float = knob(
+    average: float = setting(
         0.9,
         PUBLISHED,
         "share of the past in the running average that Adam shows; 0 shows the last step",
@@ -480,17 +480,17 @@ class StyleTransferConfig:
         rule=_PART,
     )
 
-    device: str = knob(
+    device: str = setting(
         "auto", "Machine", "auto, cpu, gpu, or a TensorFlow name such as GPU:1", first=True
     )
-    precision: str = knob(
+    precision: str = setting(
         "float32",
         "Machine",
         "number format of the convolutions: float32 or bfloat16; all else stays float32",
         ("float32", "bfloat16"),
         needs=_BUILT,
     )
-    tile_size: str = knob(
+    tile_size: str = setting(
         "auto",
         "Machine",
         "side of the tiles that a large picture is worked on in, in pixels; auto takes tiles where "
@@ -498,7 +498,7 @@ class StyleTransferConfig:
         amount=True,
         rule=_SIDE,
     )
-    memory_limit: str = knob(
+    memory_limit: str = setting(
         "auto",
         "Machine",
         "memory to stay within, such as 4GB, by way of tiles; auto is 80% of what is free, and no "
@@ -507,14 +507,14 @@ class StyleTransferConfig:
         first=True,
         rule=_LIMIT,
     )
-    jit_compile: bool = knob(
+    jit_compile: bool = setting(
         False,
         "Machine",
         "compile the step with XLA, where a level is not worked on in tiles",
         needs=_WHOLE,
     )
-    run_eagerly: bool = knob(False, "Machine", "run without graphs, to debug")
-    max_pixels: int = knob(
+    run_eagerly: bool = setting(False, "Machine", "run without graphs, to debug")
+    max_pixels: int = setting(
         80_000_000,
         "Machine",
         "largest input picture accepted, in pixels, against forged files",
@@ -535,7 +535,7 @@ class StyleTransferConfig:
             if self.content_weight not in (weight, type(self).content_weight):
                 raise _two_content_weights(self.content_weight, self.content_style_ratio)
             object.__setattr__(self, "content_weight", weight)
-        _check_objective(self.balanced)
+        _check_objective(self.with_strength)
         _check_layers(self)
 
     @property
@@ -572,12 +572,12 @@ class StyleTransferConfig:
         return ""
 
     @property
-    def balanced(self) -> StyleTransferConfig:
+    def with_strength(self) -> StyleTransferConfig:
         """The settings with `strength` worked into the weights and the noise of the start."""
-        return self if self.strength == _AS_IT_IS else self._balanced
+        return self if self.strength == _AS_IT_IS else self._with_strength
 
     @functools.cached_property
-    def _balanced(self) -> StyleTransferConfig:
+    def _with_strength(self) -> StyleTransferConfig:
         more = self.strength / _AS_IT_IS
         changes = {
             "strength": _AS_IT_IS,

@@ -91,7 +91,7 @@ def _write(
 
 
 def _checked(evaluation: optimizers.Evaluation) -> optimizers.Evaluation:
-    """Returns the evaluation, its loss no number where its gradient is none."""
+    """Returns the evaluation, its loss NaN where its gradient is not finite."""
     sound = tf.math.is_finite(tf.reduce_sum(evaluation.gradient))
     # No constant, which would alarm a host that has all numbers checked.
     nothing = tf.sqrt(tf.where(sound, 0.0, -1.0))

@@ -84,7 +84,7 @@ def stylize(
     """
     config = config or configs.StyleTransferConfig()
     if start:
-        config = recipe.with_network(config, start.made_with)
+        config = recipe.with_network(config, start.provenance)
     try:
         return StyleTransfer(config).stylize(
             content,
@@ -199,7 +199,7 @@ class StyleTransfer:
         style_masks: Any = (),
         init: Any = None,
         references: Mapping[str, Any] | None = None,
-        plans: Sequence[tiles.Plan] | None = None,
+        plans: Sequence[tiles.TilePlan] | None = None,
     ) -> results.Result:
         """Repaints one photo. Result and errors are those of `nst_tf.stylize`, and so are the
         arguments, but for two.
@@ -275,10 +275,10 @@ class StyleTransfer:
         levels: Sequence[pyramid.Level],
         callbacks_: Sequence[callbacks.Callback],
         start: snapshots.Snapshot | None,
-        plans: Sequence[tiles.Plan] | None,
+        plans: Sequence[tiles.TilePlan] | None,
     ) -> results.Result:
-        made_with = functools.cache(lambda: self._made_with(given.roles()))
-        walk = self._begin(objective, shown, given, levels, start, plans, made_with)
+        provenance = functools.cache(lambda: self._provenance(given.roles()))
+        walk = self._begin(objective, shown, given, levels, start, plans, provenance)
         in_parts = any(plan.tiled or plan.style_side for plan in walk.plans)
         if self.config.memory_limit != "auto" or in_parts:
             memory.hand_back_freed()
@@ -304,7 +304,7 @@ class StyleTransfer:
 
     def _go(
         self,
-        walk: _Walk,
+        walk: _RunState,
         levels: Sequence[pyramid.Level],
         told: Sequence[callbacks.Callback],
     ) -> tf.Tensor:
@@ -338,9 +338,9 @@ class StyleTransfer:
         given: sources.Pictures,
         levels: Sequence[pyramid.Level],
         start: snapshots.Snapshot | None,
-        plans: Sequence[tiles.Plan] | None,
-        made_with: Callable[[], dict[str, Any]],
-    ) -> _Walk:
+        plans: Sequence[tiles.TilePlan] | None,
+        provenance: Callable[[], dict[str, Any]],
+    ) -> _RunState:
         """Returns where a run begins, which is where an earlier one stood if there is a start."""
         compiled = self._compiled.of(objective, self._style_backbone, self._optimizer, self.config)
         parts = objective, shown, given.references, compiled
@@ -348,24 +348,24 @@ class StyleTransfer:
             image = _variable(self._initial_image(shown, given.init, levels[0]))
             plans = list(plans or planned(self.config, self.backbone, levels, given))
             run = callbacks.Run(self.config, self.backbone, levels, image.device)
-            return _Walk(run, *parts, image, {}, plans, made_with, (0, 0))
-        tensors = self._check_start(start, made_with(), levels, objective)
+            return _RunState(run, *parts, image, {}, plans, provenance, (0, 0))
+        tensors = self._check_start(start, provenance(), levels, objective)
         image = _variable(tensors.pop("image"))
         begun_with = tensors.pop(_BEGUN_WITH, None)
         state = {name.removeprefix(_STATE): _variable(tensors.pop(name)) for name in [*tensors]}
-        begin = start.level, start.step, start.history, int(state["returns"])
+        begin = start.level, start.step, start.history, int(state["rollbacks"])
         run = callbacks.Run(self.config, self.backbone, levels, image.device, *begin)
         plans, at = list(start.plans), (start.level, start.step)
-        walk = _Walk(run, *parts, image, state, plans, made_with, at)
+        walk = _RunState(run, *parts, image, state, plans, provenance, at)
         if begun_with is not None:
             walk.begun_with = start.level, np.asarray(begun_with)[0]
         return walk
 
     def _steps(
         self,
-        walk: _Walk,
+        walk: _RunState,
         index: int,
-        targets_of: Callable[[tiles.Plan], objectives.Targets | tiled_objective.TiledTargets],
+        targets_of: Callable[[tiles.TilePlan], objectives.Targets | tiled_objective.TiledTargets],
     ) -> Iterator[callbacks.StepEnd]:
         """Takes the steps of a level that are left, in smaller tiles where memory runs out."""
         level, targets, number = walk.run.levels[index], None, walk.run.taken(index) + 1
@@ -399,9 +399,9 @@ class StyleTransfer:
 
     def _take(
         self,
-        walk: _Walk,
+        walk: _RunState,
         targets: objectives.Targets | tiled_objective.TiledTargets,
-        plan: tiles.Plan,
+        plan: tiles.TilePlan,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         walk.begun += 1
         image, state, compiled = walk.image, walk.state, walk.compiled
@@ -409,23 +409,23 @@ class StyleTransfer:
             return compiled.tiled_step(compiled.in_tiles(plan), image, state, targets)
         return compiled.step(image, state, targets)
 
-    def _check(self, walk: _Walk, index: int, number: int) -> None:
+    def _check(self, walk: _RunState, index: int, number: int) -> None:
         """Tells of steps that went back to the last good picture.
 
         Raises:
             DivergenceError: the level has no good step, or too many bad ones in a row.
         """
         run, state = walk.run, walk.state
-        returns, failures = int(state["returns"]), int(state["failures"])
+        rollbacks, failures = int(state["rollbacks"]), int(state["failures"])
         place = f"level {index + 1}, by step {number}"
-        if returns > run.returns and not self._optimizer.turns_back:
+        if rollbacks > run.rollbacks and not self._optimizer.has_line_search:
             logger.warning(
-                "The loss exploded or was no number (%s). The run went back to the last good "
-                "picture, with half the learning rate (%d times so far).",
+                "The loss became NaN or grew a hundredfold (%s). The run went back to the last "
+                "good picture, with half the learning rate (%d times so far).",
                 place,
-                returns,
+                rollbacks,
             )
-        run.returns = returns
+        run.rollbacks = rollbacks
         if state["first_loss"] >= optimizers.UNKNOWN or failures >= _MOST_FAILURES:
             raise errors.DivergenceError(
                 f"the loss is no longer a finite number, or explodes again and again ({place}). "
@@ -435,7 +435,7 @@ class StyleTransfer:
             )
         self._check_moves(walk, index, number)
 
-    def _check_moves(self, walk: _Walk, index: int, number: int) -> None:
+    def _check_moves(self, walk: _RunState, index: int, number: int) -> None:
         """Warns of a level that ends at a higher loss than it began with.
 
         Raises:
@@ -452,7 +452,7 @@ class StyleTransfer:
                 self._shown(walk),
             )
         ended = number == walk.run.levels[index].steps
-        if ended and last > first > 0 and not self._optimizer.turns_back:
+        if ended and last > first > 0 and not self._optimizer.has_line_search:
             logger.warning(
                 "Level %d ends at a loss of %.3g, and began with %.3g. Lower learning_rate.",
                 index + 1,
@@ -460,11 +460,11 @@ class StyleTransfer:
                 first,
             )
 
-    def _made_with(self, pictures: Mapping[str, images.Picture]) -> dict[str, Any]:
+    def _provenance(self, pictures: Mapping[str, images.Picture]) -> dict[str, Any]:
         """Returns all that has a say in the picture, to be held against that of a snapshot."""
         network = environment.network(self.backbone)
         return {
-            **recipe.made_with(self.config, pictures),
+            **recipe.provenance(self.config, pictures),
             "backbone": {"network": network["name"], "its weights": network["sha256"]},
             **environment.surroundings(self._device),
         }
@@ -472,7 +472,7 @@ class StyleTransfer:
     def _check_start(
         self,
         start: snapshots.Snapshot,
-        made_with: dict[str, Any],
+        provenance: dict[str, Any],
         levels: Sequence[pyramid.Level],
         objective: objectives.Objective,
     ) -> dict[str, tf.Tensor]:
@@ -482,7 +482,7 @@ class StyleTransfer:
             ConfigError: the snapshot is of a run that differs from this one.
             CheckpointError: it can no longer be read.
         """
-        recipe.require_same(start.made_with, made_with)
+        recipe.require_same(start.provenance, provenance)
         if (
             0 <= start.level < len(levels)
             and 0 < start.step <= levels[start.level].steps
@@ -492,8 +492,8 @@ class StyleTransfer:
             tensors = {name: start.tensors[name] for name in start.tensors}
             if not np.isfinite(tensors["image"]).all():
                 raise errors.ConfigError(
-                    "the picture of the snapshot holds values that are no numbers. Go on from "
-                    "another one, or start from the beginning."
+                    "the picture of the snapshot holds values that are not finite numbers. Go on "
+                    "from another one, or start from the beginning."
                 )
             if _kinds(tensors) == self._kept_kinds(levels[start.level], objective):
                 return tensors
@@ -507,13 +507,13 @@ class StyleTransfer:
         names = [
             vgg_layers.canonical(name, self.backbone.name)
             for name in self.config.style_layers
-            if self.config.balanced.style_weight
+            if self.config.with_strength.style_weight
         ]
         return {
             name: self.backbone.cells(name)[0] for name in names if name in self.backbone.output
         }
 
-    def _is_possible(self, plan: tiles.Plan) -> bool:
+    def _is_possible(self, plan: tiles.TilePlan) -> bool:
         """Returns whether the network can be looked at as a plan says."""
         names = [cost.name for cost in self.backbone.costs() if cost.walked]
         places = [names.index(cut) if cut in names else -1 for cut in plan.cuts]
@@ -545,14 +545,14 @@ class StyleTransfer:
                 _warn_of_shape(init, given.size, shown.photo.size)
             picture = given or (shown.photo if init == "content" else shown.paintings[0])
             start = picture.resized(level.height, level.width)
-        share = np.float32(0 if self.config.goes_on else self.config.balanced.init_noise)
+        share = np.float32(0 if self.config.goes_on else self.config.with_strength.init_noise)
         return _tensor((1 - share) * start + share * self._noise(shape))
 
     def _noise(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.random.default_rng(self.config.seed).random(shape, np.float32)
 
     def _level_targets(
-        self, walk: _Walk, level: pyramid.Level, plan: tiles.Plan
+        self, walk: _RunState, level: pyramid.Level, plan: tiles.TilePlan
     ) -> objectives.Targets | tiled_objective.TiledTargets:
         """Returns the targets of a level, looked at as the plan says."""
         names = [losses.CONTENT, *walk.objective.references]
@@ -575,7 +575,7 @@ class StyleTransfer:
         return _merged_shared(targets, objectives.merged(shared, walk.objective.weights()))
 
     def _reference(
-        self, walk: _Walk, name: str, level: pyramid.Level
+        self, walk: _RunState, name: str, level: pyramid.Level
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns a reference of the size of a level, and the weights of its pixels."""
         size = level.height, level.width
@@ -589,7 +589,7 @@ class StyleTransfer:
             weights = weights * reliability.resized(*size)[np.newaxis, :, :, :1]
         return picture.resized(*size), weights
 
-    def _begun_with(self, walk: _Walk, level: pyramid.Level) -> np.ndarray:
+    def _begun_with(self, walk: _RunState, level: pyramid.Level) -> np.ndarray:
         """Returns the picture that a level begins with, `(height, width, 3)`."""
         index = walk.run.levels.index(level)
         if walk.begun_with is None or walk.begun_with[0] != index:
@@ -598,7 +598,7 @@ class StyleTransfer:
         return walk.begun_with[1]
 
     def _style_target(
-        self, walk: _Walk, index: int, level: pyramid.Level, plan: tiles.Plan
+        self, walk: _RunState, index: int, level: pyramid.Level, plan: tiles.TilePlan
     ) -> objectives.Targets | tiled_objective.TiledTargets:
         """Returns the targets of a painting, computed at the first use at each size."""
         painting, cache = walk.shown.paintings[index], walk.compiled.style_targets
@@ -615,7 +615,7 @@ class StyleTransfer:
             cache.put(key, kept)
         return kept
 
-    def _enter(self, level: pyramid.Level, walk: _Walk) -> None:
+    def _enter(self, level: pyramid.Level, walk: _RunState) -> None:
         """Brings picture and state to a level, from those of the level below."""
         walk.begun += 1
         start = _resized(self._result(walk), level.height, level.width)
@@ -627,11 +627,11 @@ class StyleTransfer:
         walk.image = _variable(start)
         walk.state = {name: _variable(value) for name, value in begun.items()}
 
-    def _result(self, walk: _Walk) -> tf.Tensor:
+    def _result(self, walk: _RunState) -> tf.Tensor:
         """Returns what the steps have come to, `(1, height, width, 3)`."""
         return bands.result(self._optimizer, walk.image, walk.state)
 
-    def _shown(self, walk: _Walk, height: int = 0, width: int = 0) -> tf.Tensor:
+    def _shown(self, walk: _RunState, height: int = 0, width: int = 0) -> tf.Tensor:
         """Returns the picture to show, `(height, width, 3)`, or of the size of the level."""
         picture = self._result(walk)
         if height:
@@ -710,7 +710,7 @@ class _Compiled:
         }
         self._tiled: dict[tuple[tuple[str, ...], bool], tiled_objective.TiledObjective] = {}
 
-    def in_tiles(self, plan: tiles.Plan) -> tiled_objective.TiledObjective:
+    def in_tiles(self, plan: tiles.TilePlan) -> tiled_objective.TiledObjective:
         """Returns the objective with the network cut as a plan says."""
         key = plan.cuts, plan.keeps
         if key not in self._tiled:
@@ -720,7 +720,7 @@ class _Compiled:
         return self._tiled[key]
 
     def measured(
-        self, pixels: np.ndarray, weights: np.ndarray, reference: str, plan: tiles.Plan
+        self, pixels: np.ndarray, weights: np.ndarray, reference: str, plan: tiles.TilePlan
     ) -> objectives.Targets | tiled_objective.TiledTargets:
         """Returns what a reference picture asks for."""
         if not plan.tiled:
@@ -731,7 +731,7 @@ class _Compiled:
         return in_tiles.targets(pixels[np.newaxis], tf.constant(weights), cut, reference)
 
     def view(
-        self, targets: objectives.Targets | tiled_objective.TiledTargets, plan: tiles.Plan
+        self, targets: objectives.Targets | tiled_objective.TiledTargets, plan: tiles.TilePlan
     ) -> objectives.Targets:
         """Returns what `Objective.join` takes of a reference."""
         if isinstance(targets, tiled_objective.TiledTargets):
@@ -742,7 +742,7 @@ class _Compiled:
         self,
         targets: objectives.Targets | tiled_objective.TiledTargets,
         joined: objectives.Targets,
-        plan: tiles.Plan,
+        plan: tiles.TilePlan,
     ) -> objectives.Targets | tiled_objective.TiledTargets:
         """Returns targets in which those of several references take the place of their views."""
         if isinstance(targets, tiled_objective.TiledTargets):
@@ -805,7 +805,7 @@ def _merged_shared(
 
 
 @dataclasses.dataclass
-class _Walk:
+class _RunState:
     """Where a run stands.
 
     Attributes:
@@ -817,7 +817,7 @@ class _Walk:
         image: that the steps walk on.
         state: of the optimiser, empty before the first level.
         plans: how each level is looked at; changed where memory runs out.
-        made_with: returns what the picture is made with.
+        provenance: returns what the picture is made with.
         at: index of the level and number of the step that was taken last.
         begun: how many steps and levels were.
         history: of the steps.
@@ -831,8 +831,8 @@ class _Walk:
     compiled: _Compiled
     image: tf.Variable
     state: dict[str, tf.Variable]
-    plans: list[tiles.Plan]
-    made_with: Callable[[], dict[str, Any]]
+    plans: list[tiles.TilePlan]
+    provenance: Callable[[], dict[str, Any]]
     at: tuple[int, int]
     begun: int = 0
     history: callbacks.History = dataclasses.field(default_factory=callbacks.History)
@@ -857,8 +857,8 @@ class _Walk:
         tensors |= {f"{_STATE}{name}": tf.identity(self.state[name]) for name in self.state}
         if self.begun_with is not None:
             tensors[_BEGUN_WITH] = _tensor(self.begun_with[1])
-        entries, made_with = self.history.entries, self.made_with()
-        return snapshots.Snapshot(*self.at, tensors, list(self.plans), entries, made_with)
+        entries, provenance = self.history.entries, self.provenance()
+        return snapshots.Snapshot(*self.at, tensors, list(self.plans), entries, provenance)
 
 
 def _built(config: configs.StyleTransferConfig) -> backbones.Backbone:
@@ -895,7 +895,7 @@ def planned(
     backbone: backbones.Backbone,
     levels: Sequence[pyramid.Level],
     given: sources.Pictures,
-) -> list[tiles.Plan]:
+) -> list[tiles.TilePlan]:
     """Returns how each level of a run is looked at, by the memory that is free now.
 
     Args:
@@ -928,7 +928,7 @@ def find_device(name: str) -> str | None:
     return f"/device:{wanted}"
 
 
-def _smaller(level: pyramid.Level, plan: tiles.Plan, error: Exception) -> tiles.Plan:
+def _smaller(level: pyramid.Level, plan: tiles.TilePlan, error: Exception) -> tiles.TilePlan:
     """Returns the tiles to go on with where memory has run out.
 
     Raises:
@@ -938,7 +938,7 @@ def _smaller(level: pyramid.Level, plan: tiles.Plan, error: Exception) -> tiles.
     if smaller < _LEAST_SIDE:
         raise _too_large(level, ", even in small tiles") from error
     logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)
-    return tiles.Plan(sides=(smaller,), keeps=plan.keeps, style_side=smaller)
+    return tiles.TilePlan(sides=(smaller,), keeps=plan.keeps, style_side=smaller)
 
 
 def _too_large(level: pyramid.Level, how: str) -> errors.StyleTransferError:

@@ -26,7 +26,7 @@ class Outcome:
     Attributes:
         status: `done`: every file that the job cannot do without is written. `stopped`: by a
             callback, or by a `KeyboardInterrupt` within the steps. `diverged`: the loss became
-            no number, or no step moved the picture. `failed`: for any other reason.
+            NaN, or no step moved the picture. `failed`: for any other reason.
         reason: why the job is not done, in a sentence; empty where it is.
         picture: the picture, the last good one where the run did not end well, or None.
         path: where the picture is, which is not where it should be if that failed; or None.
@@ -35,7 +35,7 @@ class Outcome:
         history: of every step, as `callbacks.History` has it.
         recipe: of the picture; see `nst_tf.Result`.
         device: TensorFlow's name of what the steps ran on.
-        returns: steps after which the run went back to the last good picture.
+        rollbacks: steps after which the run went back to the last good picture.
         seconds: that the steps took.
         earlier_seconds: that the steps took before the checkpoint that the run went on from.
         peak_memory: the most bytes used so far: of the GPU, or of the process on the CPU.
@@ -53,7 +53,7 @@ class Outcome:
     history: Sequence[Mapping[str, Any]] = ()
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     device: str = ""
-    returns: int = 0
+    rollbacks: int = 0
     seconds: float = 0.0
     earlier_seconds: float = 0.0
     peak_memory: int = 0

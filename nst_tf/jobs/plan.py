@@ -61,7 +61,7 @@ class Planned:
     config: configs.StyleTransferConfig
     backbone: backbones.Backbone
     recipe: Mapping[str, Any]
-    plans: Sequence[tiles.Plan]
+    plans: Sequence[tiles.TilePlan]
     start: snapshots.Snapshot | None = None
 
     def with_outputs(self, **changes: Any) -> Planned:
@@ -124,8 +124,8 @@ def _resumed(ready: Ready) -> Ready:
     if not found:
         return ready
     about = snapshots.read_about(found)
-    config = recipe.with_network(ready.config, about["made_with"])
-    recipe.require_same(about["made_with"], recipe.made_with(config, ready.pictures.roles()))
+    config = recipe.with_network(ready.config, about["provenance"])
+    recipe.require_same(about["provenance"], recipe.provenance(config, ready.pictures.roles()))
     return dataclasses.replace(ready, config=config, checkpoint=found, about=about)
 
 

@@ -41,7 +41,7 @@ def write(outcome: Outcome, path: str, overwrite: bool = False) -> None:
             for level in outcome.levels
         ],
         "history": [_in_json(entry) for entry in outcome.history],
-        "returns": outcome.returns,
+        "rollbacks": outcome.rollbacks,
         "seconds": round(outcome.earlier_seconds + outcome.seconds, 3),
         "peak_memory_bytes": outcome.peak_memory,
     }

@@ -197,7 +197,7 @@ def _with_run(
         picture=picture,
         history=entries,
         device=run.device,
-        returns=run.returns,
+        rollbacks=run.rollbacks,
         peak_memory=environment.peak_memory_bytes(run.device),
     )
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 from nst_tf.optimizers.optimizer import State
 
 
-class News(NamedTuple):
-    """What there is since the last pair; `History.measured` goes by the order.
+class Differences(NamedTuple):
+    """What there is since the last pair; `CurvaturePairs.measured` goes by the order.
 
     Attributes:
         move: difference of the variable.
@@ -30,12 +30,12 @@ class News(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class History:
+class CurvaturePairs:
     """Pairs of past differences, each a tensor of its own, and their dot products.
 
     The inverse Hessian times a vector is a sum of the pairs and the vector, and the factors of
     that sum follow from dot products alone (Chen, Wang and Zhou, "Large-scale L-BFGS using
-    MapReduce", 2014). So the pairs, which are the bulk of what L-BFGS keeps, may be gone through
+    MapReduce", 2014). So the pairs, which are the bulk of what L-BFGS keeps, may be read
     in parts: once for the products, and once for the sum.
 
     The Hessian that it begins with need not be a multiple of the identity. Where it is that of a
@@ -62,13 +62,13 @@ class History:
     slopes: tf.Tensor
 
     @classmethod
-    def empty(cls, image: tf.Tensor, count: int) -> History:
+    def empty(cls, image: tf.Tensor, count: int) -> CurvaturePairs:
         """Returns a history without pairs, and with room for `count`."""
         nothing = [tf.zeros_like(image)] * count
         return cls(nothing, nothing, tf.zeros((2 * count, 2 * count)), tf.zeros((2 * count, count)))
 
     @classmethod
-    def of(cls, state: State) -> History:
+    def of(cls, state: State) -> CurvaturePairs:
         """Returns what `to_state` put into a state."""
         places = range(state["slopes"].shape[1])
         moves, changes = ([state[f"{name}/{i}"] for i in places] for name in ("moves", "changes"))
@@ -93,7 +93,7 @@ class History:
         """Whether there is any pair."""
         return self.slopes[self.count - 1, -1] > 0
 
-    def measured(self, new: News) -> tf.Tensor:
+    def measured(self, new: Differences) -> tf.Tensor:
         """Returns the dot products of what is new with all pairs, and with itself.
 
         They add up over the parts of a picture.
@@ -109,8 +109,8 @@ class History:
         return tf.concat(columns, axis=1)
 
     def pushed(
-        self, new: News, measured: tf.Tensor, remembered: tf.Tensor
-    ) -> tuple[History, tf.Tensor]:
+        self, new: Differences, measured: tf.Tensor, remembered: tf.Tensor
+    ) -> tuple[CurvaturePairs, tf.Tensor]:
         """Returns the history with its oldest pair gone and a new one last, if `remembered`.
 
         Args:
@@ -139,7 +139,7 @@ class History:
         below = tf.stack([tf.zeros(count), measured[3, count:old]])
         left = tf.concat([self.slopes, below], axis=0)
         slopes = tf.concat([left, measured[3, : old + 2, tf.newaxis]], axis=1)
-        history = History(
+        history = CurvaturePairs(
             moves,
             changes,
             tf.gather(tf.gather(products, places), places, axis=1),
@@ -148,7 +148,7 @@ class History:
         vectors = tf.gather(measured, [2, 4])
         return history, tf.concat([tf.gather(vectors, places, axis=1), vectors[:, -1:]], axis=1)
 
-    def forgotten(self, stuck: tf.Tensor) -> History:
+    def forgotten(self, stuck: tf.Tensor) -> CurvaturePairs:
         """Returns the history without its pairs, if `stuck`."""
         nothing = {
             name: tf.where(stuck, 0.0, getattr(self, name)) for name in ("products", "slopes")

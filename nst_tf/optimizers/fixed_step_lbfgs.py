@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nst_tf.optimizers.curvature import History, News
+from nst_tf.optimizers.curvature import CurvaturePairs, Differences
 from nst_tf.optimizers.optimizer import Evaluation, State
 from nst_tf.optimizers.summed import SummedOptimizer, Sums
 
@@ -48,7 +48,7 @@ class FixedStepLBFGS(SummedOptimizer):
         return {
             "gradient": tf.zeros_like(image),
             "move": tf.zeros_like(image),
-            **History.empty(image, pairs).to_state(),
+            **CurvaturePairs.empty(image, pairs).to_state(),
             "step": tf.constant(0.0),
             "backoff": tf.constant(1.0),
         }
@@ -57,7 +57,7 @@ class FixedStepLBFGS(SummedOptimizer):
         del image
         gradient = evaluation.gradient
         return {
-            "products": History.of(state).measured(_news(state, gradient)),
+            "products": CurvaturePairs.of(state).measured(_differences(state, gradient)),
             "magnitude": tf.reduce_sum(tf.abs(gradient)),
         }
 
@@ -67,8 +67,8 @@ class FixedStepLBFGS(SummedOptimizer):
         gradient = evaluation.gradient
         curvature = sums["products"][0, -2]
         remembered = (state["step"] >= 1) & (curvature > _LEAST_CURVATURE)
-        news = _news(state, gradient)
-        history, own = History.of(state).pushed(news, sums["products"], remembered)
+        news = _differences(state, gradient)
+        history, own = CurvaturePairs.of(state).pushed(news, sums["products"], remembered)
         newton = history.inverse_hessian_factors(own)
         direction = history.combined(newton, -gradient)
         first = -self._first_scale(sums["magnitude"]) * gradient
@@ -88,7 +88,7 @@ class FixedStepLBFGS(SummedOptimizer):
     def restarted_state(self, state: State, image: tf.Tensor) -> State:
         return {
             **super().restarted_state(state, image),
-            **History.empty(image, History.of(state).count).to_state(),
+            **CurvaturePairs.empty(image, CurvaturePairs.of(state).count).to_state(),
             "step": tf.constant(0.0),
         }
 
@@ -98,7 +98,7 @@ class FixedStepLBFGS(SummedOptimizer):
         return tf.minimum(1.0, scale) / self.pixel_range**2
 
 
-def _news(state: State, gradient: tf.Tensor) -> News:
+def _differences(state: State, gradient: tf.Tensor) -> Differences:
     """Returns what a step adds to the history; nothing is smoothed."""
     change = gradient - state["gradient"]
-    return News(state["move"], change, -gradient, change, -gradient)
+    return Differences(state["move"], change, -gradient, change, -gradient)

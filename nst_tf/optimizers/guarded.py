@@ -15,7 +15,7 @@ _STEPS = 65535 / 3  # Of one, in 16 bits.
 
 
 class Guarded(SummedOptimizer):
-    """Goes back to the last good picture where the loss explodes or is no number.
+    """Goes back to the last good picture where the loss becomes NaN or grows a hundredfold.
 
     ```
     good = x                  where loss(x) is finite and at most 100 times the level's first
@@ -23,12 +23,12 @@ class Guarded(SummedOptimizer):
     ```
 
     A loss of 0 at the beginning of a level can only rise, and sets no limit. An optimiser that
-    turns back by itself is only watched.
+    has a line search is only watched.
 
     The state has these entries more: `first_loss`, that of the level, `UNKNOWN` before there is
-    one; `failures`, how many of the last steps in a row were bad; `returns`, how many were in all;
-    and, unless the optimiser turns back by itself, `good`, the picture to go back to, in 16 bits a
-    value, which hold what is between -1 and 2.
+    one; `failures`, the number of bad steps in a row; `rollbacks`, that of all bad steps; and,
+    unless the optimiser has a line search, `good`, the picture to go back to, in 16 bits a value,
+    which hold -1 to 2.
 
     Args:
         optimizer: to guard.
@@ -37,23 +37,23 @@ class Guarded(SummedOptimizer):
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self._inner = summed(optimizer)
-        self.turns_back = self._inner.turns_back
+        self.has_line_search = self._inner.has_line_search
 
     def init(self, image: tf.Tensor, steps: int) -> State:
         return self._watched(self._inner.init(image, steps), image)
 
     def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
         carried = self._inner.carried_state(state, image, steps)
-        kept = {name: state[name] for name in ("backoff", "returns") if name in state}
+        kept = {name: state[name] for name in ("backoff", "rollbacks") if name in state}
         return {**self._watched(carried, image), **kept}
 
     def _watched(self, state: State, image: tf.Tensor) -> State:
         mine = {
             "first_loss": tf.constant(UNKNOWN),
             "failures": tf.constant(0.0),
-            "returns": tf.constant(0.0),
+            "rollbacks": tf.constant(0.0),
         }
-        good = {} if self.turns_back else {"good": _packed(image)}
+        good = {} if self.has_line_search else {"good": _packed(image)}
         return {**state, **mine, **good}
 
     def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
@@ -74,18 +74,18 @@ class Guarded(SummedOptimizer):
         loss, first = evaluation.loss, state["first_loss"]
         sound = tf.math.is_finite(loss)
         first = tf.where(sound & (first >= UNKNOWN), loss, first)
-        if not self.turns_back:
+        if not self.has_line_search:
             sound &= (first <= 0) | (loss <= _EXPLOSION * first)
         bad = tf.cast(~sound, tf.float32)
         mine = {
             "first_loss": first,
             "failures": bad * (state["failures"] + 1),
-            "returns": state["returns"] + bad,
+            "rollbacks": state["rollbacks"] + bad,
         }
 
         def go_on() -> tuple[tf.Tensor, State]:
             moved, after = self._inner.update_with_sums(image, state, evaluation, sums)
-            good = {} if self.turns_back else {"good": _packed(image)}
+            good = {} if self.has_line_search else {"good": _packed(image)}
             return moved, {**after, **mine, **good}
 
         def go_back() -> tuple[tf.Tensor, State]:
@@ -93,7 +93,7 @@ class Guarded(SummedOptimizer):
             after = self._watched(self._inner.restarted_state(state, good), good)
             return good, {**after, **mine}
 
-        return go_on() if self.turns_back else tf.cond(sound, go_on, go_back)
+        return go_on() if self.has_line_search else tf.cond(sound, go_on, go_back)
 
     def result(self, image: tf.Tensor, state: State) -> tf.Tensor:
         return self._inner.result(image, state)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nst_tf.optimizers.curvature import History, News, dot
+from nst_tf.optimizers.curvature import CurvaturePairs, Differences, dot
 from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, State
 from nst_tf.optimizers.summed import SummedOptimizer, Sums
 
@@ -44,7 +44,7 @@ class LBFGS(SummedOptimizer):
         bounds: lowest and highest value, or None.
     """
 
-    turns_back = True
+    has_line_search = True
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class LBFGS(SummedOptimizer):
             "direction": tf.zeros_like(image),
             "backtracks": tf.constant(0.0),
             **self._smoothing_state(tf.zeros_like(image), tf.constant(float(self.octaves))),
-            **History.empty(image, pairs).to_state(),
+            **CurvaturePairs.empty(image, pairs).to_state(),
         }
 
     def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
@@ -98,7 +98,7 @@ class LBFGS(SummedOptimizer):
         stayed = self.projected(image, state["gradient"])
         smoothed = state.get("smoothed", stayed)
         return {
-            "products": History.of(state).measured(news),
+            "products": CurvaturePairs.of(state).measured(news),
             "expected": dot(state["gradient"], news.move),
             "gradient": dot(evaluation.gradient, evaluation.gradient),
             "stayed": tf.stack([dot(smoothed, smoothed), dot(smoothed, stayed)]),
@@ -113,7 +113,7 @@ class LBFGS(SummedOptimizer):
         accepted &= tf.math.is_finite(sums["gradient"])
         # Without a history there is nothing to forget, and the halving goes on.
         stuck = ~accepted & (state["backtracks"] >= self.largest_backtracks)
-        history = History.of(state)
+        history = CurvaturePairs.of(state)
         stuck &= history.known
         curvature, squares = tf.unstack(sums["products"][3, -3:-1])
         curved = curvature > _LEAST_CURVATURE * squares
@@ -149,13 +149,13 @@ class LBFGS(SummedOptimizer):
 
     def _news(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
-    ) -> News:
+    ) -> Differences:
         """Returns what an evaluation adds to the history, and the way down from it."""
         before = self.projected(image, state["gradient"])
         now = self.projected(point, evaluation.gradient)
         smoothed = evaluation.smoothed if self.octaves else now
         smoothed_change = smoothed - state.get("smoothed", before)
-        return News(point - image, smoothed_change, -smoothed, now - before, -now)
+        return Differences(point - image, smoothed_change, -smoothed, now - before, -now)
 
     def _free(self, image: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         """Returns 0 for values on a bound that the gradient holds there, and 1 elsewhere."""
@@ -168,7 +168,7 @@ class LBFGS(SummedOptimizer):
     def projected(self, point: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         return self._free(point, gradient) * gradient
 
-    def _factors(self, history: History, own: tf.Tensor, sums: Sums) -> tf.Tensor:
+    def _factors(self, history: CurvaturePairs, own: tf.Tensor, sums: Sums) -> tf.Tensor:
         """Returns a direction that leads down, its root mean square at most `largest_step`.
 
         It is made of the history and of the smoothed gradient, whose products and those of the

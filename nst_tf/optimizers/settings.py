@@ -77,7 +77,7 @@ def _gradient_descent(config: configs.StyleTransferConfig) -> GradientDescent:
 
 
 def _lbfgs(config: configs.StyleTransferConfig) -> LBFGS:
-    weights = config.balanced
+    weights = config.with_strength
     largest = max(weights.content_weight, weights.style_weight, weights.tv_weight)
     power = round(math.log2(largest))
     return LBFGS(

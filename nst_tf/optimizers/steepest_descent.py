@@ -28,7 +28,7 @@ class SteepestDescent(SummedOptimizer):
         bounds: lowest and highest value, or None.
     """
 
-    turns_back = True
+    has_line_search = True
 
     def __init__(
         self, first_step: float = 0.01, *, bounds: tuple[float, float] | None = (0.0, 1.0)

@@ -25,10 +25,10 @@ class SummedOptimizer(Optimizer):
     picture, as `Optimizer` says, and the last of them the `sums` of all bands, added up.
 
     Attributes:
-        turns_back: whether it leaves a point by itself whose loss is too high.
+        has_line_search: whether it leaves a point by itself whose loss is too high.
     """
 
-    turns_back: bool = False
+    has_line_search: bool = False
 
     def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
         """Returns the picture to evaluate, which is the current one unless overridden.

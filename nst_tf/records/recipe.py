@@ -99,7 +99,7 @@ def record(
     return {"config": config.to_dict(), "backbone": backbone, "inputs": inputs, **surroundings}
 
 
-def made_with(
+def provenance(
     config: configs.StyleTransferConfig, pictures: Mapping[str, images.Picture]
 ) -> dict[str, Any]:
     """Returns what a run is made with, as far as it is known before there is a network.
@@ -144,7 +144,7 @@ class _File:
 
 
 def essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a recipe says in the sections of `made_with`, for `require_same`."""
+    """Returns what a recipe says in the sections of `provenance`, for `require_same`."""
     sections = {name: recipe[name] for name in ("config", "versions", "machine") if name in recipe}
     if network := recipe.get("backbone"):
         sections["backbone"] = {"network": network["name"], "its weights": network["sha256"]}
@@ -188,7 +188,7 @@ def require_same(
     say in the last bits: they are named in a warning, and so is what an older record lacks.
 
     Args:
-        then: sections of names and values, as `made_with` and `essence` return them.
+        then: sections of names and values, as `provenance` and `essence` return them.
         now: likewise, as far as they are known.
         place: what holds the first record, `checkpoint` or `recipe`.
 

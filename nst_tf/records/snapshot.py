@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nst_tf")
 
 PREFIX = "checkpoint-"
-_FORMAT = 6  # Of the files; a number that is not known is refused.
+_FORMAT = 7  # Of the files; a number that is not known is refused.
 _RUN, _TENSORS, _SUMS = "run.json", "tensors.bin", "SHA256SUMS"
 _LONGEST = 64 << 20  # Bytes of a record, which has some hundreds a step.
 _TYPES = ("bool", "float16", "float32", "float64", "int32", "int64", "uint8", "uint16")
@@ -45,16 +45,16 @@ class Snapshot:
         plans: how each level is looked at. That depends on the memory that is free, and has a
             say in the last bits of the picture.
         history: the entries of all steps so far, as `callbacks.History` has them.
-        made_with: what the picture is made with: `config`, `inputs`, `backbone`, `versions`,
+        provenance: what the picture is made with: `config`, `inputs`, `backbone`, `versions`,
             `machine`.
     """
 
     level: int
     step: int
     tensors: Mapping[str, tf.Tensor]
-    plans: Sequence[tiles.Plan]
+    plans: Sequence[tiles.TilePlan]
     history: Sequence[Mapping[str, Any]]
-    made_with: Mapping[str, Any]
+    provenance: Mapping[str, Any]
 
 
 def stored(folder: Path) -> list[Path]:
@@ -104,7 +104,7 @@ def write(snapshot: Snapshot, path: Path) -> None:
         },
         "plans": list(snapshot.plans),
         "history": list(snapshot.history),
-        "made_with": dict(snapshot.made_with),
+        "provenance": dict(snapshot.provenance),
     }
     text = json.dumps(about) + "\n"
     try:
@@ -153,8 +153,10 @@ def read(path: Path) -> Snapshot:
         CheckpointError: it is of another version, or damaged.
     """
     about = read_about(path)
-    plans = [tiles.Plan(tuple(cuts), tuple(sides), *more) for cuts, sides, *more in about["plans"]]
-    names = ("level", "step", "history", "made_with")
+    plans = [
+        tiles.TilePlan(tuple(cuts), tuple(sides), *more) for cuts, sides, *more in about["plans"]
+    ]
+    names = ("level", "step", "history", "provenance")
     return Snapshot(
         tensors=_Stored(path, about["tensors"]),
         plans=plans,
@@ -285,7 +287,7 @@ def _is_image(value: Any) -> bool:
 
 
 def _is_plan(value: Any) -> bool:
-    if not (isinstance(value, list) and len(value) == len(tiles.Plan._fields)):
+    if not (isinstance(value, list) and len(value) == len(tiles.TilePlan._fields)):
         return False
     cuts, sides, keeps, *more = value
     named = isinstance(cuts, list) and all(isinstance(cut, str) for cut in cuts)
@@ -312,7 +314,7 @@ _RECORD: dict[Any, Any] = {
             "seconds": lambda value: _is_number(value) and 0 <= value < math.inf,
         }
     ],
-    "made_with": {
+    "provenance": {
         "config": {"backbone": lambda value: isinstance(value, str), ...: _is_anything},
         **{name: {...: _is_anything} for name in ("inputs", "backbone", "versions")},
     },

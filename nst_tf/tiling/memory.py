@@ -21,7 +21,7 @@ from nst_tf.imaging import inputs, pyramid, sources
 from nst_tf.kernels import convolution
 from nst_tf.runtime import limits
 from nst_tf.tiling import spill
-from nst_tf.tiling import tiles as tile_plans
+from nst_tf.tiling.tiles import Span, TilePlan, spans
 
 Costs = Sequence[backbones.LayerCost]
 """What the layers of a network take, as `Backbone.costs` returns it."""
@@ -73,7 +73,7 @@ _FILED = 600  # Bytes a pixel of the largest picture, in files.
 _SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
 _SIDES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128)
 _MOST_CUTS = 2  # A third would save nothing at 4096 pixels.
-_LINKED = 800  # Multiplications in the time in which a byte at a cut is put aside and got back.
+_LINKED = 800  # Multiplications in the time in which a byte at a cut is written and read.
 _MUCH = 0.25  # Of what is needed, from which on the given pictures are named.
 _MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its bytes.
 
@@ -110,8 +110,8 @@ _NOTHING = Given()
 
 
 @dataclasses.dataclass(frozen=True)
-class _Section:
-    """A section of the network, in pixels of the picture.
+class _Segment:
+    """A segment of the network, in pixels of the picture.
 
     Attributes:
         costs: of its layers.
@@ -121,7 +121,7 @@ class _Section:
         widest: bytes of the largest of them, a pixel.
         held: bytes of all down to the largest, which are there while that is gone back through.
         products: multiplications of a forward pass, a pixel.
-        walked: whether it is gone through layer by layer.
+        walked: whether its layers are a chain of `backbones.Layer`s.
     """
 
     costs: Costs
@@ -133,32 +133,32 @@ class _Section:
     products: float
     walked: bool
 
-    def spans(self, length: int, side: int) -> list[tile_plans.Span]:
+    def spans(self, length: int, side: int) -> list[Span]:
         """Returns the spans of one side of a picture."""
-        return tile_plans.spans(length, side, self.halo, self.stride)
+        return spans(length, side, self.halo, self.stride)
 
     def most_shown(self, size: tuple[int, int], side: int) -> int:
         """Returns the pixels that the largest tile of a picture shows."""
         return math.prod(max(span.length for span in self.spans(each, side)) for each in size)
 
 
-def _sections(costs: Costs, cuts: Sequence[str]) -> list[_Section]:
+def _segments(costs: Costs, cuts: Sequence[str]) -> list[_Segment]:
     names = [cost.name for cost in costs]
     if not set(cuts) <= set(names):
         raise errors.ConfigError(
             f"the network is to be cut at {', '.join(cuts)}; it has {', '.join(names)}."
         )
     ends = [0, *(names.index(cut) + 1 for cut in cuts), len(names)]
-    return [_section(tuple(costs), *each) for each in itertools.pairwise(ends)]
+    return [_segment(tuple(costs), *each) for each in itertools.pairwise(ends)]
 
 
 @functools.lru_cache(64)
-def _section(costs: tuple[backbones.LayerCost, ...], begin: int, end: int) -> _Section:
+def _segment(costs: tuple[backbones.LayerCost, ...], begin: int, end: int) -> _Segment:
     part = costs[begin:end]  # Empty where only the picture itself is looked at.
     below = max((cost.halo for cost in costs[:begin]), default=0)
     widest = max((cost.bytes for cost in part), default=0.0)
     last = max((i for i, cost in enumerate(part) if cost.bytes == widest), default=0)
-    return _Section(
+    return _Segment(
         part,
         max((cost.stride for cost in part), default=1),
         max((cost.halo for cost in part), default=1) - below,
@@ -174,7 +174,7 @@ def expected(
     config: configs.StyleTransferConfig,
     costs: Costs,
     level: pyramid.Level,
-    plan: tile_plans.Plan,
+    plan: TilePlan,
     given: Given = _NOTHING,
     later: float = 0,
 ) -> int:
@@ -189,10 +189,10 @@ def expected(
         later: bytes that a larger level takes beside what this one has TensorFlow's pool take,
             which stays taken.
     """
-    sections = zip(_sections(costs, plan.cuts), plan.sides, strict=True)
+    segments = zip(_segments(costs, plan.cuts), plan.sides, strict=True)
     steps = max(
-        _step_bytes(config, section, side, level, plan.tiled, plan.keeps)
-        for section, side in sections
+        _step_bytes(config, segment, side, level, plan.tiled, plan.keeps)
+        for segment, side in segments
     )
     before = _bytes_before(config, costs, level, plan, given, later)
     return round(_bytes_beside(config, costs, given) + max(steps + later, before))
@@ -202,7 +202,7 @@ def most_expected(
     config: configs.StyleTransferConfig,
     costs: Costs,
     levels: Sequence[pyramid.Level],
-    plans: Sequence[tile_plans.Plan],
+    plans: Sequence[TilePlan],
     pictures: sources.Pictures,
 ) -> int:
     """Returns about how many bytes a run takes, which is what its largest level takes."""
@@ -223,28 +223,28 @@ def _recolored(config: configs.StyleTransferConfig, given: Given) -> int:
 
 def _step_bytes(
     config: configs.StyleTransferConfig,
-    section: _Section,
+    segment: _Segment,
     side: int,
     level: pyramid.Level,
     tiled: bool,
     keeps: bool,
 ) -> float:
-    """Returns the bytes of a step while it is at a section of the network."""
-    shown = _layer_bytes(config, section)
-    kept = _bytes_of(config.content_layers if config.balanced.content_weight else (), section)
-    if not (tiled and section.walked):
-        whole = MEASURED.whole * _padding(config) * section.bytes
-        shown = kept + max(shown, whole + _statistics(config) * section.widest)
-    elif section.walked and not keeps:  # A byte for each switch, and the layers that are looked at.
+    """Returns the bytes of a step while it is at a segment of the network."""
+    shown = _layer_bytes(config, segment)
+    kept = _bytes_of(config.content_layers if config.with_strength.content_weight else (), segment)
+    if not (tiled and segment.walked):
+        whole = MEASURED.whole * _padding(config) * segment.bytes
+        shown = kept + max(shown, whole + _statistics(config) * segment.widest)
+    elif segment.walked and not keeps:  # A byte for each switch, and the layers that are looked at.
         names = {*config.content_layers, *config.style_layers}
-        shown += section.bytes / 4 + _bytes_of(names, section)
+        shown += segment.bytes / 4 + _bytes_of(names, segment)
     size = level.height, level.width
-    return MEASURED.safety * shown * section.most_shown(size, side) + _state_bytes(config, level)
+    return MEASURED.safety * shown * segment.most_shown(size, side) + _state_bytes(config, level)
 
 
-def _layer_bytes(config: configs.StyleTransferConfig, section: _Section) -> float:
+def _layer_bytes(config: configs.StyleTransferConfig, segment: _Segment) -> float:
     """Returns the bytes a pixel of what is shown, while it is at the largest layer."""
-    return (MEASURED.tile * _padding(config) + _statistics(config)) * section.widest
+    return (MEASURED.tile * _padding(config) + _statistics(config)) * segment.widest
 
 
 def _statistics(config: configs.StyleTransferConfig) -> float:
@@ -259,18 +259,18 @@ def _bytes_before(
     config: configs.StyleTransferConfig,
     costs: Costs,
     level: pyramid.Level,
-    plan: tile_plans.Plan,
+    plan: TilePlan,
     given: Given,
     later: float,
 ) -> float:
     """Returns the bytes of what is done before the first step, one picture after the other."""
-    (section,), size = _sections(costs, ()), (level.height, level.width)
+    (segment,), size = _segments(costs, ()), (level.height, level.width)
     most = MEASURED.safety * MEASURED.recolored * _recolored(config, given)
     most = max(most, _resizing_bytes(given.photo, size))
     for painting in given.paintings:
         shown = pyramid.style_size(config, painting, level)
-        tile = section.most_shown(shown, plan.style_side)
-        measured = MEASURED.safety * _layer_bytes(config, section) * tile
+        tile = segment.most_shown(shown, plan.style_side)
+        measured = MEASURED.safety * _layer_bytes(config, segment) * tile
         most = max(most, measured + max(_resizing_bytes(painting, shown), later))
     return _CARRIED * _state_bytes(config, level) + most
 
@@ -305,30 +305,30 @@ def _optimizer_bytes(config: configs.StyleTransferConfig, steps: int) -> int:
     return sum(3 * value.dtype.size for value in state.values() if value.shape.rank == 4)
 
 
-def _bytes_of(names: Iterable[str], section: _Section) -> float:
+def _bytes_of(names: Iterable[str], segment: _Segment) -> float:
     """Returns the bytes a pixel of the activations of some layers."""
     wanted = {*names, *map(vgg_layers.spelled, names)}
-    return sum(cost.bytes for cost in section.costs if cost.name in wanted)
+    return sum(cost.bytes for cost in segment.costs if cost.name in wanted)
 
 
-def _work(costs: Costs, level: pyramid.Level, plan: tile_plans.Plan) -> float:
+def _work(costs: Costs, level: pyramid.Level, plan: TilePlan) -> float:
     """Returns the multiplications of one step, or what takes as long, to tell plans apart by."""
     linked = sum(cost.bytes for cost in costs if cost.name in plan.cuts)
-    sections = _sections(costs, plan.cuts)
+    segments = _segments(costs, plan.cuts)
     return _LINKED * linked * level.height * level.width + sum(
-        _section_work(section, side, level, plan.keeps, section is sections[-1])
-        for section, side in zip(sections, plan.sides, strict=True)
+        _segment_work(segment, side, level, plan.keeps, segment is segments[-1])
+        for segment, side in zip(segments, plan.sides, strict=True)
     )
 
 
-def _section_work(
-    section: _Section, side: int, level: pyramid.Level, keeps: bool, last: bool
+def _segment_work(
+    segment: _Segment, side: int, level: pyramid.Level, keeps: bool, last: bool
 ) -> float:
-    rows, columns = (section.spans(length, side) for length in (level.height, level.width))
+    rows, columns = (segment.spans(length, side) for length in (level.height, level.width))
     at_once = last and len(rows) * len(columns) == 1
-    passes = 2 if (keeps and section.walked) or at_once else 3
+    passes = 2 if (keeps and segment.walked) or at_once else 3
     shown = sum(span.length for span in rows) * sum(span.length for span in columns)
-    return passes * section.products * shown
+    return passes * segment.products * shown
 
 
 def plans(
@@ -337,7 +337,7 @@ def plans(
     levels: Sequence[pyramid.Level],
     on_gpu: bool,
     given: Given = _NOTHING,
-) -> list[tile_plans.Plan]:
+) -> list[TilePlan]:
     """Returns how each level is looked at: the least work that fits into memory.
 
     Args:
@@ -369,14 +369,14 @@ def _best(
     keeps: bool,
     given: Given,
     later: float,
-) -> tile_plans.Plan:
+) -> TilePlan:
     """Returns the plan of least work within a limit, 0 being none; see `expected`."""
     beside = _bytes_beside(config, costs, given)
 
     def within(taken: float) -> bool:
         return not limit or beside + taken <= limit
 
-    def with_styles(plan: tile_plans.Plan) -> tile_plans.Plan:
+    def with_styles(plan: TilePlan) -> TilePlan:
         """Returns the plan with the largest tiles of paintings that fit, or the smallest."""
         for side in _style_sides(config, costs, level, given):
             plan = plan._replace(style_side=side)
@@ -385,27 +385,27 @@ def _best(
         return plan
 
     @functools.cache
-    def side_of(section: _Section, sides: tuple[int, ...], cut: bool, last: bool) -> int:
+    def side_of(segment: _Segment, sides: tuple[int, ...], cut: bool, last: bool) -> int:
         """Returns the side of least work that fits, or the smallest."""
         fitting = [
             side
             for side in sides
-            if within(later + _step_bytes(config, section, side, level, cut or side > 0, keeps))
+            if within(later + _step_bytes(config, segment, side, level, cut or side > 0, keeps))
         ]
         return min(
             fitting,
-            key=lambda side: _section_work(section, side, level, keeps, last),
+            key=lambda side: _segment_work(segment, side, level, keeps, last),
             default=sides[-1],
         )
 
     found = []
     for cuts, choices in _candidates(config, costs, level):
-        sections = _sections(costs, cuts)
+        segments = _segments(costs, cuts)
         sides = [
-            side_of(section, tuple(each), bool(cuts), section is sections[-1])
-            for section, each in zip(sections, choices, strict=True)
+            side_of(segment, tuple(each), bool(cuts), segment is segments[-1])
+            for segment, each in zip(segments, choices, strict=True)
         ]
-        plan = with_styles(tile_plans.Plan(cuts, tuple(sides), keeps))
+        plan = with_styles(TilePlan(cuts, tuple(sides), keeps))
         needed = expected(config, costs, level, plan, given, later)
         fits = not limit or needed <= limit
         if fits and not plan.tiled:
@@ -445,7 +445,7 @@ def _too_little(
 def _candidates(
     config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level
 ) -> Iterable[tuple[tuple[str, ...], list[list[int]]]]:
-    """Returns cuts, the fewest first, with the sides that each section may have, largest first."""
+    """Returns cuts, the fewest first, with the sides that each segment may have, largest first."""
     longest = max(level.height, level.width)
     first = _sides(config, costs, longest)
     if first == [0]:

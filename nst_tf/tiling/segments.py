@@ -1,4 +1,4 @@
-"""One way forth and back through a section of the network, tile by tile."""
+"""Forward and backward pass of one segment of the network, tile by tile."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from nst_tf import backbones
 from nst_tf import objective as objectives
 from nst_tf.kernels import arrays
 from nst_tf.tiling import spill
-from nst_tf.tiling import tiles as tile_plans
+from nst_tf.tiling.tiles import Tile
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes a graph of a function of tensors, for pictures of any size."""
 
-Put = Callable[[tf.Tensor], Callable[[], Any]]
-"""Puts a tensor aside, and returns what gets it back."""
+Save = Callable[[tf.Tensor], Callable[[], Any]]
+"""Saves a tensor, and returns a function that loads it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Second:
-    """What the way back through a section takes with it.
+class BackwardContext:
+    """Inputs of the backward pass of a segment.
 
     Attributes:
-        shared: what the whole picture is held against.
+        shared: targets that hold for the whole picture.
         slopes: derivatives of the loss with respect to the sums of all statistics.
-        upstream: its gradient with respect to what the section hands on, if it does.
+        upstream: gradient of the loss with respect to the link, or None for the last segment.
     """
 
     shared: objectives.Targets
     slopes: objectives.Targets
-    upstream: spill.Plane | None
+    upstream: spill.SpilledArray | None
 
 
-class Kept(NamedTuple):
-    """What the way back through a layer needs, of one tile.
+class SavedLayer(NamedTuple):
+    """What the backward pass of a layer needs of one tile.
 
     Attributes:
         size: height and width of the layer's inputs.
-        switches: return those of the layer.
-        features: returns its activations, where a term looks at them.
+        switches: functions that load the switches of the layer.
+        features: function that loads the layer's activations, where a term needs them.
     """
 
     size: tf.Tensor
@@ -53,18 +53,18 @@ class Kept(NamedTuple):
     features: Callable[[], Any] | None
 
 
-def section(objective: objectives.Objective, compiled: Compile) -> Section:
-    """Returns the section of the network that an objective looks at, with its terms."""
-    if isinstance(objective.backbone, backbones.Section):
-        return WalkedSection(objective, compiled)
-    return ModelSection(objective, compiled)
+def tiled_segment(objective: objectives.Objective, compiled: Compile) -> TiledSegment:
+    """Returns the segment of the network that an objective looks at, with its terms."""
+    if isinstance(objective.backbone, backbones.Segment):
+        return WalkedSegment(objective, compiled)
+    return ModelSegment(objective, compiled)
 
 
-class Section(abc.ABC):
-    """A section of the network with its terms, gone through tile by tile.
+class TiledSegment(abc.ABC):
+    """A segment of the network with its terms, computed tile by tile.
 
     Attributes:
-        to_end: as of `tiles.cut`.
+        to_end: as of `tiles.split_into_tiles`.
     """
 
     to_end = False
@@ -84,7 +84,7 @@ class Section(abc.ABC):
         return self.objective.backbone.reach(backbones.LINK)[0] if self._linked else 1
 
     def stride_of(self, term: str) -> int:
-        """Returns the positions of the section's input to one of the layer of a term."""
+        """Returns the positions of the segment's input to one of the layer of a term."""
         (layer,) = (each.layer for each in self.objective.terms if each.name == term)
         return self.objective.backbone.reach(layer)[0]
 
@@ -93,7 +93,7 @@ class Section(abc.ABC):
         return backbones.LINK in self.objective.backbone.output
 
     def reach(self) -> tuple[int, int]:
-        """Returns the largest stride and halo of the layers that are looked at."""
+        """Returns the largest stride and halo of the exposed layers."""
         backbone = self.objective.backbone
         strides, halos = zip(*(backbone.reach(name) for name in backbone.output), strict=True)
         around = [self.objective.halo(term) for term in self.objective.terms]
@@ -101,11 +101,11 @@ class Section(abc.ABC):
         return max(strides), max([*halos, *around, max(strides) - 1])
 
     def measure_all(
-        self, image: Any, weights: tf.Tensor, tiles: Sequence[tile_plans.Tile], reference: str
+        self, image: Any, weights: tf.Tensor, tiles: Sequence[Tile], reference: str
     ) -> tuple[objectives.Targets, Sequence[objectives.Targets], Any]:
-        """Returns what all tiles measure: their sum, a map for each, and what they hand on."""
+        """Returns the sums of all tiles, their positional entries, and the link."""
         sums: Any = None
-        maps, link = spill.Shelf(), _Link(image, self.link_stride)
+        maps, link = spill.SpillFile(), _Link(image, self.link_stride)
         for tile in tiles:
             everywhere = weights if weights.shape[1] == 1 else _shown(weights, tile)
             found, part, handed = self._measure_of(reference)(
@@ -117,24 +117,24 @@ class Section(abc.ABC):
                 link.place(each, tile)
         return sums, maps, link.whole()
 
-    def forth_all(
+    def forward_all(
         self,
         image: Any,
         shared: objectives.Targets,
-        tiles: Sequence[tile_plans.Tile],
+        tiles: Sequence[Tile],
         maps: Sequence[objectives.Targets],
-        put: Put | None,
-    ) -> tuple[objectives.Targets, Any, Sequence[Sequence[Kept] | None]]:
-        """Returns the statistics of all tiles, added up, what they hand on, and what is kept."""
+        save: Save | None,
+    ) -> tuple[objectives.Targets, Any, Sequence[Sequence[SavedLayer] | None]]:
+        """Returns the statistics of all tiles, added up, the link, and the saved layers."""
         sums: Any = None
         link, kept = _Link(image, self.link_stride), []
         for tile, part in zip(tiles, maps, strict=True):
             wanted = _merged(shared, part)
             try:
-                found, features, aside = self._forth_tile(image, tile, wanted, put)
-            except OSError:  # The disk is full, so what comes next is computed a second time.
-                put = None
-                found, features, aside = self._forth_tile(image, tile, wanted, put)
+                found, features, aside = self._forward_tile(image, tile, wanted, save)
+            except OSError:  # The disk is full: the backward pass computes the rest again.
+                save = None
+                found, features, aside = self._forward_tile(image, tile, wanted, save)
             sums = added(sums, found)
             kept.append(aside)
             if self._linked:
@@ -142,18 +142,18 @@ class Section(abc.ABC):
                 link.place(objectives.part(features, owned), tile)
         return sums, link.whole(), kept
 
-    def back_all(
+    def backward_all(
         self,
         image: Any,
-        second: Second,
-        tiles: Sequence[tile_plans.Tile],
+        context: BackwardContext,
+        tiles: Sequence[Tile],
         maps: Sequence[objectives.Targets],
-        kept: Sequence[Sequence[Kept] | None],
-    ) -> spill.Plane:
-        """Returns the gradient with respect to the input of the section."""
-        gradient = spill.Plane(image.shape, tf.as_dtype(image.dtype).as_numpy_dtype)
+        kept: Sequence[Sequence[SavedLayer] | None],
+    ) -> spill.SpilledArray:
+        """Returns the gradient with respect to the input of the segment."""
+        gradient = spill.SpilledArray(image.shape, tf.as_dtype(image.dtype).as_numpy_dtype)
         for tile, part, aside in zip(tiles, maps, kept, strict=True):
-            found = self._back_tile(image, tile, _merged(second.shared, part), second, aside)
+            found = self._backward_tile(image, tile, _merged(context.shared, part), context, aside)
             rows, columns = tile.rows, tile.columns
             if found is not None:
                 whole = gradient.mapped()
@@ -161,41 +161,41 @@ class Section(abc.ABC):
         return gradient
 
     @abc.abstractmethod
-    def _forth_tile(
+    def _forward_tile(
         self,
         image: Any,
-        tile: tile_plans.Tile,
+        tile: Tile,
         targets: objectives.Targets | None,
-        put: Put | None,
-    ) -> tuple[objectives.Targets, tf.Tensor | None, list[Kept] | None]:
-        """Returns a tile's statistics, its activations at the last layer, and what is kept.
+        save: Save | None,
+    ) -> tuple[objectives.Targets, tf.Tensor | None, list[SavedLayer] | None]:
+        """Returns a tile's statistics, its activations at the last layer, and its saved layers.
 
         Without targets there are no statistics.
         """
 
     @abc.abstractmethod
-    def _back_tile(
+    def _backward_tile(
         self,
         image: Any,
-        tile: tile_plans.Tile,
+        tile: Tile,
         targets: objectives.Targets,
-        second: Second,
-        kept: Sequence[Kept] | None,
+        context: BackwardContext,
+        kept: Sequence[SavedLayer] | None,
     ) -> tf.Tensor | None:
-        """Returns the gradient with respect to what a tile shows; None if no term looks."""
+        """Returns the gradient with respect to the pixels of a tile; None without a term."""
 
 
-class ModelSection(Section):
+class ModelSegment(TiledSegment):
     """All of a network, whose gradient is TensorFlow's own.
 
-    The way back of a tile goes forth through the tile once more, and keeps nothing before.
+    The backward pass of a tile repeats its forward pass, and nothing is saved.
     """
 
     to_end = True
 
     def __init__(self, objective: objectives.Objective, compiled: Compile) -> None:
         super().__init__(objective, compiled)
-        self._look = _Look(objective, objective.backbone, compiled)
+        self._look = _LayerTerms(objective, objective.backbone, compiled)
 
     def reach(self) -> tuple[int, int]:
         """Returns the stride that all layers fit into, and the largest halo."""
@@ -206,132 +206,134 @@ class ModelSection(Section):
         beyond = [stride + halo for stride, halo in reaches]
         return math.lcm(*(stride for stride, _ in reaches)), max([*beyond, *around])
 
-    def _forth_tile(
+    def _forward_tile(
         self,
         image: Any,
-        tile: tile_plans.Tile,
+        tile: Tile,
         targets: objectives.Targets | None,
-        put: Put | None,
-    ) -> tuple[objectives.Targets, tf.Tensor | None, list[Kept] | None]:
-        del put
+        save: Save | None,
+    ) -> tuple[objectives.Targets, tf.Tensor | None, list[SavedLayer] | None]:
+        del save
         found = self._look.statistics(_shown(image, tile), targets or {}, _owned(tile))
         return found, None, None
 
-    def _back_tile(
+    def _backward_tile(
         self,
         image: Any,
-        tile: tile_plans.Tile,
+        tile: Tile,
         targets: objectives.Targets,
-        second: Second,
-        kept: Sequence[Kept] | None,
+        context: BackwardContext,
+        kept: Sequence[SavedLayer] | None,
     ) -> tf.Tensor | None:
         del kept
-        return self._look.slope(_shown(image, tile), targets, _owned(tile), second.slopes)
+        return self._look.slope(_shown(image, tile), targets, _owned(tile), context.slopes)
 
 
-class WalkedSection(Section):
-    """A section that is gone through layer by layer, by the `switches` of each."""
+class WalkedSegment(TiledSegment):
+    """A chain of `backbones.Layer`s, whose backward pass needs their `switches` alone."""
 
     def __init__(self, objective: objectives.Objective, compiled: Compile) -> None:
         super().__init__(objective, compiled)
         backbone, looked_at = objective.backbone, {term.layer for term in objective.terms}
         layers = backbone.layers
-        if not self._linked:  # Nothing is to be had from what is above the deepest term.
+        if not self._linked:  # Layers above the deepest term have no gradient.
             count = max(
                 (i for i, each in enumerate(layers, 1) if each.name in looked_at), default=0
             )
             layers = layers[:count]
         self._names = [layer.name for layer in layers]
-        self._forth = [compiled(functools.partial(_forth, layer)) for layer in layers]
-        self._back = [compiled(layer.pull_back) for layer in layers]
-        self._looks = {
-            name: _Look(objective.at(name), functools.partial(_exposed, backbone, name), compiled)
+        self._forward = [compiled(functools.partial(_forward, layer)) for layer in layers]
+        self._backward = [compiled(layer.backward) for layer in layers]
+        self._layer_terms = {
+            name: _LayerTerms(
+                objective.at(name), functools.partial(_exposed, backbone, name), compiled
+            )
             for name in looked_at
         }
 
-    def _forth_tile(
+    def _forward_tile(
         self,
         image: Any,
-        tile: tile_plans.Tile,
+        tile: Tile,
         targets: objectives.Targets | None,
-        put: Put | None,
-    ) -> tuple[objectives.Targets, tf.Tensor | None, list[Kept] | None]:
+        save: Save | None,
+    ) -> tuple[objectives.Targets, tf.Tensor | None, list[SavedLayer] | None]:
         def counted(name: str, features: tf.Tensor) -> objectives.Targets:
-            look = self._looks.get(name)
-            if look is None or targets is None:
+            terms = self._layer_terms.get(name)
+            if terms is None or targets is None:
                 return {}
-            return look.statistics(features, targets, _owned(tile))
+            return terms.statistics(features, targets, _owned(tile))
 
         features, kept = _shown(image, tile), []
         sums = counted(backbones.IMAGE, features)
-        for name, forth in zip(self._names, self._forth, strict=True):
+        for name, forward in zip(self._names, self._forward, strict=True):
             size = tf.shape(features)[1:3]
-            features, switches = forth(features)
+            features, switches = forward(features)
             sums.update(counted(name, features))
-            if put:
-                wanted = name in self._looks and name not in self._first
-                aside = put(features) if wanted else None
-                kept.append(Kept(size, [put(each) for each in switches], aside))
-        return sums, features, kept if put else None
+            if save:
+                wanted = name in self._layer_terms and name not in self._first
+                aside = save(features) if wanted else None
+                kept.append(SavedLayer(size, [save(each) for each in switches], aside))
+        return sums, features, kept if save else None
 
-    def _back_tile(
+    def _backward_tile(
         self,
         image: Any,
-        tile: tile_plans.Tile,
+        tile: Tile,
         targets: objectives.Targets,
-        second: Second,
-        kept: Sequence[Kept] | None,
+        context: BackwardContext,
+        kept: Sequence[SavedLayer] | None,
     ) -> tf.Tensor | None:
         if kept is None:
-            kept = self._forth_tile(image, tile, None, in_memory)[2] or []
+            kept = self._forward_tile(image, tile, None, in_memory)[2] or []
 
         def joined(name: str, gradient: Any, features: Callable[[], Any]) -> Any:
-            """Adds what the terms that look at a layer, if there are any, have to say."""
-            if name not in self._looks:
+            """Adds the gradient of the terms at a layer, if there are any."""
+            if name not in self._layer_terms:
                 return gradient
-            found = self._looks[name].slope(features(), targets, _owned(tile), second.slopes)
+            found = self._layer_terms[name].slope(features(), targets, _owned(tile), context.slopes)
             return found if gradient is None else gradient + found
 
-        gradient = self._upstream(second, tile)
-        for name, back, each in reversed(list(zip(self._names, self._back, kept, strict=True))):
+        gradient = self._upstream(context, tile)
+        for name, back, each in reversed(list(zip(self._names, self._backward, kept, strict=True))):
             again = functools.partial(self._again, name, image, tile)
             gradient = joined(name, gradient, each.features or again)
             if gradient is not None:
                 gradient = back(gradient, [bits() for bits in each.switches], each.size)
         return joined(backbones.IMAGE, gradient, lambda: _shown(image, tile))
 
-    def _upstream(self, second: Second, tile: tile_plans.Tile) -> tf.Tensor | None:
-        """Returns the gradient with respect to a tile's last layer, if it is handed on."""
-        if second.upstream is None:
+    def _upstream(self, context: BackwardContext, tile: Tile) -> tf.Tensor | None:
+        """Returns the gradient with respect to a tile's last layer, if that is the link."""
+        if context.upstream is None:
             return None
         stride = self.link_stride
         size = [span.length // stride for span in (tile.rows, tile.columns)]
-        part = _owned_part(second.upstream.mapped(), tile, stride)
+        part = _owned_part(context.upstream.mapped(), tile, stride)
         return objectives.placed(part, tf.constant(size), _owned(tile) // stride)
 
     @property
     def _first(self) -> list[str]:
-        """The layers up to the first convolution, if the section begins with the picture.
+        """The layers up to the first convolution, if the segment begins with the picture.
 
-        With three channels to look at, it is sooner computed again than read.
+        With three channels to terms at, it is sooner computed again than read.
         """
         begins = backbones.IMAGE in self.objective.backbone.output
         return self._names[:2] if begins else []
 
-    def _again(self, name: str, image: Any, tile: tile_plans.Tile) -> tf.Tensor:
+    def _again(self, name: str, image: Any, tile: Tile) -> tf.Tensor:
         """Returns a tile's activations at one of the first layers."""
         features = _shown(image, tile)
-        for forth in self._forth[: self._names.index(name) + 1]:
-            features, _ = forth(features)
+        for forward in self._forward[: self._names.index(name) + 1]:
+            features, _ = forward(features)
         return features
 
 
-class _Look:
-    """The terms that look at one layer, or at all of them.
+class _LayerTerms:
+    """The terms at one layer, or at all of them.
 
     Args:
         objective: of these terms.
-        exposed: returns the activations that they look at, by layer, given those that the
+        exposed: returns the activations that they terms at, by layer, given those that the
             gradient is with respect to.
         compiled: makes a graph of a function.
     """
@@ -388,63 +390,63 @@ class _Look:
 
 
 class _Link:
-    """Puts together what the tiles of a section hand on to the next one."""
+    """The activations at the end of a segment, put together from its tiles."""
 
     def __init__(self, image: Any, stride: int) -> None:
         self._size = [length // stride for length in image.shape[1:3]]
         self._stride = stride
-        self._whole: spill.Plane | None = None
+        self._whole: spill.SpilledArray | None = None
 
-    def place(self, part: Any, tile: tile_plans.Tile) -> None:
-        """Puts what a tile owns in its place."""
+    def place(self, part: Any, tile: Tile) -> None:
+        """Writes the positions that a tile owns."""
         if self._whole is None:
             shape = (1, *self._size, part.shape[-1])
-            self._whole = spill.Plane(shape, tf.as_dtype(part.dtype).as_numpy_dtype)
+            self._whole = spill.SpilledArray(shape, tf.as_dtype(part.dtype).as_numpy_dtype)
         _owned_part(self._whole.mapped(), tile, self._stride)[...] = part
 
-    def whole(self) -> spill.Plane | None:
-        """Returns all of it, or None where nothing was handed on."""
+    def whole(self) -> spill.SpilledArray | None:
+        """Returns the whole, or None for the last segment."""
         return self._whole
 
 
 def _exposed(
-    section: backbones.Section, layer: str, activations: tf.Tensor
+    segment: backbones.Segment, layer: str, activations: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    return {layer: section.exposed(layer, activations)}
+    return {layer: segment.exposed(layer, activations)}
 
 
-def _forth(layer: backbones.Layer, inputs: tf.Tensor) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+def _forward(layer: backbones.Layer, inputs: tf.Tensor) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
     outputs = layer(inputs)
     return outputs, layer.switches(inputs, outputs)
 
 
 def in_memory(tensor: tf.Tensor) -> Callable[[], tf.Tensor]:
-    """Puts a tensor aside, but not far."""
+    """Keeps a tensor in memory."""
     return lambda: tensor
 
 
-def on_disk(file: spill.Shelf) -> Put:
-    """Returns what puts tensors of the host aside in a file."""
+def on_disk(file: spill.SpillFile) -> Save:
+    """Returns a function that saves tensors in a spill file."""
 
-    def put(tensor: tf.Tensor) -> Callable[[], tf.Tensor]:
+    def save(tensor: tf.Tensor) -> Callable[[], tf.Tensor]:
         get = file.put(tensor)
         return lambda: arrays.to_tensor(get())
 
-    return put
+    return save
 
 
-def _shown(image: Any, tile: tile_plans.Tile) -> tf.Tensor:
+def _shown(image: Any, tile: Tile) -> tf.Tensor:
     """Returns what a tile shows of a picture or a layer: an array, or what gives parts."""
     rows, columns = (slice(span.start, span.stop) for span in (tile.rows, tile.columns))
     has_parts = hasattr(image, "part")
     return tf.convert_to_tensor(image.part(rows, columns) if has_parts else image[:, rows, columns])
 
 
-def _owned(tile: tile_plans.Tile) -> tf.Tensor:
+def _owned(tile: Tile) -> tf.Tensor:
     return tf.constant(tile.owned, tf.int32)
 
 
-def _owned_part(link: Any, tile: tile_plans.Tile, stride: int) -> Any:
+def _owned_part(link: Any, tile: Tile, stride: int) -> Any:
     """Returns the part of a layer that a tile owns, of a layer that is kept as a whole."""
     rows, columns = tile.rows, tile.columns
     top, bottom = rows.first // stride, rows.last // stride

@@ -1,4 +1,4 @@
-"""Arrays that are put aside in a temporary file, to be read one after the other."""
+"""Arrays spilled to temporary files."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def room() -> int:
     return shutil.disk_usage(_folder()).free
 
 
-class Shelf(Sequence[Arrays]):
-    """A sequence of nested dicts of arrays that takes no memory but that of the one in use.
+class SpillFile(Sequence[Arrays]):
+    """Nested dicts of arrays spilled to disk, loaded one at a time.
 
-    It lies in a temporary file without a name, which goes with the object. An array for which the
-    disk has no room is kept in memory.
+    The file is temporary and has no name. It is deleted with the object. An array that does not
+    fit on the disk stays in memory.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Shelf(Sequence[Arrays]):
         self._places: list[dict[str, dict[str, Callable[[], np.ndarray]]]] = []
 
     def append(self, arrays: Mapping[str, Mapping[str, Any]]) -> None:
-        """Puts arrays, or tensors, at the end.
+        """Appends arrays or tensors.
 
         Args:
             arrays: by two names, such as those of a term and of an entry of its target.
@@ -60,12 +60,12 @@ class Shelf(Sequence[Arrays]):
         )
 
     def clear(self) -> None:
-        """Forgets what was put aside. The file stays, to be written over, which is faster."""
+        """Drops all arrays. The file stays and is overwritten, which is faster than a new one."""
         self._end = 0
         self._places.clear()
 
     def put(self, array: Any) -> Callable[[], np.ndarray]:
-        """Puts an array, or a tensor, aside, and returns what gets it back.
+        """Writes an array or a tensor, and returns a function that loads it.
 
         Booleans take a bit each.
 
@@ -136,7 +136,7 @@ def _read(file: io.FileIO, data: memoryview) -> None:
         data = data[count:]
 
 
-class Plane:
+class SpilledArray:
     """An array of zeros in a temporary file, of which parts are read and written.
 
     Args:

@@ -12,7 +12,7 @@ from nst_tf import objective as objectives
 from nst_tf import optimizers
 from nst_tf.kernels import graphs
 from nst_tf.tiling import segments, spill
-from nst_tf.tiling import tiles as tile_plans
+from nst_tf.tiling.tiles import Span, Tile, split_into_tiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +21,13 @@ class TiledTargets:
 
     Attributes:
         shared: entries that hold for the whole picture.
-        tiles: of the picture, and of the layer that each further section begins with.
+        tiles: of the picture, and of the layer that each further segment begins with.
         maps: likewise, for each tile, the entries that have a value at every position. They grow
             with the picture, so they lie in spill files.
     """
 
     shared: objectives.Targets
-    tiles: Sequence[Sequence[tile_plans.Tile]]
+    tiles: Sequence[Sequence[Tile]]
     maps: Sequence[Sequence[objectives.Targets]]
 
     def merged(self, other: TiledTargets) -> TiledTargets:
@@ -57,7 +57,7 @@ class _Merged(Sequence[objectives.Targets]):
 
 
 class _Replaced(_Merged):
-    """The targets of two sequences, of which the second's take the place of the first's."""
+    """The targets of two sequences, of which the context's take the place of the first's."""
 
     def __getitem__(self, index: Any) -> Any:
         return {**self._one[index], **self._other[index]}
@@ -66,26 +66,25 @@ class _Replaced(_Merged):
 class TiledObjective:
     """Loss and gradient of a picture of any size, in the memory that one tile takes.
 
-    On the way forth the statistics of all tiles are added up. The loss is a function of the sums,
-    and so are its derivatives with respect to them, which the way back takes through each
-    tile, adding up the gradients of the pixels, those around the tile's own included. As every
-    position of every layer belongs to one tile, which shows all that it depends on, the
-    result is that of the whole picture, to rounding.
+    The forward pass adds up the statistics of all tiles. The loss is a function of the sums. The
+    backward pass takes its derivatives through each tile, and adds up the gradients of all pixels
+    that the tile shows. Every position of every layer belongs to one tile, which shows all pixels
+    that the position depends on, so the result is that of the whole picture, to rounding.
 
-    A tile is gone through layer by layer. What its way back needs is little: the activations that
-    the losses look at, and one bit for every other, as the weights are fixed. It is put aside in
-    a file; where there is none, the tile is gone through once more.
+    As the weights are fixed, the backward pass of a tile needs little: the activations that the
+    losses look at, and one bit for every other value. They are saved in a spill file; without one
+    the forward pass of the tile is repeated.
 
-    With cuts, the network is gone through in sections, each in tiles of its own. Each hands on the
-    activations at its end to the next.
+    With cuts, the network is parted into segments, each with tiles of its own. The activations at
+    the end of a segment, its link, are the input of the next.
 
-    A network that is not `walked` is gone through at once: the way back of a tile computes it once
-    more, with TensorFlow's own gradients.
+    Of a network that is not `walked` the backward pass of a tile repeats the forward pass, with
+    TensorFlow's own gradients.
 
     Args:
         objective: what is minimised; its losses are functions of sums over positions.
-        cuts: names of the layers, the lowest first, that each end a section.
-        keeps: put aside what the way back needs; else it is computed a second time.
+        cuts: names of the layers, the lowest first, that each end a segment.
+        keeps: save what the backward pass needs; else the forward pass is repeated.
         run_eagerly: leave out the graphs, to debug.
 
     Raises:
@@ -106,33 +105,35 @@ class TiledObjective:
             return graphs.traced(function)
 
         self._objective = objective
-        self._sections = [segments.section(part, compiled) for part in objective.sections(cuts)]
+        self._segments = [
+            segments.tiled_segment(part, compiled) for part in objective.segments(cuts)
+        ]
         self._keeps = keeps
-        self._shelves: list[spill.Shelf] = []  # Of evaluations that have ended.
+        self._spill_files: list[spill.SpillFile] = []  # Of evaluations that have ended.
         self._value = compiled(self._value_and_slopes)
 
-    def cut(self, height: int, width: int, sides: Sequence[int]) -> list[list[tile_plans.Tile]]:
-        """Returns the tiles of a picture for each section of the network.
+    def cut(self, height: int, width: int, sides: Sequence[int]) -> list[list[Tile]]:
+        """Returns the tiles of a picture for each segment of the network.
 
         Args:
             height: of the picture, in pixels.
             width: of the picture, in pixels.
-            sides: of the tiles of each section, in pixels of the picture; 0 for a single tile.
+            sides: of the tiles of each segment, in pixels of the picture; 0 for a single tile.
         """
         found, scale = [], 1
-        for section, side in zip(self._sections, sides, strict=True):
+        for segment, side in zip(self._segments, sides, strict=True):
             size = height // scale, width // scale
-            stride, halo = section.reach()
+            stride, halo = segment.reach()
             side = -(-side // scale)
-            found.append(tile_plans.cut(*size, side, halo, stride, to_end=section.to_end))
-            scale *= section.link_stride
+            found.append(split_into_tiles(*size, side, halo, stride, to_end=segment.to_end))
+            scale *= segment.link_stride
         return found
 
     def targets(
         self,
         image: Any,
         weights: tf.Tensor,
-        tiles: Sequence[Sequence[tile_plans.Tile]],
+        tiles: Sequence[Sequence[Tile]],
         reference: str,
     ) -> TiledTargets:
         """Returns the targets that one reference picture asks for; see `Objective.targets`.
@@ -145,10 +146,10 @@ class TiledObjective:
         """
         sums: Any = {}
         maps = []
-        for section, cut in zip(self._sections, tiles, strict=True):
-            found, parts, image = section.measure_all(image, weights, cut, reference)
+        for segment, cut in zip(self._segments, tiles, strict=True):
+            found, parts, image = segment.measure_all(image, weights, cut, reference)
             if weights.shape[1] > 1:
-                weights = objectives.pooled(weights, section.link_stride)
+                weights = objectives.pooled(weights, segment.link_stride)
             sums.update(found)
             maps.append(parts)
         return TiledTargets(self._objective.summary(sums), tiles, maps)
@@ -156,19 +157,19 @@ class TiledObjective:
     def view(self, targets: TiledTargets) -> objectives.Targets:
         """Returns what `Objective.join` takes of a reference, put together in files."""
         found: objectives.Targets = {}
-        for section, tiles, maps in zip(self._sections, targets.tiles, targets.maps, strict=True):
-            names = [term.name for term in section.objective.terms if term.loss.joint]
+        for segment, tiles, maps in zip(self._segments, targets.tiles, targets.maps, strict=True):
+            names = [term.name for term in segment.objective.terms if term.loss.joint]
             last = maps[len(maps) - 1] if names else {}
             planes = {
                 name: {
-                    entry: _plane(part, tiles[-1], section.stride_of(name))
+                    entry: _plane(part, tiles[-1], segment.stride_of(name))
                     for entry, part in last.get(name, {}).items()
                 }
                 for name in names
             }
             for tile, part in zip(tiles, maps if names else (), strict=bool(names)):
                 for name in names:
-                    stride = section.stride_of(name)
+                    stride = segment.stride_of(name)
                     for entry, plane in planes[name].items():
                         values = part[name][entry]
                         rows, columns = _positions(tile, stride, values.shape[1:3])
@@ -178,18 +179,18 @@ class TiledObjective:
         return found
 
     def cut_targets(
-        self, targets: objectives.Targets, tiles: Sequence[Sequence[tile_plans.Tile]]
+        self, targets: objectives.Targets, tiles: Sequence[Sequence[Tile]]
     ) -> TiledTargets:
         """Returns the targets that `Objective.join` returned, in tiles."""
         shared: objectives.Targets = {}
         maps = []
-        for section, cut in zip(self._sections, tiles, strict=True):
-            terms = [term for term in section.objective.terms if term.name in targets]
-            file = spill.Shelf()
+        for segment, cut in zip(self._segments, tiles, strict=True):
+            terms = [term for term in segment.objective.terms if term.name in targets]
+            file = spill.SpillFile()
             for tile in cut:
                 part: objectives.Targets = {}
                 for term in terms:
-                    stride = section.stride_of(term.name)
+                    stride = segment.stride_of(term.name)
                     rows, columns = _owned_positions(tile, cut[-1], stride)
                     part[term.name] = {
                         entry: value[:, rows, columns]
@@ -217,37 +218,37 @@ class TiledObjective:
         """
         if not self._keeps:
             return self._evaluate(image, targets, None)
-        try:  # What threads put aside at the same time must not meet.
-            file = self._shelves.pop()
+        try:  # Each evaluation has a spill file of its own.
+            file = self._spill_files.pop()
         except IndexError:
-            file = spill.Shelf()
+            file = spill.SpillFile()
         try:
             return self._evaluate(image, targets, segments.on_disk(file))
         finally:
             file.clear()
-            self._shelves.append(file)
+            self._spill_files.append(file)
 
     def _evaluate(
-        self, image: Any, targets: TiledTargets, put: segments.Put | None
+        self, image: Any, targets: TiledTargets, put: segments.Save | None
     ) -> optimizers.Evaluation:
-        """Returns what `value_and_gradient` does, given what puts tensors aside."""
+        """Returns what `value_and_gradient` does, given a function that saves tensors."""
         shared, pixels = targets.shared, tf.constant(image.shape[1] * image.shape[2])
-        sections = list(zip(self._sections, targets.tiles, targets.maps, strict=True))
+        segments_ = list(zip(self._segments, targets.tiles, targets.maps, strict=True))
         inputs, kept = [image], []
         sums: objectives.Targets = {}
-        for section, tiles, maps in sections:
-            at_once = section is self._sections[-1] and len(tiles) == 1
+        for segment, tiles, maps in segments_:
+            at_once = segment is self._segments[-1] and len(tiles) == 1
             aside = put or (segments.in_memory if at_once else None)
-            found, link, parts = section.forth_all(inputs[-1], shared, tiles, maps, aside)
+            found, link, parts = segment.forward_all(inputs[-1], shared, tiles, maps, aside)
             sums.update(found)
             inputs.append(link)
             kept.append(parts)
         inputs.pop()
         loss, terms, slopes = self._value(sums, shared, pixels)
         gradient: Any = None
-        for section, tiles, maps in reversed(sections):
-            second = segments.Second(shared, slopes, gradient)
-            gradient = section.back_all(inputs.pop(), second, tiles, maps, kept.pop())
+        for segment, tiles, maps in reversed(segments_):
+            context = segments.BackwardContext(shared, slopes, gradient)
+            gradient = segment.backward_all(inputs.pop(), context, tiles, maps, kept.pop())
         return optimizers.Evaluation(loss, gradient.mapped(), terms)
 
     def _value_and_slopes(
@@ -260,24 +261,22 @@ class TiledObjective:
         return loss, terms, tape.gradient(loss, sums, unconnected_gradients="zero")
 
 
-def _plane(last: Any, tile: tile_plans.Tile, stride: int) -> spill.Plane:
+def _plane(last: Any, tile: Tile, stride: int) -> spill.SpilledArray:
     """Returns a map of a layer without values, given that of the last tile."""
     rows, columns = _positions(tile, stride, last.shape[1:3])
-    return spill.Plane((1, rows.stop, columns.stop, *last.shape[3:]), last.dtype)
+    return spill.SpilledArray((1, rows.stop, columns.stop, *last.shape[3:]), last.dtype)
 
 
-def _positions(tile: tile_plans.Tile, stride: int, size: Sequence[int]) -> tuple[slice, slice]:
+def _positions(tile: Tile, stride: int, size: Sequence[int]) -> tuple[slice, slice]:
     """Returns the rows and columns of a layer that a tile owns, given how many there are."""
     top, left = tile.rows.first // stride, tile.columns.first // stride
     return slice(top, top + size[0]), slice(left, left + size[1])
 
 
-def _owned_positions(
-    tile: tile_plans.Tile, last: tile_plans.Tile, stride: int
-) -> tuple[slice, slice]:
+def _owned_positions(tile: Tile, last: Tile, stride: int) -> tuple[slice, slice]:
     """Returns the rows and columns of a layer that a tile owns, the last one all that are left."""
 
-    def span(own: tile_plans.Span, end: tile_plans.Span) -> slice:
+    def span(own: Span, end: Span) -> slice:
         return slice(own.first // stride, None if own.last == end.last else own.last // stride)
 
     return span(tile.rows, last.rows), span(tile.columns, last.columns)

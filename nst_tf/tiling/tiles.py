@@ -7,15 +7,14 @@ import itertools
 from typing import NamedTuple
 
 
-class Plan(NamedTuple):
-    """How a level is looked at.
+class TilePlan(NamedTuple):
+    """How a level is computed: whole or in tiles, and the network in one piece or in segments.
 
     Attributes:
-        cuts: names of the layers, the lowest first, that each end one section of the network,
-            where it is gone through in several.
-        sides: of the tiles of each section, in pixels of the picture; 0 for a single tile.
-        keeps: whether what the way back through tiles needs is put aside in a file, and not
-            computed a second time.
+        cuts: names of the layers, the lowest first, that each end one segment of the network.
+        sides: of the tiles of each segment, in pixels of the picture; 0 for a single tile.
+        keeps: whether what the backward pass of tiles needs is saved in a spill file; else the
+            forward pass is repeated.
         style_side: of the tiles that a painting is measured in, all of the network at once, in
             pixels of it at its size for the level; 0 for a single tile.
     """
@@ -27,17 +26,17 @@ class Plan(NamedTuple):
 
     @property
     def tiled(self) -> bool:
-        """Whether the level is looked at in other ways than as a whole."""
+        """Whether the level is not computed as a whole."""
         return self.sides != WHOLE.sides
 
     @property
-    def of_styles(self) -> Plan:
-        """How a painting is looked at."""
-        return Plan(sides=(self.style_side,), keeps=self.keeps)
+    def of_styles(self) -> TilePlan:
+        """How a painting is measured."""
+        return TilePlan(sides=(self.style_side,), keeps=self.keeps)
 
 
-WHOLE = Plan()
-"""The ordinary way: all of the picture and all of the network at once."""
+WHOLE = TilePlan()
+"""All of the picture and all of the network at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Tile:
         )
 
 
-def cut(
+def split_into_tiles(
     height: int, width: int, side: int, halo: int, stride: int, *, to_end: bool = False
 ) -> list[Tile]:
     """Returns the tiles of a picture, row by row.
@@ -108,7 +107,7 @@ def cut(
 
 
 def spans(length: int, side: int, halo: int, stride: int, *, to_end: bool = False) -> list[Span]:
-    """Returns the spans of one side of a picture; the arguments are those of `cut`."""
+    """Returns the spans of one side of a picture; the arguments are those of `split_into_tiles`."""
     steps, halo = -(-length // stride), -(-halo // stride) * stride
     count = -(-steps // max(1, side // stride)) if 0 < side < length else 1
     side = -(-steps // count) * stride

@@ -488,8 +488,8 @@ def test_a_run_goes_on_to_the_same_bits_and_with_no_other_weights():
                 kept.append(step.snapshot())
 
     finished = painted(settings(), callbacks=[Keep()])
-    made_with = kept[-1].made_with["backbone"]
-    assert made_with == {"network": "residual", "its weights": run_network().digest}
+    provenance = kept[-1].provenance["backbone"]
+    assert provenance == {"network": "residual", "its weights": run_network().digest}
     np.testing.assert_array_equal(painted(settings(), start=kept[-1]), finished)
     other = residual("float32")
     other.variables[0].assign(1.01 * other.variables[0])

@@ -271,7 +271,7 @@ def pulled_back(layer, inputs, upstream):
         outputs = layer(inputs)
     switches = layer.switches(inputs, outputs)
     assert all(each.dtype == tf.bool for each in switches)
-    found = layer.pull_back(upstream, switches, tf.shape(inputs)[1:3])
+    found = layer.backward(upstream, switches, tf.shape(inputs)[1:3])
     return found, tape.gradient(outputs, inputs, upstream)
 
 
@@ -323,22 +323,22 @@ def test_preprocessing_is_that_of_keras_and_is_gone_back_through():
 def test_sections_in_a_row_are_the_network(cuts):
     names = ("block1_conv1", "block3_conv1", "block4_conv2")
     backbone = backbones.build("vgg16", names, pooling="avg")
-    sections = backbones.split(backbone, cuts)
-    assert len(sections) == len(cuts) + 1
+    segments = backbones.split(backbone, cuts)
+    assert len(segments) == len(cuts) + 1
     picture = tf.random.stateless_uniform((1, 40, 56, 3), (5, 6))
     found, link = {}, picture
-    for section in sections:
-        outputs = section(link)
+    for segment in segments:
+        outputs = segment(link)
         link = outputs.pop(backbones.LINK, None)
         found |= outputs
     assert found.keys() == backbone.output.keys()
     for name, expected in backbone(picture).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-6)
     stride, halo = 1, 0
-    for name, section in zip(
-        [backbones.LINK] * len(cuts) + ["block4_conv2"], sections, strict=True
+    for name, segment in zip(
+        [backbones.LINK] * len(cuts) + ["block4_conv2"], segments, strict=True
     ):
-        deep, far = section.reach(name)
+        deep, far = segment.reach(name)
         stride, halo = stride * deep, halo + stride * far
     assert (stride, halo) == backbone.reach("block4_conv2")
 

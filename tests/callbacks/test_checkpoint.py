@@ -181,7 +181,8 @@ def test_names_and_kinds_of_a_state_are_nobodys_business(tmp_path):
         "a.Sb": tf.constant([7], tf.int64), "a/b": tf.constant(True), "": tf.constant(5.0),
     }  # fmt: skip
     kept = snapshots.Snapshot(
-        1, 2, {"image": tf.ones((1, 2, 3, 3)), **state}, [tiles.Plan(("x",), (1, 2)), tiles.WHOLE],
+        1, 2, {"image": tf.ones((1, 2, 3, 3)), **state},
+        [tiles.TilePlan(("x",), (1, 2)), tiles.WHOLE],
         [{"level": 1, "step": 2, "loss": 0.1, "terms": {}, "seconds": 0.5}],
         {"config": {"backbone": "vgg16"}, "inputs": {}, "backbone": {}, "versions": {}},
     )  # fmt: skip
@@ -191,7 +192,7 @@ def test_names_and_kinds_of_a_state_are_nobodys_business(tmp_path):
     for name, value in kept.tensors.items():
         assert found.tensors[name].dtype == value.dtype
         np.testing.assert_array_equal(found.tensors[name], value)
-    for name in ("level", "step", "plans", "history", "made_with"):
+    for name in ("level", "step", "plans", "history", "provenance"):
         assert getattr(found, name) == getattr(kept, name)
 
 
@@ -510,9 +511,9 @@ def not_a_number(name: str) -> Callable[[Path], object]:
 
 def made_without(section: str) -> Callable[[Path], object]:
     def change(path: Path) -> None:
-        made_with = json.loads((path / "run.json").read_text())["made_with"]
-        del made_with[section]
-        record(made_with=made_with)(path)
+        provenance = json.loads((path / "run.json").read_text())["provenance"]
+        del provenance[section]
+        record(provenance=provenance)(path)
 
     return change
 
@@ -529,13 +530,13 @@ FORGED: dict[str, tuple[Callable[[Path], object], str]] = {
     "deep": (text("[" * 100_000), "run.json cannot be read"),
     "a number of many digits": (text('{"level": ' + "9" * 5000 + "}"), "run.json cannot be read"),
     **{f"no {name}": (record(**{name: None}), "all of it in run.json")
-       for name in ("level", "step", "tensors", "plans", "history", "made_with")},
-    **{f"made without {name}": (made_without(name), "made_with in run.json")
+       for name in ("level", "step", "tensors", "plans", "history", "provenance")},
+    **{f"made without {name}": (made_without(name), "provenance in run.json")
        for name in ("config", "inputs", "backbone", "versions")},
     **{f"{name} {value!r}": (record(**{name: value}), f"{name} in run.json")
        for name, value in itertools.product(("level", "step"), (-1, 10**400, 1.5, True, "x", []))},
     **{f"{name} {value!r}": (record(**{name: value}), f"{name} in run.json")
-       for name, value in itertools.product(("plans", "history", "tensors", "made_with"),
+       for name, value in itertools.product(("plans", "history", "tensors", "provenance"),
                                             (1, "x", [1], [[]], {"x": 1}, [{"x": 1}]))},
     "another level": (record(level=0), "history in run.json"),
     "a later step": (record(step=3), "history in run.json"),
@@ -636,16 +637,16 @@ def test_another_initial_picture_is_refused(build, tmp_path):
 
 def test_other_weights_are_refused(transfer, stopped):
     start = callbacks.Checkpoint(stopped).load()
-    network = {**start.made_with["backbone"], "its weights": "0" * 64}
-    start = dataclasses.replace(start, made_with={**start.made_with, "backbone": network})
+    network = {**start.provenance["backbone"], "its weights": "0" * 64}
+    start = dataclasses.replace(start, provenance={**start.provenance, "backbone": network})
     with pytest.raises(errors.ConfigError, match=r"its weights: 000000000000\.\.\. in the check"):
         run(transfer, start=start)
 
 
 def test_other_software_is_told_and_no_more(transfer, stopped, caplog):
     start = callbacks.Checkpoint(stopped).load()
-    software = {**start.made_with["versions"], "tensorflow": "2.0.0"}
-    start = dataclasses.replace(start, made_with={**start.made_with, "versions": software})
+    software = {**start.provenance["versions"], "tensorflow": "2.0.0"}
+    start = dataclasses.replace(start, provenance={**start.provenance, "versions": software})
     found = run(transfer, start=start)
     assert f"tensorflow: 2.0.0 in the checkpoint, {tf.__version__} now" in caplog.text
     np.testing.assert_array_equal(found, run(transfer))
@@ -658,7 +659,7 @@ def test_a_snapshot_that_does_not_fit_is_refused(transfer, stopped):
         {"step": 9},
         {"tensors": {"image": start.tensors["image"]}},
         {"plans": [tiles.WHOLE]},
-        {"plans": [tiles.Plan(("block9_conv9",), (16, 16))] * 2},
+        {"plans": [tiles.TilePlan(("block9_conv9",), (16, 16))] * 2},
         {"level": 0},
         {"level": -1},
         {"step": 0},

@@ -139,11 +139,11 @@ def test_bfloat16_is_as_silent(command: Command, tmp_path: Path):
 def test_report_holds_the_whole_run(finished: subprocess.CompletedProcess, folder: Path):
     report = json.loads((folder / "report.json").read_text())
     assert set(report) == {
-        "config", "versions", "machine", "device", "backbone", "levels", "history", "returns",
+        "config", "versions", "machine", "device", "backbone", "levels", "history", "rollbacks",
         "seconds", "peak_memory_bytes",
     }  # fmt: skip
-    made_with = config.StyleTransferConfig.from_dict(report["config"])
-    assert (made_with.image_size, made_with.steps, made_with.backbone) == (64, (2,), "vgg16")
+    provenance = config.StyleTransferConfig.from_dict(report["config"])
+    assert (provenance.image_size, provenance.steps, provenance.backbone) == (64, (2,), "vgg16")
     assert {"nst_tf", "python", "tensorflow", "keras", "numpy"} <= set(report["versions"])
     assert "CPU:0" in report["device"]
     assert report["levels"] == [{"height": 48, "width": 64, "steps": 2}]
@@ -859,11 +859,11 @@ def test_a_resume_that_cannot_be_is_refused_early(
 def test_another_network_is_refused_once_it_is_known(copied: Path, main: Callable[..., int]):
     """Weights that are not those of the checkpoint, whatever the settings say."""
     about = json.loads((max(copied.iterdir()) / "run.json").read_text())
-    made_with = config.StyleTransferConfig.from_dict(about["made_with"]["config"])
-    assert made_with.backbone == "vgg16" == about["made_with"]["backbone"]["network"]
-    then = {**about["made_with"], "backbone": {"network": "vgg19", "its weights": "1" * 64}}
+    provenance = config.StyleTransferConfig.from_dict(about["provenance"]["config"])
+    assert provenance.backbone == "vgg16" == about["provenance"]["backbone"]["network"]
+    then = {**about["provenance"], "backbone": {"network": "vgg19", "its weights": "1" * 64}}
     with pytest.raises(errors.ConfigError, match=r"network: vgg19 in.* weights: 1{12}\.\.\. in"):
-        recipe.require_same(then, about["made_with"])
+        recipe.require_same(then, about["provenance"])
 
 
 def test_a_disk_that_is_full_in_the_end_loses_neither_picture_nor_checkpoint(

@@ -146,7 +146,7 @@ def test_every_field_can_be_swept(field: dataclasses.Field):
         assert grid.read_grids([f"{field.name}={text}"])[0].values == (value,)
 
 
-def make_plan(content: Path, style: Path, *arguments: str) -> grid.Plan:
+def make_plan(content: Path, style: Path, *arguments: str) -> grid.SweepPlan:
     values = flags.define(*flags.SWEEP)
     flags.parse(values, ["", f"--content={content}", f"--style={style}", *BASE, *arguments])
     return grid.plan(flags.to_dataclass(values, flags.SWEEP[0]), values)

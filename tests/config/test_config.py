@@ -227,11 +227,11 @@ def test_nothing_to_optimise_is_refused(settings: dict[str, object]):
 
 def test_strength_of_a_half_changes_nothing():
     config = Config(content_style_ratio=0.2)
-    assert config.balanced is config
+    assert config.with_strength is config
 
 
 def test_strength_leans_from_content_to_style():
-    gentle, strong = (Config(strength=strength).balanced for strength in (0.25, 0.75))
+    gentle, strong = (Config(strength=strength).with_strength for strength in (0.25, 0.75))
     assert gentle.content_weight == pytest.approx(1.5**2)
     assert gentle.style_weight == pytest.approx(10 * 0.5**2)
     assert gentle.init_noise == 0.25
@@ -239,19 +239,19 @@ def test_strength_leans_from_content_to_style():
         pytest.approx(0.5**2), pytest.approx(10 * 1.5**2),
     )  # fmt: skip
     assert strong.init_noise == 0.5
-    assert strong.balanced is strong
+    assert strong.with_strength is strong
 
 
 def test_strength_ends_in_the_photo_and_in_style_alone():
-    assert Config(strength=0).balanced.style_weight == 0
-    assert Config(strength=0).balanced.init_noise == 0
-    assert Config(strength=1).balanced.content_weight == 0
+    assert Config(strength=0).with_strength.style_weight == 0
+    assert Config(strength=0).with_strength.init_noise == 0
+    assert Config(strength=1).with_strength.content_weight == 0
     with pytest.raises(errors.ConfigError, match="nothing to optimise"):
         Config(strength=1, style_weight=0)
 
 
 def test_strength_keeps_a_ratio():
-    balanced = Config(strength=0.25, content_style_ratio=0.1).balanced
+    balanced = Config(strength=0.25, content_style_ratio=0.1).with_strength
     assert balanced.content_weight == pytest.approx(0.1 * 10 * 1.5**2)
 
 
@@ -468,7 +468,11 @@ def test_an_optimizer_object_is_held_as_it_is():
     config = Config(optimizer=walker)
     assert config.optimizer is walker
     assert config.replace(seed=3).optimizer is walker
-    assert config.balanced.optimizer is config.replace(strength=0.7).balanced.optimizer is walker
+    assert (
+        config.with_strength.optimizer
+        is config.replace(strength=0.7).with_strength.optimizer
+        is walker
+    )
 
 
 def test_configs_with_equal_objects_are_equal():
@@ -522,14 +526,14 @@ def test_what_is_no_optimizer_is_refused(value, words):
 def test_what_strength_comes_to_is_no_part_of_the_settings():
     given = Config(strength=0.7, style_weight=3.0)
     again = Config.from_dict(json.loads(json.dumps(given.to_dict())))
-    assert given.balanced is given.balanced
+    assert given.with_strength is given.with_strength
     assert given == again and hash(given) == hash(again) and len({given, again}) == 1
     assert pickle.loads(pickle.dumps(given)) == given
     assert set(given.to_dict()) == {field.name for field in dataclasses.fields(Config)}
-    assert given.balanced.style_weight == pytest.approx(3 * 1.4**2)
+    assert given.with_strength.style_weight == pytest.approx(3 * 1.4**2)
     other = given.replace(strength=0.9)
-    assert other.balanced.style_weight == pytest.approx(3 * 1.8**2)
-    assert given.replace(strength=0.5).balanced.style_weight == 3
+    assert other.with_strength.style_weight == pytest.approx(3 * 1.8**2)
+    assert given.replace(strength=0.5).with_strength.style_weight == 3
 
 
 def test_a_style_is_never_larger_than_the_largest_picture_accepted():
@@ -798,7 +802,7 @@ def test_a_setting_that_is_switched_on_has_an_effect(name, painted):
 @pytest.mark.parametrize("name", presets.names())
 def test_a_preset_and_its_strength_are_not_warned_about(name, caplog):
     config = Config.preset(name)
-    assert config.replace(strength=0.7).balanced.strength == 0.5
+    assert config.replace(strength=0.7).with_strength.strength == 0.5
     assert not caplog.messages
 
 

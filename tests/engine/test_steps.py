@@ -259,9 +259,9 @@ def test_a_step_without_a_finite_loss_goes_back_to_the_last_good_picture(shallow
         loss, _ = step(image, state, broken)
         assert np.isnan(loss)
         np.testing.assert_allclose(image, good, atol=5e-5)
-        assert state["returns"] == state["failures"] == failures
+        assert state["rollbacks"] == state["failures"] == failures
     assert np.isfinite(step(image, state, targets)[0])
-    assert (state["returns"], state["failures"]) == (2, 0)
+    assert (state["rollbacks"], state["failures"]) == (2, 0)
 
 
 class Faulty(losses.Loss):
@@ -291,7 +291,7 @@ def test_a_fault_of_the_loss_or_of_the_gradient_alone_is_seen(shallow, fault, ro
     assert np.abs(image.numpy() - picture(2)).max() > 1e-3
     assert not np.isfinite(step(image, state, targets(fault, root))[0])
     np.testing.assert_allclose(image, picture(2), atol=5e-4)
-    assert state["returns"] == 1
+    assert state["rollbacks"] == 1
     assert all(np.isfinite(value).all() for value in state.values())
 
 

@@ -247,7 +247,7 @@ def test_a_layer_that_filters_minimally_is_gone_back_through_by_its_switches(mod
 
     @graph
     def back(upstream, outputs):
-        return layer.pull_back(upstream, layer.switches(picture, outputs), tf.constant([11, 14]))
+        return layer.backward(upstream, layer.switches(picture, outputs), tf.constant([11, 14]))
 
     assert calls_python(back, upstream, outputs)
     assert relative_error(back(upstream, outputs), expected.numpy()) < 3e-6

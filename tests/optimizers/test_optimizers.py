@@ -536,8 +536,8 @@ def test_a_rate_that_is_far_too_high_is_halved_until_the_loss_falls(optimizer, s
     assert not max(steep(tf.constant(point)) for point, _ in bare) < 1e4 * first
     path = minimise(optimizers.Guarded(optimizer), steep, start, 60)
     point, state = path[-1]
-    assert state["returns"] > 0
-    assert state["backoff"] == 0.5 ** state["returns"]
+    assert state["rollbacks"] > 0
+    assert state["backoff"] == 0.5 ** state["rollbacks"]
     assert steep(tf.constant(point)) < share * first
 
 
@@ -549,11 +549,11 @@ def test_a_guard_changes_nothing_where_all_is_well():
             minimise(optimizers.Guarded(optimizer), in_tensorflow, start, 12), bare, strict=True
         ):
             np.testing.assert_array_equal(point, expected)
-            assert state["returns"] == 0
+            assert state["rollbacks"] == 0
 
 
 def test_a_level_that_begins_at_no_loss_is_not_taken_for_an_explosion():
     start = np.full(SHAPE, 0.3)
     (_, state), *_, last = minimise(optimizers.Guarded(optimizers.Adam()), steep, start, 9)
     assert state["first_loss"] == pytest.approx(0.0, abs=1e-9)
-    assert last[1]["returns"] == 0
+    assert last[1]["rollbacks"] == 0

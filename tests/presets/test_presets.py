@@ -441,8 +441,8 @@ def test_a_content_weight_takes_the_place_of_the_ratio():
     values = flags.define(*flags.ALL)
     flags.parse(values, ["", "--content_weight=7"])
     assert flags.to_config(values, "gatys2016") == settings
-    made_with = Config.preset("gatys2016").to_dict()
-    assert flags.to_config(values, settings=made_with) == settings
+    provenance = Config.preset("gatys2016").to_dict()
+    assert flags.to_config(values, settings=provenance) == settings
     with pytest.raises(errors.ConfigError, match=r"content_weight=7.0 and content_style_ratio=0.5"):
         Config.preset("gatys2016", content_weight=7.0, content_style_ratio=0.5)
 

@@ -344,9 +344,9 @@ def test_a_start_tells_its_network_and_its_machine(
     caplog: pytest.LogCaptureFixture,
 ):  # fmt: skip
     expected, start = run
-    assert start.made_with["machine"] == environment.machine(None)
-    machine = {**start.made_with["machine"], "threads": 96}
-    start = dataclasses.replace(start, made_with={**start.made_with, "machine": machine})
+    assert start.provenance["machine"] == environment.machine(None)
+    machine = {**start.provenance["machine"], "threads": 96}
+    start = dataclasses.replace(start, provenance={**start.provenance, "machine": machine})
     auto = CONFIG.replace(backbone="auto")
     found = nst_tf.stylize(str(content_path), str(style_path), auto, start=start)
     assert "threads: 96 in the checkpoint" in caplog.text

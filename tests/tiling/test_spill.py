@@ -28,7 +28,7 @@ def assert_same(found, expected):
 
 
 def test_arrays_come_back_in_any_order():
-    kept = spill.Shelf()
+    kept = spill.SpillFile()
     for seed in range(5):
         kept.append(arrays(seed))
     assert len(kept) == 5
@@ -58,7 +58,7 @@ def test_a_full_disk_loses_nothing(lengths, limit_files):
     """Whichever array the disk is full at, those before it and after it come back."""
     random = np.random.default_rng(0)
     for _ in range(30):
-        kept, expected = spill.Shelf(), []
+        kept, expected = spill.SpillFile(), []
         limit_files(int(random.integers(0, 10 * lengths[1])))
         for _ in range(20):
             array = random.random(random.integers(*lengths), np.float32)
@@ -71,7 +71,7 @@ def test_a_full_disk_loses_nothing(lengths, limit_files):
 
 
 def test_what_the_disk_has_no_room_for_is_refused_until_there_is(limit_files):
-    kept = spill.Shelf()
+    kept = spill.SpillFile()
     get = kept.put(np.arange(1000.0))
     limit_files(12_000)
     with pytest.raises(OSError, match="File too large"):
@@ -101,7 +101,7 @@ class InParts:
 
 @pytest.mark.parametrize("dtype", ["float32", "bool"])
 def test_what_is_written_and_read_in_parts_is_whole(dtype, monkeypatch):
-    kept = spill.Shelf()
+    kept = spill.SpillFile()
     monkeypatch.setattr(kept, "_file", InParts(kept._file))
     array = np.arange(30_000).astype(dtype)
     np.testing.assert_array_equal(kept.put(array)(), array)
@@ -109,7 +109,7 @@ def test_what_is_written_and_read_in_parts_is_whole(dtype, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "bool"])
 def test_a_file_that_ends_too_early_is_an_error(dtype):
-    kept = spill.Shelf()
+    kept = spill.SpillFile()
     get = kept.put(np.ones(1000, dtype))
     kept._file.truncate(100)
     with pytest.raises(OSError, match="bytes too early"):
@@ -118,7 +118,7 @@ def test_a_file_that_ends_too_early_is_an_error(dtype):
 
 @pytest.mark.parametrize("count", [0, 1, 7, 64, 8 * spill._CACHED + 13])
 def test_booleans_take_a_bit_each(count):
-    kept = spill.Shelf()
+    kept = spill.SpillFile()
     kept.put(np.ones(5, np.float32))
     before = kept._file.tell()
     array = np.random.default_rng(count).random((1, count, 1)) > 0.5
@@ -130,7 +130,7 @@ def test_booleans_take_a_bit_each(count):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "bool"])
 def test_what_comes_back_can_be_used_where_it_is(dtype):
-    kept = spill.Shelf()
+    kept = spill.SpillFile()
     array = np.arange(3000).reshape(3, 1000).T.astype(getattr(ml_dtypes, dtype, dtype))
     found = kept.put(array)()
     assert kernel_arrays.is_aligned(found)
@@ -139,7 +139,7 @@ def test_what_comes_back_can_be_used_where_it_is(dtype):
 
 
 def test_a_shelf_that_is_cleared_writes_over_what_was_there():
-    kept = spill.Shelf()
+    kept = spill.SpillFile()
     kept.put(np.zeros(1000))
     kept.append(arrays(1))
     size = kept._file.seek(0, 2)
@@ -159,7 +159,7 @@ def test_a_plane_is_written_and_read_in_parts(full, monkeypatch):
 
     if full:
         monkeypatch.setattr(spill.os, "posix_fallocate", no_room, raising=False)
-    plane = spill.Plane((1, 6, 7, 3), np.float32)
+    plane = spill.SpilledArray((1, 6, 7, 3), np.float32)
     assert (plane.shape, plane.dtype) == ((1, 6, 7, 3), np.float32)
     expected = np.zeros(plane.shape, np.float32)
     np.testing.assert_array_equal(plane.mapped(), expected)

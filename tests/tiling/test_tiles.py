@@ -41,7 +41,7 @@ EAGER = {"derandomize": True, "deadline": None}
 )
 def test_tiles_own_every_pixel_once_and_show_what_is_around(height, width, side, halo, stride):
     owners = np.zeros((height, width), int)
-    for tile in tiles.cut(height, width, side, halo, stride):
+    for tile in tiles.split_into_tiles(height, width, side, halo, stride):
         rows, columns = tile.rows, tile.columns
         owners[rows.first : rows.last, columns.first : columns.last] += 1
         for span, length in ((rows, height), (columns, width)):
@@ -56,7 +56,7 @@ def test_tiles_own_every_pixel_once_and_show_what_is_around(height, width, side,
         )
     assert (owners == 1).all()
     if side == 0 or side >= max(height, width):
-        assert len(tiles.cut(height, width, side, halo, stride)) == 1
+        assert len(tiles.split_into_tiles(height, width, side, halo, stride)) == 1
 
 
 # The gradient.
@@ -144,11 +144,16 @@ def relative(found, expected) -> float:
 
 SIDES = st.integers(4, 40)
 PLANS = st.one_of(
-    st.builds(tiles.Plan, st.just(()), st.tuples(SIDES), st.booleans()),
-    st.builds(tiles.Plan, st.just(("block1_pool",)), st.tuples(SIDES, st.just(0)), st.booleans()),
-    st.builds(tiles.Plan, st.just(("block1_pool",)), st.tuples(SIDES, SIDES), st.booleans()),
+    st.builds(tiles.TilePlan, st.just(()), st.tuples(SIDES), st.booleans()),
     st.builds(
-        tiles.Plan, st.just(("block1_pool", "block2_conv1")), st.tuples(*[SIDES] * 3), st.booleans()
+        tiles.TilePlan, st.just(("block1_pool",)), st.tuples(SIDES, st.just(0)), st.booleans()
+    ),
+    st.builds(tiles.TilePlan, st.just(("block1_pool",)), st.tuples(SIDES, SIDES), st.booleans()),
+    st.builds(
+        tiles.TilePlan,
+        st.just(("block1_pool", "block2_conv1")),
+        st.tuples(*[SIDES] * 3),
+        st.booleans(),
     ),
 )
 
@@ -199,10 +204,10 @@ def whole_on_vgg16(vgg16):
 @pytest.mark.parametrize(
     ("size", "plan"),
     [
-        ((190, 130), tiles.Plan((), (96,))),
-        ((121, 243), tiles.Plan(("block3_pool",), (64, 96))),
-        ((121, 243), tiles.Plan(("block2_pool",), (80, 0))),
-        ((121, 243), tiles.Plan(("block2_pool", "block3_pool"), (64, 80, 0))),
+        ((190, 130), tiles.TilePlan((), (96,))),
+        ((121, 243), tiles.TilePlan(("block3_pool",), (64, 96))),
+        ((121, 243), tiles.TilePlan(("block2_pool",), (80, 0))),
+        ((121, 243), tiles.TilePlan(("block2_pool", "block3_pool"), (64, 80, 0))),
     ],
     ids=["tiles", "cut", "cut-at-once", "two-cuts"],
 )
@@ -221,7 +226,7 @@ def test_what_is_around_the_picture_is_not_around_its_tiles(padding):
     network = backbones.build("vgg16", names, pooling="avg", padding=padding)
     terms = [objective.Term(f"{name}/x", name, losses.Gram(), 1.0) for name in names]
     whole = in_the_whole(terms, network, (190, 130), tf.float32)
-    for plan in (tiles.Plan((), (96,)), tiles.Plan(("block2_pool",), (80, 0))):
+    for plan in (tiles.TilePlan((), (96,)), tiles.TilePlan(("block2_pool",), (80, 0))):
         tiled = in_tiles(terms, network, (190, 130), plan, tf.float32)
         assert relative(tiled.gradient, whole.gradient) < 1e-4
 
@@ -236,7 +241,7 @@ def test_in_tiles_layers_are_exposed_as_they_are_in_the_whole(options, tolerance
     names = ("block1_conv1", "block2_conv2", "block4_conv1")
     network = backbones.build("vgg16", names, **options)
     terms = [objective.Term(f"{name}/x", name, losses.Gram(), 1.0) for name in names]
-    plan, size = tiles.Plan(("block2_pool",), (64, 96)), (121, 143)
+    plan, size = tiles.TilePlan(("block2_pool",), (64, 96)), (121, 143)
     whole = in_the_whole(terms, network, size, tf.float32)
     tiled = in_tiles(terms, network, size, plan, tf.float32)
     assert relative(tiled.gradient, whole.gradient) < tolerance
@@ -268,7 +273,7 @@ def test_what_is_computed_a_second_time_is_what_would_have_been_kept(vgg16, monk
     kept, image, targets = on_vgg16(vgg16, True)
     expected = kept.value_and_gradient(image, targets)
     again, _, _ = on_vgg16(vgg16, False)
-    put, count = spill.Shelf.put, [0]
+    put, count = spill.SpillFile.put, [0]
 
     def full(self, array):
         count[0] += 1
@@ -278,7 +283,7 @@ def test_what_is_computed_a_second_time_is_what_would_have_been_kept(vgg16, monk
 
     found = [again.value_and_gradient(image, targets)]
     with monkeypatch.context() as patch:
-        patch.setattr(spill.Shelf, "put", full)
+        patch.setattr(spill.SpillFile, "put", full)
         found.append(kept.value_and_gradient(image, targets))
     assert count[0] > 20
     found.append(kept.value_and_gradient(image, targets))
@@ -290,14 +295,14 @@ def test_what_is_computed_a_second_time_is_what_would_have_been_kept(vgg16, monk
 def test_the_way_back_takes_a_bit_for_a_value_and_what_is_looked_at(vgg16, monkeypatch):
     """For each position: the sign of each value, and block3_conv1 and block4_conv2 themselves."""
     kept, image, targets = on_vgg16(vgg16, True)
-    filed, put = [], spill.Shelf.put
+    filed, put = [], spill.SpillFile.put
 
     def counted(self, array):
         array = np.asarray(array)
         filed.append(array.size / 8 if array.dtype.kind == "b" else array.nbytes)
         return put(self, array)
 
-    monkeypatch.setattr(spill.Shelf, "put", counted)
+    monkeypatch.setattr(spill.SpillFile, "put", counted)
     kept.value_and_gradient(image, targets)
     lower, upper = (
         sum(tile.rows.length * tile.columns.length for tile in each) for each in targets.tiles
@@ -440,7 +445,7 @@ def test_plans_that_are_handed_on_are_those_that_run(pair, monkeypatch):
     """Whatever memory is free by then; one painting is measured in tiles."""
     transfer = nst_tf.StyleTransfer(SETTINGS.replace(optimizer="adam"))
     whole = transfer.stylize(*pair)
-    handed_on = [tiles.WHOLE._replace(style_side=32), tiles.Plan((), (64,), True, 48)]
+    handed_on = [tiles.WHOLE._replace(style_side=32), tiles.TilePlan((), (64,), True, 48)]
     ends = []
 
     class Watch(nst_tf.callbacks.Callback):
@@ -502,9 +507,9 @@ def test_the_work_of_a_plan_is_counted_by_hand(vgg16):
     assert memory._work(costs, level, tiles.WHOLE) == 2 * (lower + upper) * pixels
     shown = 1.0 * (512 + 64) ** 2 * 4
     for keeps, passes in ((True, 2), (False, 3)):
-        plan = tiles.Plan((), (512,), keeps)
+        plan = tiles.TilePlan((), (512,), keeps)
         assert memory._work(costs, level, plan) == passes * (lower + upper) * shown
-        found = memory._work(costs, level, tiles.Plan(("block3_pool",), (512, 0), keeps))
+        found = memory._work(costs, level, tiles.TilePlan(("block3_pool",), (512, 0), keeps))
         handed_on = memory._LINKED * 256 * 4 / 8**2 * pixels
         assert found == passes * lower * (512 + 24) ** 2 * 4 + 2 * upper * pixels + handed_on
 
@@ -517,7 +522,7 @@ def test_each_section_has_the_largest_tiles_that_fit(vgg16):
     assert len(plan.cuts) == 2
     pools = ("block1_pool", "block2_pool", "block3_pool", "block4_pool")  # Which depends on oneDNN.
     every = [
-        tiles.Plan(cuts, sides)
+        tiles.TilePlan(cuts, sides)
         for count in range(3)
         for cuts in itertools.combinations(pools, count)
         for sides in itertools.product(

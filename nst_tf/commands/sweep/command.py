@@ -116,7 +116,7 @@ class Entry:
         return self.job
 
 
-def _read_pictures(plan: grid.Plan) -> dict[str, sources.Pictures]:
+def _read_pictures(plan: grid.SweepPlan) -> dict[str, sources.Pictures]:
     """Returns the pictures by initial image, each decoded once.
 
     They fit each other with the settings of all cells.
@@ -152,7 +152,7 @@ def _made_folder(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _check_derived(plan: grid.Plan) -> None:
+def _check_derived(plan: grid.SweepPlan) -> None:
     """Refuses to replace a sheet or a table that no sweep has written."""
     paths = [plan.folder / SHEET, plan.folder / TABLE]
     for path in paths:
@@ -178,7 +178,7 @@ def _existing(paths: Sequence[Path], how: str) -> errors.OutputError:
     )
 
 
-def _prepare(plan: grid.Plan, given: Mapping[str, sources.Pictures]) -> list[Entry]:
+def _prepare(plan: grid.SweepPlan, given: Mapping[str, sources.Pictures]) -> list[Entry]:
     """Returns all cells in their order, with one network for all that can share it."""
     console.load_tensorflow([cell.config for cell in plan.cells])
     models: dict[tuple[Any, ...], backbones.Backbone] = {}
@@ -197,12 +197,12 @@ def _prepare(plan: grid.Plan, given: Mapping[str, sources.Pictures]) -> list[Ent
     return [found[cell.name] for cell in plan.cells]
 
 
-def _job(plan: grid.Plan, cell: grid.Cell, given: sources.Pictures) -> jobs.Job:
+def _job(plan: grid.SweepPlan, cell: grid.Cell, given: sources.Pictures) -> jobs.Job:
     path, overwrite = str(plan.folder / cell.name), plan.options.overwrite
     return jobs.Job(given, cell.config, jobs.Outputs(path, overwrite=overwrite, partial=False))
 
 
-def _check_pictures(plan: grid.Plan, entries: Sequence[Entry]) -> None:
+def _check_pictures(plan: grid.SweepPlan, entries: Sequence[Entry]) -> None:
     """Finds the pictures that need not be made again, and refuses to replace any other."""
     others = []
     for entry in entries:
@@ -243,7 +243,7 @@ def _read_report(entry: Entry) -> dict[str, Any] | None:
 # The work.
 
 
-def _run(plan: grid.Plan, entries: Sequence[Entry]) -> int:
+def _run(plan: grid.SweepPlan, entries: Sequence[Entry]) -> int:
     """Makes the pictures that are not there yet, and returns the exit status."""
     engines: dict[int, transfer.StyleTransfer] = {}
     for number, entry in enumerate(entries, 1):
@@ -323,7 +323,7 @@ def _say_summary(entries: Sequence[Entry], seconds: float) -> None:
 # After the work.
 
 
-def contact_sheet(plan: grid.Plan, entries: Sequence[Entry]) -> sheet.Sheet:
+def contact_sheet(plan: grid.SweepPlan, entries: Sequence[Entry]) -> sheet.Sheet:
     """Returns the sheet of a sweep, whose entries are in the order of the plan's cells."""
     names = [Path(name) for name in (plan.paths.content, *plan.paths.styles)]
     shown = [_shown(each.path, plan.max_pixels) if each.done else _gap(each) for each in entries]
@@ -353,13 +353,13 @@ def _shown(path: Path, max_pixels: int) -> np.ndarray:
     return 1 + (picture.rgb - 1) * picture.alpha[..., np.newaxis]
 
 
-def _write_sheet(plan: grid.Plan, entries: Sequence[Entry]) -> None:
+def _write_sheet(plan: grid.SweepPlan, entries: Sequence[Entry]) -> None:
     pixels = sheet.draw(contact_sheet(plan, entries))
     mark = json.dumps({"sweep": list(plan.options.grid)})
     images.save(pixels, plan.folder / SHEET, recipe=mark)
 
 
-def table(plan: grid.Plan, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def table(plan: grid.SweepPlan, entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Returns one row a cell: swept values, losses at the last step, seconds, and the file.
 
     A loss is weighted; `<group> unweighted` is its value at weight 1, which can be compared
@@ -387,7 +387,7 @@ def _losses(entry: Entry) -> dict[str, Any]:
     return {"loss": last["loss"], **groups, **unweighted, **dict(ends)}
 
 
-def _write_table(plan: grid.Plan, entries: Sequence[Entry]) -> None:
+def _write_table(plan: grid.SweepPlan, entries: Sequence[Entry]) -> None:
     rows = table(plan, entries)
     known = list(dict.fromkeys(name for row in rows for name in row))
     unweighted = [name for name in known if name.endswith(_UNWEIGHTED)]

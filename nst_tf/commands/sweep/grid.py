@@ -73,7 +73,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """A sweep whose every picture has been checked.
 
     Attributes:
@@ -112,7 +112,7 @@ class Plan:
         return _combinations(self.axes[:2][-1:])
 
 
-def plan(options: SweepOptions, values: Any) -> Plan:
+def plan(options: SweepOptions, values: Any) -> SweepPlan:
     """Returns the sweep that is asked for, from the headers of the pictures alone.
 
     Args:
@@ -129,7 +129,7 @@ def plan(options: SweepOptions, values: Any) -> Plan:
             raise errors.ConfigError(
                 f"{axis.name} is swept by --grid and given as --{axis.name} too; leave one out."
             )
-    empty = Plan(options, command_options.paths(options), axes, {}, ())
+    empty = SweepPlan(options, command_options.paths(options), axes, {}, ())
     cells = [
         _cell(values, empty, {axis.name: {**row, **column}[axis.name] for axis in axes})
         for row in empty.rows
@@ -202,7 +202,7 @@ def _combinations(axes: Sequence[Axis]) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(values: Any, sweep: Plan, settings: dict[str, Any]) -> Cell:
+def _cell(values: Any, sweep: SweepPlan, settings: dict[str, Any]) -> Cell:
     """Returns a cell, its settings checked against each other and against the pictures."""
     options, paths = sweep.options, sweep.paths
     try:

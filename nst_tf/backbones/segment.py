@@ -1,4 +1,4 @@
-"""A backbone in sections, each of which begins where the one before ends."""
+"""A backbone in segments, each of which begins where the one before ends."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from nst_tf import errors
 from nst_tf.backbones.layer import Layer
 
 LINK = "link"
-"""Name under which a section exposes the activations that the next one begins with."""
+"""Name under which a segment exposes the activations that the next one begins with."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Section:
+class Segment:
     """A consecutive part of a backbone, with its layers and their weights.
 
     Attributes:
-        model: from the picture, or from the activations that the section begins with, to
+        model: from the picture, or from the activations that the segment begins with, to
             those of the exposed layers.
-        layers: that are gone through one after the other.
+        layers: in the order of the forward pass.
         reaches: of the exposed layers, as `Backbone.reach` counts them, but in positions of
-            the section's input.
+            the segment's input.
     """
 
     model: keras.Model
@@ -58,11 +58,11 @@ def exposing(name: str) -> str:
 
 
 def split(backbone: Any, cuts: Sequence[str]) -> list[Any]:
-    """Returns the sections of a network that end with given layers, and what is above them.
+    """Returns the segments of a network that end with given layers, and what is above them.
 
     Args:
-        backbone: a `Backbone`. One that is not `walked` is its only section.
-        cuts: names of layers, the lowest first. Each ends a section, which exposes it as `LINK`.
+        backbone: a `Backbone`. One that is not `walked` is its only segment.
+        cuts: names of layers, the lowest first. Each ends a segment, which exposes it as `LINK`.
 
     Raises:
         ConfigError: the network looks at pictures as a whole, or cannot be cut.
@@ -74,7 +74,7 @@ def split(backbone: Any, cuts: Sequence[str]) -> list[Any]:
             raise errors.ConfigError(f"{backbone.name} is no chain of layers and cannot be cut.")
         return [backbone]
     order = [layer.name for layer in backbone.layers]
-    found: list[Section] = []
+    found: list[Segment] = []
     rest, inputs = dict(backbone.output), backbone.input
     begin, stride, halo = 0, 1, 0
     for cut in [*cuts, None]:
@@ -84,7 +84,7 @@ def split(backbone: Any, cuts: Sequence[str]) -> list[Any]:
         if cut:
             outputs[LINK], reaches[LINK] = backbone.get_layer(cut).output, backbone.reach(cut)
         found.append(
-            Section(
+            Segment(
                 keras.Model(inputs, outputs),
                 _layers(backbone.layers[begin:end]),
                 {
@@ -99,5 +99,5 @@ def split(backbone: Any, cuts: Sequence[str]) -> list[Any]:
 
 
 def _layers(layers: Sequence[keras.layers.Layer]) -> list[Layer]:
-    """Returns those that are gone through, without those that only expose."""
+    """Returns the layers of the chain, without those that only expose."""
     return [layer for layer in layers if isinstance(layer, Layer)]
