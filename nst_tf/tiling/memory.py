@@ -58,13 +58,14 @@ MEASURED = Coefficients(
     whole=1.5,
     tile=5.5,
     statistics=3.5,
-    padding=1.45,
+    padding=1.5,
     picture=32.0,
     decoded=6.0,
     recolored=54.0,
     safety=1.07,
 )
-"""Of two cores of an Intel Xeon with AVX-512 and oneDNN: `python benchmarks/memory.py --fit`."""
+"""Of two cores of an Intel Xeon with AVX-512 and oneDNN, by `python benchmarks/memory.py --fit`;
+benchmarks/results/memory.md has the cases."""
 
 _SPECTRUM = 16  # Bytes of a transformed kernel, for every value of the kernel.
 _FLOATS = 12  # Bytes a pixel of a picture in float32.

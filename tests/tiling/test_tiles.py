@@ -581,7 +581,7 @@ def test_a_painting_is_measured_in_tiles_where_it_does_not_fit(vgg16):
 
     wide, most = planned("1TB")
     assert wide == tiles.WHOLE
-    limits = [f"{round(share * most / 1e6)}MB" for share in (0.9, 0.7)]
+    limits = [f"{round(share * most / 1e6)}MB" for share in (0.9, 0.5)]
     found = [planned(limit) for limit in limits]
     assert all(not plan.tiled and plan.style_side for plan, _ in found)
     assert found[0][0].style_side > found[1][0].style_side
