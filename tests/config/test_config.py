@@ -497,6 +497,7 @@ def test_configs_with_equal_objects_are_equal():
         (Walker(2), {"class": "Walker", "settings": {"rate": 2}}),
     ],
     ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_an_object_is_recorded_by_its_class_and_its_settings(value, plain):
     found = Config(optimizer=Walker(value)).to_dict()["optimizer"]
