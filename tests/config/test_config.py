@@ -496,7 +496,6 @@ def test_configs_with_equal_objects_are_equal():
         (math.sqrt, "math.sqrt"),
         (Walker(2), {"class": "Walker", "settings": {"rate": 2}}),
     ],
-    ids=str,
     ids=lambda value: type(value).__name__,
 )
 def test_an_object_is_recorded_by_its_class_and_its_settings(value, plain):
