@@ -116,7 +116,9 @@ class Objective:
 
         A compiled step that is given them serves every weight.
         """
-        return {term.name: {"term_weight": tf.constant(term.weight)} for term in self.terms}
+        weights = {term.name: tf.constant(term.weight, tf.float64) for term in self.terms}
+        # Beyond what 32 bits hold it is infinite, and the loss is no number, which the run tells.
+        return {name: {"term_weight": tf.cast(each, tf.float32)} for name, each in weights.items()}
 
     def segments(self, cuts: Sequence[str]) -> list[Objective]:
         """Returns the objectives of the segments of the network, the lowest first.
