@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from nst_tf import backbones, losses
 from nst_tf import config as configs
-from nst_tf.config import vgg_layers
+from nst_tf.config import choices, vgg_layers
 from nst_tf.kernels import autodiff
 from nst_tf.losses import hypercolumns
 
@@ -49,6 +49,11 @@ class Term:
     def layers(self) -> list[str]:
         """The layers that are looked at."""
         return self.layer.split(hypercolumns.JOIN)
+
+    @property
+    def described(self) -> str:
+        """The loss, its layer and its weight, as a recipe says it."""
+        return f"{choices.described(self.loss)} at {self.layer}, weight {self.weight:g}"
 
     @property
     def weighed_by(self) -> str:

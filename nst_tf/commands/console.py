@@ -185,7 +185,7 @@ def build_backbone(config: configs.StyleTransferConfig) -> backbones.Backbone:
     transfer.find_device(config.device)
     layers = objective.used_layers(config)
     with _download_bar() as progress:
-        return backbones.build(config.backbone, layers, **config.network, progress=progress)
+        return backbones.build(config.network_name, layers, **config.network, progress=progress)
 
 
 def announce(

@@ -1,4 +1,7 @@
-"""Choices of losses: names and objects, each with a weight. Needs no TensorFlow."""
+"""Choices that may be objects: losses, each with a weight, and the network.
+
+Needs no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,7 @@ def _is_pair(pair: Any) -> bool:
     return (isinstance(choice, str) or is_loss(choice)) and is_number
 
 
-def losses_of(field: str, value: str | tuple[tuple[Any, float], ...]) -> Losses:
+def losses_of(field: str, value: Any) -> Losses:
     """Returns the weight of each loss, given what `read_losses` returned.
 
     Losses that are joined without weights share the weight alike.
@@ -101,8 +104,22 @@ def _parsed(field: str, text: str) -> list[tuple[str, float]]:
         ) from error
 
 
-def written_losses(value: str | tuple[tuple[Any, float], ...]) -> str:
+def written_losses(value: Any) -> str:
     """Returns a choice of losses as its flag is written; objects are `described`."""
     if isinstance(value, str):
         return value
     return "+".join(f"{described(choice)}:{weight:g}" for choice, weight in value)
+
+
+def read_backbone(field: str, value: Any) -> Any:
+    """Returns a network as it is.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if isinstance(value, objects.BackboneLike) and not isinstance(value, type):
+        return value
+    raise errors.ConfigError(
+        f"{field} is {shown(value)}; expected a name such as vgg16, or an nst_tf.Backbone, which "
+        "Backbone.from_keras makes of a Keras model."
+    )

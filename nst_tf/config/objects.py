@@ -34,6 +34,17 @@ class LossLike(Protocol):
         """Returns the loss."""
 
 
+@runtime_checkable
+class BackboneLike(Protocol):
+    """What a config takes for a network; `nst_tf.Backbone` is one."""
+
+    name: str
+    architecture: Any
+
+    def reach(self, name: str) -> tuple[int, int]:
+        """Returns stride and halo of a layer."""
+
+
 class Configurable:
     """An object that the arguments of its constructor describe; it keeps them as attributes.
 

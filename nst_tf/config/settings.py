@@ -11,7 +11,6 @@ import functools
 import logging
 import math
 import re
-import typing
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -113,7 +112,7 @@ _BUILT = (
     Need(
         "backbone",
         "a backbone that is built by its name",
-        lambda settings: settings.backbone != CUSTOM,
+        lambda settings: isinstance(settings.backbone, str) and settings.backbone != CUSTOM,
     ),
 )
 _RATE = (one_of("optimizer", "adam", "gradient_descent"),)
@@ -368,12 +367,13 @@ class StyleTransferConfig:
         needs=_MATCH,
     )
 
-    backbone: str = setting(
+    backbone: str | objects.BackboneLike = setting(
         "auto",
         "Network",
         "vgg19, vgg16, or auto: vgg19 where its weights can be had, otherwise the bundled vgg16; "
         "or custom, for a network that a program hands in",
         (*BACKBONES, CUSTOM),
+        reader=choices.read_backbone,
     )
     weights: str = setting(
         "",
@@ -546,12 +546,19 @@ class StyleTransferConfig:
     @property
     def content_losses(self) -> choices.Losses:
         """The weight of each loss in `content_loss`, by its name or the loss itself."""
-        return choices.losses_of("content_loss", typing.cast(Any, self.content_loss))
+        return choices.losses_of("content_loss", self.content_loss)
 
     @property
     def style_losses(self) -> choices.Losses:
         """The weight of each loss in `style_loss`, likewise."""
-        return choices.losses_of("style_loss", typing.cast(Any, self.style_loss))
+        return choices.losses_of("style_loss", self.style_loss)
+
+    @property
+    def network_name(self) -> str:
+        """The name of the backbone, which is `custom` for an object that is no VGG of nst_tf."""
+        if isinstance(self.backbone, str):
+            return self.backbone
+        return self.backbone.name if self.backbone.architecture else CUSTOM
 
     @property
     def network(self) -> dict[str, Any]:
@@ -606,13 +613,12 @@ class StyleTransferConfig:
 
         An object is its class and its settings, `{"class": ..., "settings": ...}`.
         """
-        losses = {
-            name: choices.written_losses(getattr(self, name))
-            for name in ("content_loss", "style_loss")
+        named = {
+            "backbone": self.network_name,
+            "content_loss": choices.written_losses(self.content_loss),
+            "style_loss": choices.written_losses(self.style_loss),
         }
-        return {
-            name: objects.plain(value) for name, value in {**self._settings(), **losses}.items()
-        }
+        return {name: objects.plain(value) for name, value in {**self._settings(), **named}.items()}
 
     @classmethod
     def from_dict(
@@ -725,7 +731,7 @@ def _check_together(config: StyleTransferConfig) -> None:
             f"{config.whole} looks at the picture as a whole, and tile_size={config.tile_size} "
             "cuts it into tiles; leave one of them out."
         )
-    if config.backbone == CUSTOM and config.padding == "circular":
+    if config.network_name == CUSTOM and config.padding == "circular":
         raise errors.ConfigError(
             "padding=circular is for the networks of nst_tf, and backbone=custom pads in its own "
             "way; expected padding=zeros."
@@ -813,7 +819,7 @@ def _check_layers(config: StyleTransferConfig) -> None:
 
     What layers a network has that a program hands in, `StyleTransfer` looks up.
     """
-    backbone = "vgg19" if config.backbone == "auto" else config.backbone
+    backbone = "vgg19" if config.backbone == "auto" else config.network_name
     for name in (*config.content_layers, *config.style_layers):
         vgg_layers.canonical(name, backbone)
     for kind in ("content_layers", "style_layers"):

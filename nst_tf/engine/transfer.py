@@ -136,9 +136,12 @@ class StyleTransfer:
             configs.warn_idle((self.config, configs.of_group("Optimiser")))
         backend.require_tensorflow()
         self._device = find_device(self.config.device)
-        if objective is not None and backbone is None:
+        if backbone is None and objective is not None:
             backbone = typing.cast(backbones.Backbone, objective.backbone)
+        if backbone is None and not isinstance(self.config.backbone, str):
+            backbone = typing.cast(backbones.Backbone, self.config.backbone)
         self.backbone = backbone or _built(self.config)
+        self.config = self.config.replace(backbone=self.config.network_name)
         self._least = 0  # Of a side; 0 for what the names of a VGG's layers say.
         if self.backbone.architecture is None:
             self.config = self.config.replace(backbone=configs.CUSTOM)
@@ -300,6 +303,7 @@ class StyleTransfer:
                     rest.callback(callback.on_error, error)
             raise
         made = results.recorded(self.config, self.backbone, self._device, given)
+        made |= self._own_objective()
         return results.of_run(picture, walk.run, walk.history.entries, made, given.photo.alpha)
 
     def _go(
@@ -465,9 +469,16 @@ class StyleTransfer:
         network = environment.network(self.backbone)
         return {
             **recipe.provenance(self.config, pictures),
+            **self._own_objective(),
             "backbone": {"network": network["name"], "its weights": network["sha256"]},
             **environment.surroundings(self._device),
         }
+
+    def _own_objective(self) -> dict[str, dict[str, str]]:
+        """Returns what a recipe says of an objective that a program hands in."""
+        if self._objective is None:
+            return {}
+        return {"objective": {term.name: term.described for term in self._objective.terms}}
 
     def _check_start(
         self,
@@ -863,7 +874,8 @@ class _RunState:
 
 def _built(config: configs.StyleTransferConfig) -> backbones.Backbone:
     """Returns the network that a config asks for."""
-    return backbones.build(config.backbone, objectives.used_layers(config), **config.network)
+    layers = objectives.used_layers(config)
+    return backbones.build(config.network_name, layers, **config.network)
 
 
 def _check_network(config: configs.StyleTransferConfig, backbone: backbones.Backbone) -> None:

@@ -118,7 +118,7 @@ def minimum_side(config: configs.StyleTransferConfig) -> int:
 
     For the layers of a network that a program hands in, see `Backbone.least_side`.
     """
-    if config.backbone == configs.CUSTOM:
+    if config.network_name == configs.CUSTOM:
         return 2
     names = (*config.content_layers, *config.style_layers)
     strides = (vgg_layers.stride(vgg_layers.canonical(name, "vgg19")) for name in names)

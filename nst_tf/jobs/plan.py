@@ -144,6 +144,9 @@ def plan(ready: Ready, backbone: backbones.Backbone) -> Planned:
     from nst_tf.engine import result, transfer
 
     given = ready.pictures
+    if not backbone.architecture:
+        levels = pyramid.plan(ready.config, *given.sizes(ready.config), backbone.least_side)
+        ready = dataclasses.replace(ready, levels=levels)
     name = backbone.name if backbone.architecture else configs.CUSTOM
     config = ready.config.replace(backbone=name)
     made = result.recorded(config, backbone, transfer.find_device(config.device), given)

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import logging
 import time
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,12 +74,14 @@ def _network(
     from nst_tf.engine import transfer
 
     transfer.find_device(config.device)
+    if not isinstance(config.backbone, str):
+        return typing.cast(backbones.Backbone, config.backbone)
     if engine:
         same = config.backbone in ("auto", engine.config.backbone)
         wanted = config.replace(backbone=engine.config.backbone)
         if same and network_settings(wanted) == network_settings(engine.config):
             return engine.backbone
-    return backbones.build(config.backbone, objective.used_layers(config), **config.network)
+    return backbones.build(config.network_name, objective.used_layers(config), **config.network)
 
 
 def _engine(planned: Planned, engine: transfer.StyleTransfer | None) -> transfer.StyleTransfer:

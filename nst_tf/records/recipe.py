@@ -145,7 +145,8 @@ class _File:
 
 def essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a recipe says in the sections of `provenance`, for `require_same`."""
-    sections = {name: recipe[name] for name in ("config", "versions", "machine") if name in recipe}
+    names = ("config", "objective", "versions", "machine")
+    sections = {name: recipe[name] for name in names if name in recipe}
     if network := recipe.get("backbone"):
         sections["backbone"] = {"network": network["name"], "its weights": network["sha256"]}
         if sections["config"].get("backbone") == "auto":
@@ -346,7 +347,8 @@ def _is_recipe(value: Any) -> bool:
     if not (isinstance(value, dict) and isinstance(value.get("inputs"), dict)):
         return False
     inputs = [*value["inputs"].values()]
-    sections = [value.get("config"), *(value.get(name, {}) for name in ("versions", "machine"))]
+    others = (value.get(name, {}) for name in ("objective", "versions", "machine"))
+    sections = [value.get("config"), *others]
     hashed = [*inputs, value["backbone"]] if "backbone" in value else inputs
     return all(map(_is_section, [*sections, *hashed])) and all(
         isinstance(each.get(name), str) for each in hashed for name in ("name", "sha256")
@@ -382,6 +384,11 @@ def settings(recipe: Mapping[str, Any], given: Collection[str]) -> dict[str, Any
             object, which only a program has.
     """
     found = essence(recipe)["config"]
+    if "objective" in recipe:
+        raise errors.ConfigError(
+            "the recipe is of a program with an objective of its own, which only that program can "
+            f"repeat: {_short(list(recipe['objective'].values()))}."
+        )
     for name, value in found.items():
         if _is_object(value) and name not in given:
             raise errors.ConfigError(

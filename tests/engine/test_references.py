@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import nst_tf
-from nst_tf import errors, losses, objective
+from nst_tf import errors, jobs, losses, objective
 from nst_tf.engine import value_and_gradient
+from nst_tf.records import recipe, snapshot
 from nst_tf.tiling.tiled_objective import TiledObjective, TiledTargets
 
 LAYERS = ("block1_conv2", "block2_conv1")
@@ -372,3 +375,86 @@ def test_the_start_may_be_handed_over():
     assert np.abs(found - run(SETTINGS)).max() > 0.01
     other = np.asarray(nst_tf.stylize(PHOTO, PAINTING, SETTINGS, init=1 - start))
     assert np.abs(found - other).max() > 0.01
+
+
+# Parts that a program hands in, and what is recorded of them.
+
+
+def small_network() -> nst_tf.Backbone:
+    image = keras.Input((None, None, 3))
+    shrunk = keras.layers.Conv2D(8, 3, strides=4, padding="same", name="shrunk")(image)
+    deep = keras.layers.Conv2D(8, 3, activation="relu", padding="same", name="deep")(shrunk)
+    return nst_tf.Backbone.from_keras(keras.Model(image, deep, name="small"), ["shrunk", "deep"])
+
+
+SMALL = {"content_layers": "deep", "style_layers": "shrunk,deep", "image_size": 80, "levels": 0}
+
+
+def test_a_backbone_may_be_an_object_in_the_config():
+    network = small_network()
+    settings = SETTINGS.replace(**{**SMALL, "steps": 3}, backbone=network)
+    assert settings.to_dict()["backbone"] == "custom"
+    found = nst_tf.stylize(PHOTO, PAINTING, settings)
+    handed_in = nst_tf.StyleTransfer(
+        SETTINGS.replace(**{**SMALL, "steps": 3}, backbone="custom"), network
+    )
+    np.testing.assert_array_equal(found, handed_in.stylize(PHOTO, PAINTING))
+    assert found.network["name"] == "small" and len(found.network["sha256"]) == 64
+
+
+def test_a_job_takes_the_levels_of_the_network_that_is_handed_in(tmp_path):
+    settings = SETTINGS.replace(**{**SMALL, "steps": 3}, backbone=small_network())
+    Image.fromarray(np.uint8(PHOTO * 255)).save(tmp_path / "photo.png")
+    paths = jobs.Paths(str(tmp_path / "photo.png"), [str(tmp_path / "photo.png")])
+    outcome = jobs.run(jobs.Job(paths, settings))
+    assert outcome.status == "done", outcome.reason
+    engine = nst_tf.StyleTransfer(settings)
+    expected = engine.stylize(tmp_path / "photo.png", tmp_path / "photo.png")
+    assert list(outcome.levels) == list(expected.levels)
+    np.testing.assert_array_equal(outcome.picture, expected)
+
+
+@pytest.mark.parametrize("value", [3, nst_tf.Backbone, object()])
+def test_what_is_no_backbone_is_refused(value):
+    with pytest.raises(errors.ConfigError, match=r"backbone is .*expected a name.*from_keras"):
+        SETTINGS.replace(backbone=value)
+
+
+def test_an_objective_is_recorded_and_only_its_program_repeats_it(network, tmp_path):
+    transfer = nst_tf.StyleTransfer(SETTINGS, objective=warping(network))
+    result = transfer.stylize(PHOTO, PAINTING, references={"previous": PHOTO})
+    said = "Warped(normalization='sum') at image, weight 1"
+    assert result.recipe["objective"] == {"previous": said}
+    path = result.save(tmp_path / "found.png")
+    with pytest.raises(errors.ConfigError, match=r"objective of its own.*Warped"):
+        recipe.settings(recipe.load(str(path)), ())
+
+
+def test_another_objective_is_another_run(network):
+    keep = Keep()
+    transfer = nst_tf.StyleTransfer(SETTINGS, objective=warping(network))
+    transfer.stylize(PHOTO, PAINTING, [keep], references={"previous": PHOTO})
+    heavier = objective.Objective(
+        network, [objective.Term("previous", "image", Warped("sum"), 2.0)]
+    )
+    other = nst_tf.StyleTransfer(SETTINGS, objective=heavier)
+    with pytest.raises(errors.ConfigError, match="weight 2"):
+        other.stylize(PHOTO, PAINTING, start=keep.snapshots[0], references={"previous": PHOTO})
+
+
+def test_a_checkpoint_on_disk_goes_on_with_an_objective(network, tmp_path):
+    transfer = nst_tf.StyleTransfer(SETTINGS, objective=warping(network))
+    keep = Keep()
+    expected = transfer.stylize(PHOTO, PAINTING, [keep], references={"previous": PAINTING})
+    snapshot.write(keep.snapshots[2], tmp_path / "checkpoint-000003")
+    start = snapshot.read(tmp_path / "checkpoint-000003")
+    found = transfer.stylize(PHOTO, PAINTING, start=start, references={"previous": PAINTING})
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_circular_pictures_are_the_same_by_every_way():
+    """The paintings are not, so that they are looked at through another network."""
+    settings = SETTINGS.replace(padding="circular", image_size=64)
+    expected = nst_tf.stylize(PHOTO, PAINTING, settings)
+    handed_in = nst_tf.StyleTransfer(settings, nst_tf.StyleTransfer(settings).backbone)
+    np.testing.assert_array_equal(handed_in.stylize(PHOTO, PAINTING), expected)
