@@ -109,13 +109,13 @@ def _run(job: jobs.Job) -> int:
 
 def _announce(job: jobs.Job, levels: Sequence[pyramid.Level]) -> None:
     """Tells what is about to happen, from the headers of the files alone."""
-    photo, paintings = job.inputs.sizes(job.config)
+    content, styles = job.inputs.sizes(job.config)
     steps = ", ".join(f"{level.width}x{level.height} in {level.steps} steps" for level in levels)
     assert isinstance(job.inputs, jobs.Paths)
     names = [
         f"{path} ({width}x{height})"
         for path, (height, width) in zip(
-            (job.inputs.content, *job.inputs.styles), (photo, *paintings), strict=True
+            (job.inputs.content, *job.inputs.styles), (content, *styles), strict=True
         )
     ]
     console.say(f"{console.painted(names[0], names[1:])} -> {job.outputs.picture}; {steps}.")

@@ -248,12 +248,12 @@ class StyleTransfer:
             load(self.config.init if init is None else init) if self.config.goes_on else None,
             {name: _weighed(each, load) for name, each in (references or {}).items()},
         )
-        if not given.paintings:
+        if not given.styles:
             raise errors.ConfigError("styles is empty; expected one painting or more.")
-        paintings = [painting.size for painting in given.paintings]
-        levels = pyramid.plan(self.config, given.photo.size, paintings, self._least)
+        sizes = [style.size for style in given.styles]
+        levels = pyramid.plan(self.config, given.content.size, sizes, self._least)
         shown = inputs.prepare(
-            self.config, given.photo, given.paintings, given.content_mask, given.style_masks
+            self.config, given.content, given.styles, given.content_mask, given.style_masks
         )
         inputs.check_regions(self.config, shown, levels[-1], self._style_strides())
         objective = self._objective_of(shown.matched.shares)
@@ -304,7 +304,7 @@ class StyleTransfer:
             raise
         made = results.recorded(self.config, self.backbone, self._device, given)
         made |= self._own_objective()
-        return results.of_run(picture, walk.run, walk.history.entries, made, given.photo.alpha)
+        return results.of_run(picture, walk.run, walk.history.entries, made, given.content.alpha)
 
     def _go(
         self,
@@ -553,8 +553,8 @@ class StyleTransfer:
             start = np.full(shape, colour, np.float32)
         else:
             if given:
-                _warn_of_shape(init, given.size, shown.photo.size)
-            picture = given or (shown.photo if init == "content" else shown.paintings[0])
+                _warn_of_shape(init, given.size, shown.content.size)
+            picture = given or (shown.content if init == "content" else shown.styles[0])
             start = picture.resized(level.height, level.width)
         share = np.float32(0 if self.config.goes_on else self.config.with_strength.init_noise)
         return _tensor((1 - share) * start + share * self._noise(shape))
@@ -573,8 +573,7 @@ class StyleTransfer:
             if name != losses.STYLE
         }
         styles = [
-            self._style_target(walk, index, level, plan)
-            for index in range(len(walk.shown.paintings))
+            self._style_target(walk, index, level, plan) for index in range(len(walk.shown.styles))
         ]
         shared = walk.objective.blend([_shared(each) for each in styles], walk.shown.matched.blends)
         targets = functools.reduce(_merged, found.values())
@@ -592,7 +591,7 @@ class StyleTransfer:
         size = level.height, level.width
         weights = walk.shown.content_weights(*size)
         if name == losses.CONTENT:
-            return walk.shown.photo.resized(*size), weights
+            return walk.shown.content.resized(*size), weights
         if name == losses.START:
             return self._begun_with(walk, level), weights
         picture, reliability = walk.references[name]
@@ -612,13 +611,13 @@ class StyleTransfer:
         self, walk: _RunState, index: int, level: pyramid.Level, plan: tiles.TilePlan
     ) -> objectives.Targets | tiled_objective.TiledTargets:
         """Returns the targets of a painting, computed at the first use at each size."""
-        painting, cache = walk.shown.paintings[index], walk.compiled.style_targets
-        size = pyramid.style_size(self.config, painting.size, level, self._least)
+        style, cache = walk.shown.styles[index], walk.compiled.style_targets
+        size = pyramid.style_size(self.config, style.size, level, self._least)
         key = (*walk.shown.style_key(index), *size, plan.of_styles)  # Other tiles round otherwise.
         kept = cache.get(key)
         if kept is None:
             weights = walk.shown.style_weights(index, *size)
-            pixels = painting.resized(*size)
+            pixels = style.resized(*size)
             found = walk.compiled.measured(pixels, weights, losses.STYLE, plan.of_styles)
             if walk.objective.joint:  # Activations, which are too large to be kept.
                 return found
@@ -993,9 +992,9 @@ def _kinds(tensors: Mapping[str, tf.Tensor]) -> dict[str, _Kind]:
     return {name: (tuple(value.shape), value.dtype) for name, value in tensors.items()}
 
 
-def _warn_of_shape(init: str, size: Sequence[int], photo: Sequence[int]) -> None:
+def _warn_of_shape(init: str, size: Sequence[int], content: Sequence[int]) -> None:
     """Warns of an initial picture that has to be stretched to the shape of the photo."""
-    (height, width), (rows, columns) = size, photo
+    (height, width), (rows, columns) = size, content
     if abs(np.log(width * rows / (height * columns))) > _SAME_SHAPE:
         logger.warning(
             "%s: the initial picture is %dx%d and the photo %dx%d; it is stretched to that shape.",

@@ -90,16 +90,16 @@ def lightness(rgb: np.ndarray, space: str) -> np.ndarray:
     return _decoded(encoded, space)
 
 
-def with_colors_of(rgb: np.ndarray, photo: np.ndarray, space: str) -> np.ndarray:
+def with_colors_of(rgb: np.ndarray, content: np.ndarray, space: str) -> np.ndarray:
     """Returns the lightness of a picture with the colours of a photo.
 
     Args:
         rgb: the picture, `(height, width, 3)`, sRGB in [0, 1].
-        photo: likewise, of the same size.
+        content: likewise, of the same size.
         space: `lab` or `yiq`, whose first value the lightness is.
     """
     encoded = _with_lightness(space).encode(rgb)
-    encoded[..., 1:] = SPACES[space].encode(photo)[..., 1:]
+    encoded[..., 1:] = SPACES[space].encode(content)[..., 1:]
     return _decoded(encoded, space)
 
 

@@ -46,16 +46,16 @@ class Inputs:
     """What a picture is made from.
 
     Attributes:
-        photo: as the network is shown it.
-        paintings: likewise.
+        content: as the network is shown it.
+        styles: likewise.
         matched: their regions.
         colors_of: the photo whose colours the result is shown in, or None.
         kept: the photo that the result shows outside of its regions, or None.
         space: the colour space in which colours are kept.
     """
 
-    photo: images.Picture
-    paintings: Sequence[images.Picture]
+    content: images.Picture
+    styles: Sequence[images.Picture]
     matched: Matched
     colors_of: images.Picture | None
     kept: images.Picture | None
@@ -70,27 +70,27 @@ class Inputs:
 
     def style_weights(self, index: int, height: int, width: int) -> np.ndarray:
         """Returns the weights of a painting's pixels, as `content_weights` does."""
-        alpha, regions = self.paintings[index].alpha, self.matched.style_regions[index]
+        alpha, regions = self.styles[index].alpha, self.matched.style_regions[index]
         return _stacked(alpha, regions, len(self.matched.shares), height, width)
 
     def style_key(self, index: int) -> tuple[object, ...]:
         """Returns what tells a painting with its regions from others."""
         regions = self.matched.style_regions[index]
         part = None if regions is None else hashlib.sha256(regions.tobytes()).hexdigest()
-        return self.paintings[index].digest, part
+        return self.styles[index].digest, part
 
     def finished(self, picture: np.ndarray) -> np.ndarray:
         """Returns a picture `(height, width, 3)` as it is shown to people."""
         size = picture.shape[:2]
         if self.colors_of is not None:
-            photo = self.colors_of.resized(*size)
-            picture = color.with_colors_of(picture, photo, self.space)
+            content = self.colors_of.resized(*size)
+            picture = color.with_colors_of(picture, content, self.space)
         if self.kept is not None and self.matched.regions is not None:
             inside = (
                 images.resize(self.matched.regions, *size).sum(axis=2, keepdims=True).clip(0, 1)
             )
-            photo = self.kept.resized(*size)
-            picture = photo + inside * (picture - photo)
+            content = self.kept.resized(*size)
+            picture = content + inside * (picture - content)
         return picture
 
     @property
@@ -101,8 +101,8 @@ class Inputs:
 
 def prepare(
     config: configs.StyleTransferConfig,
-    photo: images.Picture,
-    paintings: Sequence[images.Picture],
+    content: images.Picture,
+    styles: Sequence[images.Picture],
     content_mask: images.Picture | None = None,
     style_masks: Sequence[images.Picture] = (),
 ) -> Inputs:
@@ -110,29 +110,29 @@ def prepare(
 
     Args:
         config: the settings.
-        photo: as it was given.
-        paintings: as they were given.
+        content: as it was given.
+        styles: as they were given.
         content_mask: of the photo, or None.
         style_masks: of the paintings, one for each, or none.
 
     Raises:
         ConfigError: masks, pictures and settings do not fit each other.
     """
-    matched = match_masks(config, len(paintings), content_mask, style_masks)
-    shown, painted = _recolored(config, photo, paintings)
+    matched = match_masks(config, len(styles), content_mask, style_masks)
+    shown, painted = _recolored(config, content, styles)
     return Inputs(
         shown,
         painted,
         matched,
-        photo if config.color == "content" else None,
-        photo if config.outside == "keep" else None,
+        content if config.color == "content" else None,
+        content if config.outside == "keep" else None,
         config.color_space,
     )
 
 
 def match_masks(
     config: configs.StyleTransferConfig,
-    paintings: int,
+    count: int,
     content_mask: images.Picture | None,
     style_masks: Sequence[images.Picture],
 ) -> Matched:
@@ -140,21 +140,21 @@ def match_masks(
 
     Args:
         config: the settings.
-        paintings: how many there are.
+        count: of the style pictures.
         content_mask: of the photo, or None.
         style_masks: of the paintings, one for each, or none.
 
     Raises:
         ConfigError: masks and settings do not fit each other.
     """
-    check(config, paintings, content_mask is not None, len(style_masks))
-    shares = config.style_blend or (1.0,) * paintings
+    check(config, count, content_mask is not None, len(style_masks))
+    shares = config.style_blend or (1.0,) * count
     styles = [regions_of(mask, "style mask") for mask in style_masks]
     if content_mask is not None:
         content = regions_of(content_mask, "content mask")
         return _matched(content, styles, shares, config.outside == "style")
     inside = [regions.inside[..., np.newaxis] for regions in styles]
-    return Matched((), [shares], None, inside or _all_of(paintings))
+    return Matched((), [shares], None, inside or _all_of(count))
 
 
 def regions_of(mask: images.Picture, name: str) -> masks.Regions:
@@ -173,19 +173,19 @@ def regions_of(mask: images.Picture, name: str) -> masks.Regions:
 
 
 def check(
-    config: configs.StyleTransferConfig, paintings: int, content_mask: bool, style_masks: int
+    config: configs.StyleTransferConfig, count: int, content_mask: bool, style_masks: int
 ) -> None:
     """Raises ConfigError where there are not the masks that the settings and pictures call for.
 
     Args:
         config: the settings.
-        paintings: how many there are.
+        count: of the style pictures.
         content_mask: whether there is one.
         style_masks: how many there are.
     """
-    if style_masks not in (0, paintings):
+    if style_masks not in (0, count):
         raise errors.ConfigError(
-            f"{style_masks} style masks were given for {paintings} style pictures; give one mask "
+            f"{style_masks} style masks were given for {count} style pictures; give one mask "
             "for each, in the same order, or none."
         )
     if config.outside == "keep" and not content_mask:
@@ -280,21 +280,21 @@ def _areas(
     size = level.height, level.width
     pixels = shown.content_weights(*size).sum(axis=(0, 1, 2), dtype=np.float64)
     yield from ((name, "photo", size, area) for name, area in zip(names, pixels[1:], strict=False))
-    for index, painting in enumerate(shown.paintings):
-        size = pyramid.style_size(config, painting.size, level)
+    for index, style in enumerate(shown.styles):
+        size = pyramid.style_size(config, style.size, level)
         weights = shown.style_weights(index, *size)
         if weights.shape[1:3] != size:
             continue  # All of it.
         pixels = weights.sum(axis=(0, 1, 2), dtype=np.float64)[1 if shown.matched.names else 0 :]
-        place = f"style picture {index + 1}" if len(shown.paintings) > 1 else "style picture"
+        place = f"style picture {index + 1}" if len(shown.styles) > 1 else "style picture"
         for name, area, blend in zip(names, pixels, shown.matched.blends, strict=True):
             if blend[index]:
                 yield name, place, size, area
 
 
-def _all_of(paintings: int) -> list[None]:
+def _all_of(count: int) -> list[None]:
     """Returns what stands for the regions of paintings without masks."""
-    return [None] * paintings
+    return [None] * count
 
 
 def _stacked(
@@ -322,24 +322,24 @@ def _stacked(
 
 def _recolored(
     config: configs.StyleTransferConfig,
-    photo: images.Picture,
-    paintings: Sequence[images.Picture],
+    content: images.Picture,
+    styles: Sequence[images.Picture],
 ) -> tuple[images.Picture, list[images.Picture]]:
     """Returns the pictures in the colours that the network is shown."""
     space, method = config.color_space, config.color_method
 
-    def changed(painting: images.Picture, pixels: np.ndarray) -> images.Picture:
-        return dataclasses.replace(painting, pixels=pixels)
+    def changed(style: images.Picture, pixels: np.ndarray) -> images.Picture:
+        return dataclasses.replace(style, pixels=pixels)
 
     if config.color == "content":
-        grey = changed(photo, color.lightness(photo.rgb, space))
+        grey = changed(content, color.lightness(content.rgb, space))
         return grey, [
-            changed(each, color.match_lightness(each.rgb, photo.rgb, space, each.alpha))
-            for each in paintings
+            changed(each, color.match_lightness(each.rgb, content.rgb, space, each.alpha))
+            for each in styles
         ]
     if config.color == "match":
-        return photo, [
-            changed(each, color.match(each.rgb, photo.rgb, method, space, each.alpha))
-            for each in paintings
+        return content, [
+            changed(each, color.match(each.rgb, content.rgb, method, space, each.alpha))
+            for each in styles
         ]
-    return photo, list(paintings)
+    return content, list(styles)

@@ -127,36 +127,36 @@ def minimum_side(config: configs.StyleTransferConfig) -> int:
 
 def plan(
     config: configs.StyleTransferConfig,
-    photo: tuple[int, int],
-    paintings: Sequence[tuple[int, int]],
+    content: tuple[int, int],
+    styles: Sequence[tuple[int, int]],
     least: int = 0,
 ) -> list[Level]:
     """Returns the levels of a stylisation, coarse to fine.
 
     Args:
         config: the settings.
-        photo: height and width of the photo.
-        paintings: heights and widths of the paintings.
+        content: height and width of the photo.
+        styles: heights and widths of the paintings.
         least: shortest side that the network can use; 0 for `minimum_side`.
 
     Raises:
         ConfigError: a picture is too small or too narrow for the settings, or `style_blend` is not
             for so many paintings.
     """
-    if len(config.style_blend) not in (0, len(paintings)):
+    if len(config.style_blend) not in (0, len(styles)):
         raise errors.ConfigError(
-            f"style_blend has {len(config.style_blend)} numbers for {len(paintings)} style "
+            f"style_blend has {len(config.style_blend)} numbers for {len(styles)} style "
             "pictures; give one number for each, or none."
         )
     least = least or minimum_side(config)
-    for name, size in (("content", photo), *(("style", size) for size in paintings)):
+    for name, size in (("content", content), *(("style", size) for size in styles)):
         if min(size) < least:
             raise errors.ConfigError(
                 f"the {name} picture has {size[1]}x{size[0]} pixels; the chosen layers need a "
                 f"short side of at least {least}. Give a larger picture."
             )
-    long_side = config.image_size or max(photo)
-    height, width = fit(*photo, long_side)
+    long_side = config.image_size or max(content)
+    height, width = fit(*content, long_side)
     if height * width > config.max_pixels:
         raise errors.ConfigError(
             f"the output would be {width}x{height}, {height * width} pixels, and max_pixels allows "
@@ -168,7 +168,7 @@ def plan(
     found = levels(height, width, steps, count=count, minimum=least)
     if config.padding == "circular":
         found = [_periodic(level, least // 2) for level in found]
-    for size in paintings:
+    for size in styles:
         height, width = fit(*size, round(long_side * config.style_scale))
         if min(height, width) < least:
             raise errors.ConfigError(
@@ -190,7 +190,7 @@ def _periodic(level: Level, stride: int) -> Level:
 
 
 def style_size(
-    config: configs.StyleTransferConfig, painting: tuple[int, int], level: Level, least: int = 0
+    config: configs.StyleTransferConfig, style: tuple[int, int], level: Level, least: int = 0
 ) -> tuple[int, int]:
     """Returns height and width of a painting at a level.
 
@@ -198,5 +198,5 @@ def style_size(
     large enough for the layers, whose shortest side is `least`, or else `minimum_side`.
     """
     long_side = round(max(level.height, level.width) * config.style_scale)
-    narrowest = (least or minimum_side(config)) * max(painting) / min(painting)
-    return fit(*painting, max(long_side, round(narrowest)))
+    narrowest = (least or minimum_side(config)) * max(style) / min(style)
+    return fit(*style, max(long_side, round(narrowest)))

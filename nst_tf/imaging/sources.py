@@ -82,8 +82,8 @@ class Pictures:
     """The pictures that another is made from; see `Paths`.
 
     Attributes:
-        photo: to repaint.
-        paintings: to repaint it after.
+        content: to repaint.
+        styles: to repaint it after.
         content_mask: or None.
         style_masks: one for each painting, or none.
         init: the initial picture, where it is a file.
@@ -91,8 +91,8 @@ class Pictures:
             pixels, or None.
     """
 
-    photo: images.Picture
-    paintings: Sequence[images.Picture]
+    content: images.Picture
+    styles: Sequence[images.Picture]
     content_mask: images.Picture | None = None
     style_masks: Sequence[images.Picture] = ()
     init: images.Picture | None = None
@@ -101,7 +101,7 @@ class Pictures:
     def sizes(self, config: configs.StyleTransferConfig) -> Sizes:
         """Returns the sizes of photo and paintings."""
         del config
-        return self.photo.size, [painting.size for painting in self.paintings]
+        return self.content.size, [style.size for style in self.styles]
 
     def roles(self) -> dict[str, images.Picture]:
         """Returns every picture that goes into a result, by its role."""
@@ -109,7 +109,7 @@ class Pictures:
         named: dict[str, Any] = {}
         for name, (picture, weights) in self.references.items():
             named |= {f"reference {name}": picture, f"weights of reference {name}": weights}
-        return _roles(self.photo, self.paintings, *masks, initial=self.init, **named)
+        return _roles(self.content, self.styles, *masks, initial=self.init, **named)
 
 
 def load_within(memory_limit: str, path: str, max_pixels: int) -> images.Picture:
@@ -137,12 +137,12 @@ def load_within(memory_limit: str, path: str, max_pixels: int) -> images.Picture
 
 
 def _roles(
-    photo: Any, paintings: Sequence[Any], content_mask: Any, style_masks: Sequence[Any], **more: Any
+    content: Any, styles: Sequence[Any], content_mask: Any, style_masks: Sequence[Any], **more: Any
 ) -> dict[str, Any]:
     singles = {"content mask": content_mask, **more}
     return {
-        "content": photo,
-        **_numbered("style", paintings),
+        "content": content,
+        **_numbered("style", styles),
         **_numbered("style mask", style_masks),
         **{role: each for role, each in singles.items() if each is not None},
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from nst_tf import callbacks, errors
-from nst_tf.imaging import images, inputs, pyramid, sources
+from nst_tf.imaging import images, inputs, pyramid
 from nst_tf.jobs.job import PLOT_SUFFIXES, Checkpoints, Job, Outputs
 from nst_tf.records import snapshot as snapshots
 from nst_tf.runtime import files
@@ -49,8 +49,7 @@ def check(job: Job, names: Mapping[str, str] = MappingProxyType({})) -> list[pyr
         _check_checkpoints(job.checkpoints, job.outputs.overwrite, names)
     _check_outputs(job, names)
     given = job.inputs
-    paintings = given.styles if isinstance(given, sources.Paths) else given.paintings
-    inputs.check(job.config, len(paintings), bool(given.content_mask), len(given.style_masks))
+    inputs.check(job.config, len(given.styles), bool(given.content_mask), len(given.style_masks))
     return pyramid.plan(job.config, *given.sizes(job.config))
 
 

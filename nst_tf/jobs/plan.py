@@ -88,7 +88,7 @@ def read(job: Job) -> Ready:
         given = read_pictures(given, job.config)
     if replayed:
         recipe.require_inputs(replayed, job.config, given.roles())
-    inputs.match_masks(job.config, len(given.paintings), given.content_mask, given.style_masks)
+    inputs.match_masks(job.config, len(given.styles), given.content_mask, given.style_masks)
     _save_overlay(job, given)
     levels = pyramid.plan(job.config, *given.sizes(job.config))
     ready = Ready(job, job.config, given, levels, replayed)
@@ -112,8 +112,8 @@ def read_pictures(paths: sources.Paths, config: configs.StyleTransferConfig) -> 
 def _save_overlay(job: Job, given: sources.Pictures) -> None:
     if job.outputs.mask_overlay and given.content_mask:
         regions = inputs.regions_of(given.content_mask, "content mask")
-        maps = images.resize(regions.maps, *given.photo.size)
-        shown = masks.overlay(given.photo.rgb, dataclasses.replace(regions, maps=maps))
+        maps = images.resize(regions.maps, *given.content.size)
+        shown = masks.overlay(given.content.rgb, dataclasses.replace(regions, maps=maps))
         images.save(shown, job.outputs.mask_overlay, overwrite=job.outputs.overwrite)
 
 

@@ -124,8 +124,8 @@ def _stylize(
     given = planned.ready.pictures
     try:
         _engine(planned, engine).stylize(
-            given.photo,
-            given.paintings,
+            given.content,
+            given.styles,
             watchers,
             start=planned.start,
             content_mask=given.content_mask,
@@ -192,7 +192,7 @@ def _with_run(
     from nst_tf.engine import result
     from nst_tf.records import environment
 
-    alpha, made = planned.ready.pictures.photo.alpha, planned.recipe
+    alpha, made = planned.ready.pictures.content.alpha, planned.recipe
     if picture is not None:
         picture = result.of_run(picture, run, entries, made, alpha)
     return dataclasses.replace(

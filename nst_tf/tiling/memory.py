@@ -83,13 +83,13 @@ class Given(NamedTuple):
     """The pictures of a run, which stay in memory beside the network.
 
     Attributes:
-        photo: its height and width.
-        paintings: the height and width of each.
+        content: its height and width.
+        styles: the height and width of each.
         bytes: of all pictures as they are kept, masks and regions included.
     """
 
-    photo: tuple[int, int] = (0, 0)
-    paintings: Sequence[tuple[int, int]] = ()
+    content: tuple[int, int] = (0, 0)
+    styles: Sequence[tuple[int, int]] = ()
     bytes: int = 0
 
     @classmethod
@@ -103,8 +103,8 @@ class Given(NamedTuple):
         ]
         kept = sum(array.nbytes for array in arrays if array is not None)
         kept += sum(2 * regions.maps.nbytes for regions in masks)  # As read, and in one order.
-        sizes_ = [painting.size for painting in pictures.paintings]
-        return cls(pictures.photo.size, sizes_, kept)
+        sizes_ = [style.size for style in pictures.styles]
+        return cls(pictures.content.size, sizes_, kept)
 
 
 _NOTHING = Given()
@@ -219,7 +219,7 @@ def _bytes_beside(config: configs.StyleTransferConfig, costs: Costs, given: Give
 
 def _recolored(config: configs.StyleTransferConfig, given: Given) -> int:
     """Returns the pixels of the pictures whose colours are changed."""
-    return sum(map(math.prod, [given.photo, *given.paintings])) if config.color != "style" else 0
+    return sum(map(math.prod, [given.content, *given.styles])) if config.color != "style" else 0
 
 
 def _step_bytes(
@@ -267,12 +267,12 @@ def _bytes_before(
     """Returns the bytes of what is done before the first step, one picture after the other."""
     (segment,), size = _segments(costs, ()), (level.height, level.width)
     most = MEASURED.safety * MEASURED.recolored * _recolored(config, given)
-    most = max(most, _resizing_bytes(given.photo, size))
-    for painting in given.paintings:
-        shown = pyramid.style_size(config, painting, level)
+    most = max(most, _resizing_bytes(given.content, size))
+    for style in given.styles:
+        shown = pyramid.style_size(config, style, level)
         tile = segment.most_shown(shown, plan.style_side)
         measured = MEASURED.safety * _layer_bytes(config, segment) * tile
-        most = max(most, measured + max(_resizing_bytes(painting, shown), later))
+        most = max(most, measured + max(_resizing_bytes(style, shown), later))
     return _CARRIED * _state_bytes(config, level) + most
 
 
@@ -430,7 +430,7 @@ def _too_little(
         how = f", and {config.whole or 'tile_size=0'} keeps them from being cut into tiles"
     elif _whole(costs):
         how = f", and they cannot be cut into tiles, as {_whole(costs)}"
-    pictures = max([given.photo, *given.paintings], key=math.prod)
+    pictures = max([given.content, *given.styles], key=math.prod)
     size = (level.height, level.width)
     held = given.bytes + _resizing_bytes(pictures, size) - _resizing_bytes(size, size)
     if held > _MUCH * needed:
@@ -463,7 +463,7 @@ def _style_sides(
     config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level, given: Given
 ) -> list[int]:
     """Returns the sides that the tiles of the paintings may have, the largest first."""
-    styles = [pyramid.style_size(config, painting, level) for painting in given.paintings]
+    styles = [pyramid.style_size(config, style, level) for style in given.styles]
     return _sides(config, costs, max(map(max, styles), default=0))
 
 

@@ -129,7 +129,7 @@ def _read_pictures(plan: grid.SweepPlan) -> dict[str, sources.Pictures]:
         if config.init not in found:
             init = images.load(config.init, config.max_pixels) if config.goes_on else None
             found[config.init] = dataclasses.replace(first, init=init)
-        inputs.match_masks(config, len(first.paintings), first.content_mask, first.style_masks)
+        inputs.match_masks(config, len(first.styles), first.content_mask, first.style_masks)
     return found
 
 

@@ -208,10 +208,10 @@ def _cell(values: Any, sweep: SweepPlan, settings: dict[str, Any]) -> Cell:
     try:
         changes = {name: value for name, value in settings.items() if name != "preset"}
         config = flags.to_config(values, settings.get("preset", options.preset), **changes)
-        photo = images.size(options.content, config.max_pixels)
-        paintings = [images.size(path, config.max_pixels) for path in paths.styles]
-        inputs.check(config, len(paintings), bool(paths.content_mask), len(paths.style_masks))
-        return Cell(settings, config, pyramid.plan(config, photo, paintings))
+        content = images.size(options.content, config.max_pixels)
+        styles = [images.size(path, config.max_pixels) for path in paths.styles]
+        inputs.check(config, len(styles), bool(paths.content_mask), len(paths.style_masks))
+        return Cell(settings, config, pyramid.plan(config, content, styles))
     except errors.ConfigError as error:
         raise errors.ConfigError(f"{label(settings, ', ')}: {error}") from None
 
