@@ -69,6 +69,7 @@ def test_every_section_is_tested():
         "Watch a run",
         "Choose the parts",
         "Add your own loss",
+        "A loss of several references",
         "A backbone of your own",
         "Features in a model of your own",
         "Losses in a loop of your own",
@@ -124,6 +125,12 @@ def test_add_your_own_loss(folder):
     wanted = np.average(np.float64(style)[0], axis=(0, 1), weights=np.repeat(mask[0], 3, axis=2))
     means = np.float64(picture).mean(axis=(0, 1, 2))
     np.testing.assert_allclose(value, sum((means - wanted) ** 2) / sum(wanted**2), rtol=1e-4)
+
+
+def test_a_loss_of_several_references(folder):
+    found = run(SECTIONS["A loss of several references"])
+    losses = [entry["loss"] for entry in found["result"].history]
+    assert losses[-1] < losses[0]
 
 
 def test_a_backbone_of_your_own(folder):
