@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from nst_tf import backbones, callbacks
 from nst_tf import config as configs
@@ -22,11 +23,12 @@ logger = logging.getLogger("nst_tf")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Result:
+class Result(NDArrayOperatorsMixin):
     """A picture that was made, with its settings.
 
     NumPy, Pillow, matplotlib, TensorFlow and `nst_tf.imaging` take it as the array that it is:
-    float32 of shape `(height, width, 3)`, sRGB in [0, 1]. It is indexed like one, too.
+    float32 of shape `(height, width, 3)`, sRGB in [0, 1]. It is indexed like one, and arithmetic
+    with it returns arrays.
 
         result = nst_tf.stylize("photo.jpg", "painting.jpg")
         result.save("result.png")
@@ -116,6 +118,10 @@ class Result:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.tensor, dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *given: Any, **options: Any) -> Any:
+        arrays = [np.asarray(each) if isinstance(each, Result) else each for each in given]
+        return getattr(ufunc, method)(*arrays, **options)
 
     def __tf_tensor__(self, dtype: tf.DType | None = None, name: str | None = None) -> tf.Tensor:
         return tf.convert_to_tensor(self.tensor, dtype, name=name)

@@ -596,9 +596,9 @@ def test_none_that_is_sound_is_an_error(copied):
 def test_another_format_is_refused(copied):
     for path in snapshots.stored(copied):
         about = json.loads((path / "run.json").read_text())
-        (path / "run.json").write_text(json.dumps({**about, "format": 7}))
+        (path / "run.json").write_text(json.dumps({**about, "format": 99}))
         renew(path)
-    with pytest.raises(errors.CheckpointError, match="format 7"):
+    with pytest.raises(errors.CheckpointError, match="format 99"):
         callbacks.Checkpoint(copied).load()
 
 

@@ -142,7 +142,7 @@ def test_the_two_loop_recursion_is_the_product_with_the_dense_bfgs_matrix(stored
     slopes = np.zeros((2 * places, places))
     there = np.r_[places - stored : places, 2 * places - stored : 2 * places]
     slopes[np.ix_(there, np.arange(places - stored, places))] = needed
-    history = curvature_pairs.History(
+    history = curvature_pairs.CurvaturePairs(
         tf.unstack(padded(moves)),
         tf.unstack(padded(changes @ smooth)),
         tf.zeros((2 * places, 2 * places)),
