@@ -1,4 +1,4 @@
-"""What a stylisation minimises: a weighted sum of losses at the layers of a backbone."""
+"""The objective of a stylisation: a weighted sum of losses at the layers of a backbone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from nst_tf.losses import hypercolumns
 Targets = dict[str, losses.Statistics]
 """The target of each term, by the term's name.
 
-Beside what the loss asks for, a target may have `weights`, of the positions of the term's layer,
-and `term_weight`, the weight of the term as a tensor, which takes the place of the term's own.
+Besides the entries of the loss, a target may have `weights`, the weights of the positions of the
+term's layer, and `term_weight`, a tensor that replaces the weight of the term.
 """
 
 _RUN_REFERENCES = (losses.CONTENT, losses.STYLE, losses.START)
@@ -31,12 +31,12 @@ class Term:
     """One summand of the objective.
 
     Attributes:
-        name: unique in its objective, such as `style/block1_conv1`.
+        name: name of the term, unique in its objective, such as `style/block1_conv1`.
         layer: a Keras layer name, `image` for the picture itself, or several names joined by `+`
-            for a loss that looks at hypercolumns.
+            for a loss of hypercolumns.
         loss: the function of the activations at that layer.
         weight: factor of the loss.
-        region: number of the region that the term is restricted to; 0 is all of the picture.
+        region: number of the region that the term is restricted to; 0 is the whole picture.
     """
 
     name: str
@@ -47,20 +47,20 @@ class Term:
 
     @property
     def layers(self) -> list[str]:
-        """The layers that are looked at."""
+        """The names of the layers in `layer`."""
         return self.layer.split(hypercolumns.JOIN)
 
     @property
     def described(self) -> str:
-        """The loss, its layer and its weight, as a recipe says it."""
+        """The loss, its layer and its weight, as a recipe spells them."""
         return f"{choices.described(self.loss)} at {self.layer}, weight {self.weight:g}"
 
     @property
     def weighed_by(self) -> str:
-        """The reference that the target's `weights` come with, or an empty text.
+        """The reference that supplies the target's `weights`, or an empty text.
 
-        It is the content where the term has a region, but a reference that the run is given has
-        weights of its own, inside of the region.
+        A reference beyond content, style and start has weights of its own, already restricted to
+        the region. Otherwise it is the content if the term has a region.
         """
         if not self.loss.joint:
             for name in self.loss.references:
@@ -73,8 +73,7 @@ class Objective:
     """A backbone and the terms that are evaluated on its activations.
 
     Args:
-        backbone: exposes at least the layers that the terms name; the whole network, or a
-            segment of it.
+        backbone: the network or a segment of it, exposing at least the layers of the terms.
         terms: the summands.
     """
 
@@ -91,18 +90,18 @@ class Objective:
         backbone: backbones.Backbone,
         shares: Sequence[float] = (),
     ) -> Objective:
-        """Returns what a config minimises.
+        """Returns the objective of a config.
 
         Args:
-            config: of the stylisation.
-            backbone: exposes at least `used_layers`.
-            shares: the share of the photo that each of its regions covers, if it has any.
+            config: the settings.
+            backbone: the network, exposing at least `used_layers`.
+            shares: share of the content that each of its regions covers; empty without regions.
         """
         return cls(backbone, terms(config, backbone.name, shares))
 
     @property
     def structure(self) -> tuple[Any, ...]:
-        """All that a graph of the objective depends on: the terms without their weights."""
+        """The part of the objective that a graph depends on: the terms without their weights."""
         return tuple((term.name, term.layer, term.loss, term.region) for term in self.terms)
 
     @property
@@ -119,18 +118,18 @@ class Objective:
     def weights(self) -> Targets:
         """Returns the weights of the terms as tensors, to be merged into their targets.
 
-        A compiled step that is given them serves every weight.
+        With these a compiled step serves every weight.
         """
         weights = {term.name: tf.constant(term.weight, tf.float64) for term in self.terms}
-        # Beyond what 32 bits hold it is infinite, and the loss is no number, which the run tells.
+        # A weight beyond float32 becomes infinite and the loss NaN, which the run reports.
         return {name: {"term_weight": tf.cast(each, tf.float32)} for name, each in weights.items()}
 
     def segments(self, cuts: Sequence[str]) -> list[Objective]:
         """Returns the objectives of the segments of the network, the lowest first.
 
         Args:
-            cuts: names of layers, the lowest first. Each ends a segment, whose objective hands its
-                activations on to the next one.
+            cuts: names of layers, the lowest first. Each ends a segment; its activations are the
+                input of the next segment.
         """
         return [
             Objective(segment, [term for term in self.terms if term.layer in segment.output])
@@ -138,22 +137,22 @@ class Objective:
         ]
 
     def at(self, layer: str) -> Objective:
-        """Returns the objective of the terms that look at one layer."""
+        """Returns the objective of the terms at one layer."""
         return Objective(self.backbone, [term for term in self.terms if term.layer == layer])
 
     def targets(self, image: tf.Tensor, weights: tf.Tensor, reference: str) -> Targets:
-        """Returns the targets that one reference picture asks for.
+        """Returns the targets that one reference picture supplies.
 
         Args:
-            image: the reference: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
-            weights: of its pixels, `(1, height, width, 1 + regions)`, the first channel being all
-                of the picture, or `(1, 1, 1, 1)` for all alike.
-            reference: its name, such as `content` or `style`.
+            image: the reference picture, float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
+            weights: weights of its pixels, `(1, height, width, 1 + regions)`, the whole picture
+                in the first channel; or `(1, 1, 1, 1)` for equal weights.
+            reference: name of the reference, such as `content` or `style`.
 
         Returns:
-            The targets of the terms whose loss has this reference alone; the `weights` of terms
-            that are `weighed_by` it; and its `features` and `weights` for terms whose loss has
-            several references, to be given to `join`.
+            The targets of the terms whose loss has only this reference; the `weights` of the terms
+            that are `weighed_by` it; and, as input of `join`, its `features` and `weights` for
+            the terms whose loss has several references.
         """
         features, found = self.backbone(image), {}
         for term in self.terms:
@@ -174,9 +173,9 @@ class Objective:
         """Returns the targets of the terms whose loss has several references.
 
         Args:
-            views: what `targets` returned for each reference, by its name: several for `style`,
-                else one. Those of `content` are always there.
-            shares: as for `blend`.
+            views: results of `targets` for each reference, by its name: one per style picture
+                for `style`, else one. Those of `content` are always present.
+            shares: shares of the style pictures, as for `blend`.
         """
         groups: dict[tuple[int, int], list[Term]] = {}
         for term in self.terms:
@@ -202,12 +201,12 @@ class Objective:
         return found
 
     def blend(self, targets: Sequence[Targets], shares: Sequence[Sequence[float]]) -> Targets:
-        """Returns the average of the targets of several paintings.
+        """Returns the weighted mean of the targets of several style pictures.
 
         Args:
-            targets: of each painting.
-            shares: for each region, or for the whole picture, the weight of each painting, on any
-                scale.
+            targets: targets of each style picture.
+            shares: for each region, or for the whole picture, the weight of each style picture,
+                on any scale.
         """
         return {
             term.name: _blend(
@@ -222,18 +221,18 @@ class Objective:
     def measure(
         self, image: tf.Tensor, weights: tf.Tensor, owned: tf.Tensor, reference: str
     ) -> tuple[Targets, Targets, Sequence[tf.Tensor]]:
-        """Returns what one tile of a picture contributes to the targets.
+        """Returns the contribution of one tile of a reference to the targets.
 
         Args:
-            image: what is shown of the picture, or of the layer that the segment begins with.
-            weights: of its pixels, as for `targets`.
-            owned: int32, top, bottom, left and right of the part that counts.
-            reference: its name.
+            image: the tile with its halo, cut from the picture or from the segment's input.
+            weights: weights of its pixels, as for `targets`.
+            owned: int32, top, bottom, left and right of the owned part of the tile.
+            reference: name of the reference.
 
         Returns:
-            The sums of every term, which add up over the tiles; the positional entries that
-            `targets` describes; and what is handed on to the next segment. The last two are those
-            of the owned part.
+            The sums of every term, which add up over the tiles; the entries of the targets that
+            have a value at every position; and the input of the next segment, if there is one.
+            The last two cover the owned part.
         """
         features, sums, maps = self.backbone(image), {}, {}
         for term in self.terms:
@@ -260,7 +259,7 @@ class Objective:
         return sums, maps, handed
 
     def summary(self, sums: Targets) -> Targets:
-        """Returns the targets of what `measure` returned, added up over all tiles."""
+        """Returns the targets, given the sums of `measure`, added up over all tiles."""
         losses_ = {term.name: term.loss for term in self.terms}
         return {name: losses_[name].summary(each) for name, each in sums.items()}
 
@@ -269,20 +268,20 @@ class Objective:
 
         Args:
             image: the picture.
-            targets: of all terms.
+            targets: targets of all terms.
         """
         return self.statistics_of(self.backbone(image), targets)
 
     def statistics_of(
         self, features: Mapping[str, tf.Tensor], targets: Targets, owned: tf.Tensor | None = None
     ) -> Targets:
-        """Returns what `statistics` does, given the activations.
+        """Returns the result of `statistics`, given the activations.
 
         Args:
-            features: of all layers that the terms look at, of a picture or a tile.
-            targets: of all terms, activations at the size of what a tile owns.
-            owned: int32, top, bottom, left and right of the part of a tile that counts, in
-                positions of the segment's input; all of it where it is None.
+            features: activations of a picture or a tile, at all layers of the terms.
+            targets: targets of all terms; of a tile, their maps cover the owned part.
+            owned: int32, top, bottom, left and right of the owned part of a tile, in positions of
+                the segment's input; None for the whole picture.
         """
         uses = collections.Counter(layer for term in self.terms for layer in term.layers)
         copies = {
@@ -322,12 +321,12 @@ class Objective:
         return pooled(own, self.backbone.reach(term.layer)[0])
 
     def _positions(self, term: Term, features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
-        """Returns the part of a layer that a tile owns: what begins in its own pixels.
+        """Returns the part of a layer that a tile owns: the positions that begin in its pixels.
 
         Args:
-            term: looks at the layer.
-            features: what the tile shows of it.
-            owned: int32, top, bottom, left and right of the tile's own part.
+            term: a term at the layer.
+            features: activations of the tile, halo included.
+            owned: int32, top, bottom, left and right of the owned part, in pixels.
         """
         stride, _ = self.backbone.reach(term.layer)
         rows, columns = tf.unstack(tf.shape(features)[1:3])
@@ -344,9 +343,9 @@ class Objective:
         """Returns the loss and its weighted terms, which add up to it, by their names.
 
         Args:
-            statistics: of all terms, added up over the picture.
-            targets: of all terms.
-            pixels: of the picture.
+            statistics: statistics of all terms, added up over the picture.
+            targets: targets of all terms.
+            pixels: number of pixels of the picture.
         """
         size = {"pixels": tf.cast(pixels, tf.float32)}
         values = {}
@@ -358,7 +357,7 @@ class Objective:
 
 
 def _reference(terms_: Sequence[Term], view: Targets, share: float) -> losses.Reference:
-    """Returns what the terms of one loss see of a reference picture."""
+    """Returns a reference picture at the layers of the terms of one loss."""
     features, weights = (
         {term.layer: view[term.name][entry] for term in terms_} for entry in ("features", "weights")
     )
@@ -371,7 +370,7 @@ def _parts(reference: str, shares: Sequence[float]) -> Sequence[float]:
 
 
 def _stacked(term: Term, maps: Sequence[tf.Tensor], image: tf.Tensor | None) -> tf.Tensor:
-    """Returns what a term looks at: a layer, or the hypercolumns of several."""
+    """Returns the input of a term's loss: one layer, or the hypercolumns of several."""
     if not term.loss.most_positions:
         return maps[0]
     return hypercolumns.stack(maps, tf.shape(image)[1:3], term.loss.most_positions)
@@ -390,9 +389,9 @@ def placed(owned_part: tf.Tensor, size: tf.Tensor, owned: tf.Tensor) -> tf.Tenso
     """Returns the owned part of a layer with zeros around it.
 
     Args:
-        owned_part: of a layer, or of a gradient.
-        size: int32, height and width of what a tile shows of the layer.
-        owned: int32, top, bottom, left and right of the part in that.
+        owned_part: the owned part of a layer or of a gradient.
+        size: int32, height and width of the tile's layer, halo included.
+        owned: int32, top, bottom, left and right of the owned part in it.
     """
     top, bottom, left, right = tf.unstack(owned)
     height, width = tf.unstack(size)
@@ -403,8 +402,8 @@ def part(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
     """Returns the positions of a layer that a tile owns.
 
     Args:
-        features: what the tile shows of the layer.
-        owned: int32, top, bottom, left and right of the part in that.
+        features: activations of the tile, halo included.
+        owned: int32, top, bottom, left and right of the owned part in it.
     """
     top, bottom, left, right = tf.unstack(owned)
     return features[:, top:bottom, left:right]
@@ -414,10 +413,10 @@ def pooled(weights: tf.Tensor, stride: int) -> tf.Tensor:
     """Returns a weight map at the resolution of a layer: the mean weight of a position's pixels.
 
     Where a side is odd, the network's poolings drop the last row or column. Its weights count
-    towards the last position, so that no part of a picture goes without any.
+    towards the last position, so that no part of a picture goes without weight.
 
     Args:
-        weights: of shape `(1, height, width, channels)`.
+        weights: the weight map, `(1, height, width, channels)`.
         stride: pixels between two positions of the layer, a power of two.
     """
     while stride > 1:
@@ -430,12 +429,13 @@ def pooled(weights: tf.Tensor, stride: int) -> tf.Tensor:
 def averaged(weights: tf.Tensor, size: tf.Tensor, stride: int, shift: int) -> tf.Tensor:
     """Returns a weight map at the resolution of a layer: the mean weight of a position's pixels.
 
-    Every pixel counts towards one position; those beyond the first and last towards these.
+    Every pixel counts towards one position. Pixels before the first or after the last position
+    count towards that position.
 
     Args:
-        weights: of shape `(1, height, width, channels)`.
+        weights: the weight map, `(1, height, width, channels)`.
         size: int32, height and width of the layer.
-        stride: pixels of a position; 0 shares the pixels out alike.
+        stride: pixels between two positions; 0 divides the pixels evenly among the positions.
         shift: the first pixel of the first position.
     """
     for axis, count in zip((1, 2), tf.unstack(tf.cast(size, tf.int64)), strict=True):
@@ -450,20 +450,20 @@ def averaged(weights: tf.Tensor, size: tf.Tensor, stride: int, shift: int) -> tf
 
 
 def _folded(weights: tf.Tensor, axis: int, length: int | tf.Tensor) -> tf.Tensor:
-    """Returns a map cut to a length, the mean of what is beyond in its last place."""
+    """Returns a map cut to a length; its last value is the mean of the last and all beyond."""
     kept, last = tf.split(weights, [length - 1, -1], axis)
     return tf.concat([kept, tf.reduce_mean(last, axis, keepdims=True)], axis)
 
 
 def merged(one: Targets, other: Targets) -> Targets:
-    """Returns the entries of both."""
+    """Returns targets with the entries of both; where both have an entry, that of `other`."""
     return {name: {**one.get(name, {}), **other.get(name, {})} for name in {**one, **other}}
 
 
 def _blend(
     loss: losses.Loss, targets: Sequence[losses.Statistics], shares: Sequence[float]
 ) -> losses.Statistics:
-    """Returns the target of several paintings; those of share 0 are left out."""
+    """Returns the target of several style pictures, omitting those of share 0."""
     used = [(each, share) for each, share in zip(targets, shares, strict=True) if share]
     weights = np.array([share for _, share in used], np.float32)
     return loss.blend([each for each, _ in used], weights / weights.sum())
@@ -478,7 +478,7 @@ def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:
 
 
 def _style_weights(config: configs.StyleTransferConfig) -> list[tuple[str, float]]:
-    """Returns each style layer and the weight of its term, those of weight 0 left out."""
+    """Returns each style layer and the weight of its term, omitting those of weight 0."""
     count = len(config.style_layers)
     factors = config.style_layer_weights or (1 / max(count, 1),)
     factors = factors * count if len(factors) == 1 else factors
@@ -492,13 +492,13 @@ def _style_weights(config: configs.StyleTransferConfig) -> list[tuple[str, float
 def terms(
     config: configs.StyleTransferConfig, architecture: str, shares: Sequence[float] = ()
 ) -> list[Term]:
-    """Returns the terms that a config asks for, those of weight 0 left out.
+    """Returns the terms of a config, omitting those of weight 0.
 
     Args:
-        config: of the stylisation.
-        architecture: name of the backbone, which the layer names belong to.
-        shares: the share of the photo that each of its regions covers. A region has style terms of
-            its own, weighed by its share; without regions the whole picture has.
+        config: the settings.
+        architecture: name of the backbone; the layer names are those of its network.
+        shares: share of the content that each of its regions covers. Each region has style terms
+            of its own, weighted by its share; without regions they cover the whole picture.
     """
     config = config.with_strength
     content_layers = config.content_layers if config.content_weight else ()
@@ -526,13 +526,13 @@ def _compared(
     normalization: str,
     weights: Sequence[tuple[str, float]],
 ) -> list[Term]:
-    """Returns the terms of some losses.
+    """Returns the terms of the content losses or of the style losses.
 
     Args:
-        kind: `content` or `style`, with which the terms' names begin.
+        kind: `content` or `style`, the prefix of the terms' names.
         chosen: factor of the weight of each loss, by its name or the loss itself.
-        normalization: of those that are named.
-        weights: of the layers, by their names.
+        normalization: normalisation of the losses given by name.
+        weights: pairs of layer name and weight.
     """
     found = []
     total = sum(weight for _, weight in weights)
@@ -551,11 +551,12 @@ def _compared(
 
 
 def in_regions(term: Term, shares: Sequence[float]) -> list[Term]:
-    """Returns a term for each region, if there are any and the term compares the style.
+    """Returns one term per region, or the term itself without regions or a style reference.
 
     Args:
-        term: of the whole picture.
-        shares: the share of the photo that each of its regions covers, which weighs the term there.
+        term: a term of the whole picture.
+        shares: share of the content that each of its regions covers, a factor of the term's
+            weight there.
     """
     if not shares or term.region or losses.STYLE not in term.loss.references:
         return [term]

@@ -1,4 +1,4 @@
-"""What a stylisation comes to: a picture, and all that is known of its making."""
+"""The result of a stylisation: the picture, its settings, history and recipe."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ logger = logging.getLogger("nst_tf")
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Result(NDArrayOperatorsMixin):
-    """A picture that was made, with its settings.
+    """The picture of a stylisation, with its settings.
 
-    NumPy, Pillow, matplotlib, TensorFlow and `nst_tf.imaging` take it as the array that it is:
-    float32 of shape `(height, width, 3)`, sRGB in [0, 1]. It is indexed like one, and arithmetic
-    with it returns arrays.
+    NumPy, Pillow, matplotlib, TensorFlow and `nst_tf.imaging` accept it as an array, float32 of
+    shape `(height, width, 3)`, sRGB in [0, 1]. It is indexed like one, and arithmetic with it
+    returns arrays.
 
         result = nst_tf.stylize("photo.jpg", "painting.jpg")
         result.save("result.png")
@@ -37,13 +37,13 @@ class Result(NDArrayOperatorsMixin):
     Attributes:
         tensor: the picture, float32 `(height, width, 3)`, sRGB in [0, 1].
         config: the settings, `auto` resolved.
-        levels: of the pyramid, coarse to fine.
-        history: of every step, as `callbacks.History` has it.
-        recipe: what it takes to make the picture again, ready for JSON: `config`, `backbone`,
-            `inputs`, `versions`, `machine`. An input that was given as a path is known by the
+        levels: levels of the pyramid, coarse to fine.
+        history: entries of all steps, as in `callbacks.History`.
+        recipe: the record for making the picture again, ready for JSON: `config`, `backbone`,
+            `inputs`, `versions`, `machine`. An input given as a path is identified by the
             SHA-256 of its file, any other by that of its pixels.
         finished: whether all steps were taken.
-        alpha: opacity of the photo, float32 of shape `(h, w)` in [0, 1], of any size, or None.
+        alpha: opacity of the content, float32 of shape `(h, w)` in [0, 1], of any size, or None.
     """
 
     tensor: tf.Tensor
@@ -56,7 +56,7 @@ class Result(NDArrayOperatorsMixin):
 
     @property
     def network(self) -> Mapping[str, str]:
-        """Name, source of the weights (`weights`) and their `sha256`, an empty text for none."""
+        """`name` of the network, source of its `weights`, and their `sha256` or an empty text."""
         return self.recipe["backbone"]
 
     @property
@@ -70,28 +70,29 @@ class Result(NDArrayOperatorsMixin):
         return self.tensor.dtype
 
     def numpy(self) -> np.ndarray:
-        """Returns the picture as an array of its own, float32 `(height, width, 3)`."""
+        """Returns the picture as a NumPy array, float32 `(height, width, 3)`."""
         return self.tensor.numpy()
 
     def save(
         self, path: str | os.PathLike[str], bit_depth: int = 8, overwrite: bool = False
     ) -> Path:
-        """Writes the picture, with the photo's transparency, in one atomic step.
+        """Writes the picture, with the content's transparency, in one atomic step.
 
         The recipe of a finished picture goes into the metadata, where the command's `--replay`
-        finds it. Inputs that were arrays are checked by their pixels then.
+        finds it. A replay checks inputs that were arrays by their pixels.
 
         Args:
-            path: the file; its suffix, a key of `imaging.images.FORMATS`, chooses the format.
-            bit_depth: bits a channel, 8, or 16 for PNG.
-            overwrite: replace a file that is there.
+            path: path of the file; its suffix, a key of `imaging.images.FORMATS`, chooses the
+                format.
+            bit_depth: bits per channel, 8, or 16 for PNG.
+            overwrite: whether to replace an existing file.
 
         Returns:
             The path.
 
         Raises:
-            ExistingOutputError: a file is there, and `overwrite` is False.
-            OutputError: the file cannot be written; what was there before is untouched.
+            ExistingOutputError: the file exists, and `overwrite` is False.
+            OutputError: the file cannot be written; an existing file is untouched.
         """
         path = Path(path)
         images.save(
@@ -105,7 +106,7 @@ class Result(NDArrayOperatorsMixin):
         return path
 
     def _opacity(self, path: Path) -> np.ndarray | None:
-        """Returns the opacity in the size of the picture, as far as memory and format allow."""
+        """Returns the opacity at the size of the picture, or None without one or without memory."""
         if self.alpha is None:
             return None
         if images.FORMATS.get(path.suffix.lower()) == "JPEG":
@@ -150,11 +151,11 @@ def of_run(
     """Returns the result of a run that has ended.
 
     Args:
-        picture: that it has come to.
-        run: that made it.
-        history: of its steps.
+        picture: the picture it ended with.
+        run: the run.
+        history: entries of its steps.
         made: the recipe, as `recorded` returns it.
-        alpha: opacity of the photo, or None.
+        alpha: opacity of the content, or None.
     """
     return Result(picture, run.config, run.levels, history, made, run.finished, alpha)
 
@@ -165,13 +166,13 @@ def recorded(
     device: str | None,
     given: sources.Pictures,
 ) -> dict[str, Any]:
-    """Returns the recipe of what is made from pictures.
+    """Returns the recipe of a run.
 
     Args:
         config: the settings, `auto` resolved.
         backbone: the network.
-        device: TensorFlow's name of what it is made on, or None where TensorFlow chooses.
-        given: the pictures.
+        device: TensorFlow's name of the device, or None where TensorFlow chooses.
+        given: the input pictures.
     """
     return recipe.record(
         config,

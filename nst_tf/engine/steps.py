@@ -10,13 +10,13 @@ from nst_tf import objective as objectives
 from nst_tf import optimizers
 from nst_tf.kernels import graphs
 
-_MOST_GRAPHS = 16  # Of one function, for different signatures; the last that were used are kept.
+_MOST_GRAPHS = 16  # Graphs of one function, for its most recently used signatures.
 
 Step = Callable[
     [tf.Variable, dict[str, tf.Variable], objectives.Targets],
     tuple[tf.Tensor, dict[str, tf.Tensor]],
 ]
-"""Moves picture and state one step, in place; returns the loss and its weighted terms."""
+"""Moves picture and state by one step, in place; returns the loss and its weighted terms."""
 
 
 def value_and_gradient(
@@ -25,9 +25,9 @@ def value_and_gradient(
     """Returns the loss of a picture, its gradient, and its terms.
 
     Args:
-        objective: what is minimised.
-        image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
-        targets: of the objective's terms.
+        objective: the objective.
+        image: the picture, float32 of shape `(1, height, width, 3)`, sRGB in [0, 1].
+        targets: targets of the objective's terms.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(image)
@@ -45,15 +45,15 @@ def compile_step(
 ) -> Step:
     """Returns one optimiser step as a graph, traced once for pictures of all sizes.
 
-    XLA compiles it for each size by itself, and the last of these are kept.
+    With XLA there is one graph for each size, and the most recently used are kept.
 
     An evaluation whose gradient is not finite has the loss NaN. With `optimizers.Guarded` such a
-    step goes back to the last good picture, so that it is there however late the caller looks.
+    step rolls back to the last good picture, so the caller may check the loss at any later step.
 
     Args:
-        objective: what is minimised.
-        optimizer: how.
-        run_eagerly: leave out the graph, to debug.
+        objective: the objective.
+        optimizer: the optimiser.
+        run_eagerly: run without a graph, for debugging.
         jit_compile: compile the graph with XLA.
     """
 
@@ -93,7 +93,7 @@ def _write(
 def _checked(evaluation: optimizers.Evaluation) -> optimizers.Evaluation:
     """Returns the evaluation, its loss NaN where its gradient is not finite."""
     sound = tf.math.is_finite(tf.reduce_sum(evaluation.gradient))
-    # No constant, which would alarm a host that has all numbers checked.
+    # A constant NaN would trip `tf.debugging.enable_check_numerics` in the host program.
     nothing = tf.sqrt(tf.where(sound, 0.0, -1.0))
     return evaluation._replace(loss=evaluation.loss + nothing)
 
@@ -101,7 +101,7 @@ def _checked(evaluation: optimizers.Evaluation) -> optimizers.Evaluation:
 def compile_targets(
     objective: objectives.Objective, reference: str, *, run_eagerly: bool = False
 ) -> Callable[[tf.Tensor, tf.Tensor], objectives.Targets]:
-    """Returns `objective.targets` of a reference as a graph that serves pictures of every size."""
+    """Returns `objective.targets` of a reference as one graph for pictures of all sizes."""
     targets = graphs.named(objective.targets, reference=reference)
     if run_eagerly:
         return targets

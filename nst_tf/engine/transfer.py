@@ -1,4 +1,4 @@
-"""The level loop and the step loop: a photo and a painting in, a picture out."""
+"""The level loop and the step loop: content and style in, a picture out."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from nst_tf.tiling import bands, memory, tiled_objective, tiles
 
 logger = logging.getLogger("nst_tf")
 
-_CACHED_BYTES = 1 << 25  # Of the targets that are kept, each of a style at a size.
-_LEAST_SIDE = 64  # Of a tile; smaller ones are all halo.
-_STATE = "state/"  # Begins the names of the optimiser's entries in a snapshot.
-_BEGUN_WITH = "begun_with"  # In a snapshot, the picture that its level began with.
-_MOST_COMPILED = 4  # Objectives, of which the compiled steps are kept.
-_CHECK_EVERY = 10  # Steps between two looks at whether the run had to go back.
-_SAME_SHAPE = 0.02  # Logarithm of the ratio of two aspect ratios that pass for one.
+_CACHED_BYTES = 1 << 25  # Limit of the cached style targets.
+_LEAST_SIDE = 64  # Pixels of the smallest tile; smaller ones are mostly halo.
+_STATE = "state/"  # Prefix of the optimiser's entries in a snapshot.
+_BEGUN_WITH = "begun_with"  # Snapshot entry: the picture at the beginning of its level.
+_MOST_COMPILED = 4  # Objectives whose compiled steps are kept.
+_CHECK_EVERY = 10  # Steps between two checks for rollbacks.
+_SAME_SHAPE = 0.02  # Largest |log| of the ratio of two aspect ratios that count as equal.
 _Kind = tuple[tuple[int, ...], tf.DType]
-_MOST_FAILURES = 8  # Steps in a row that may go back, each with half the rate of the last.
+_MOST_FAILURES = 8  # Rollbacks in a row that end the run; each halves the learning rate.
 
 
 @host.undisturbed
@@ -54,27 +54,27 @@ def stylize(
     style_masks: Any = (),
     init: Any = None,
 ) -> results.Result:
-    """Repaints a photo in the manner of one painting or several.
+    """Renders a content picture in the style of one or several style pictures.
 
     Args:
-        content: the photo: whatever `nst_tf.imaging.load` accepts, such as a path, a PIL image,
-            or an array or tensor `(height, width, 3)`, uint8, uint16 or floating point in
-            [0, 1].
-        styles: the painting, in any of the same forms, or a folder of paintings, or a list of
-            either, whose styles are blended as `style_blend` says.
-        config: the settings; the defaults where it is None.
-        callbacks: told of the progress.
-        start: where to go on, as `callbacks.StepEnd.snapshot` returned it in an earlier run with
-            the same pictures and settings; from the beginning where it is None.
-        content_mask: a picture, in any of the same forms, whose white or coloured parts are the
-            regions of the photo that are repainted, each after the region of the same colour in
-            the style masks; None repaints all of it. See `nst_tf.imaging.masks.read`.
-        style_masks: likewise, one for the painting, or a list of one for each.
-        init: the picture to begin with, in any of the same forms; None begins as the config says.
+        content: the content picture in any form that `nst_tf.imaging.load` accepts, such as a
+            path, a PIL image, or an array or tensor `(height, width, 3)`, uint8, uint16 or
+            floating point in [0, 1].
+        styles: the style picture in any of these forms, a folder of style pictures, or a list of
+            either. Several styles are blended by `style_blend`.
+        config: the settings; None takes the defaults.
+        callbacks: callbacks that follow the progress.
+        start: the snapshot to go on from, returned by `callbacks.StepEnd.snapshot` in an earlier
+            run with the same pictures and settings; None starts from the beginning.
+        content_mask: a picture in any of these forms. Its white or coloured parts are the regions
+            of the content to stylise, each after the region of the same colour in the style
+            masks. None stylises the whole picture. See `nst_tf.imaging.masks.read`.
+        style_masks: the mask of the style picture, or a list of one for each.
+        init: the initial picture in any of these forms; None takes that of the config.
 
     Returns:
-        The picture, which is an array `(height, width, 3)`, float32, sRGB in [0, 1], to whatever
-        takes one, with its history and its recipe; see `nst_tf.Result`.
+        The picture with its history and its recipe, accepted as an array `(height, width, 3)`,
+        float32, sRGB in [0, 1]; see `nst_tf.Result`.
 
     Raises:
         ConfigError: the settings do not fit each other, the pictures or the start.
@@ -96,24 +96,24 @@ def stylize(
             init=init,
         )
     finally:
-        gc.collect()  # A network refers to itself, and would stay until Python next looks.
+        gc.collect()  # A network is a reference cycle, and would stay until the next collection.
 
 
 class StyleTransfer:
-    """Stylises any number of photos with one network and one set of compiled steps.
+    """Stylises any number of content pictures with one network and one set of compiled steps.
 
-    The network is built at once; a step is compiled once, and the targets of a style are computed
-    once for each size. Photos therefore cost nothing but their steps from the second on, and so do
-    other weights, by `replace`.
+    The network is built by the constructor. A step is compiled once, and the targets of a style
+    are computed once for each size. From the second picture on, a run costs only its steps; so
+    does a run with other loss weights, by `replace`.
 
     Args:
-        config: the settings; the defaults where it is None.
-        backbone: a network to use instead of the one that the config names. It exposes at
-            least the layers that the config uses. One of `Backbone.from_keras` has layers of its
-            own names, which a config with `backbone="custom"` takes.
-        objective: what is minimised instead of the losses that the config names. With masks, its
-            terms that look at the style alone are restricted to each region in turn.
-        optimizer: how the picture moves, instead of what the config says: an
+        config: the settings; None takes the defaults.
+        backbone: the network to use instead of that of the config. It exposes at least the
+            layers that the config uses. A network of `Backbone.from_keras` has its own layer
+            names, which a config with `backbone="custom"` accepts.
+        objective: the objective to minimise instead of the losses of the config. With masks, its
+            terms that have a style reference are restricted to each region in turn.
+        optimizer: the optimiser to use instead of that of the config: an
             `nst_tf.optimizers.Optimizer`, or a name.
 
     Raises:
@@ -142,7 +142,7 @@ class StyleTransfer:
             backbone = typing.cast(backbones.Backbone, self.config.backbone)
         self.backbone = backbone or _built(self.config)
         self.config = self.config.replace(backbone=self.config.network_name)
-        self._least = 0  # Of a side; 0 for what the names of a VGG's layers say.
+        self._least = 0  # Pixels of the shortest side; 0 derives it from VGG layer names.
         if self.backbone.architecture is None:
             self.config = self.config.replace(backbone=configs.CUSTOM)
             self._least = self.backbone.least_side
@@ -153,7 +153,7 @@ class StyleTransfer:
         self._objective = objective
         self._style_backbone = self.backbone
         if self.config.padding == "circular" and (not backbone or backbone.weight_file):
-            # The picture has no border, but paintings have one, and do not go on across it.
+            # The picture wraps around; style pictures have a border and do not.
             self._style_backbone = _built(self.config.replace(padding="reflect"))
         self._optimizer = optimizers.Guarded(optimizers.get(self.config.optimizer, self.config))
         self._compiled = _CompiledCache()
@@ -161,20 +161,20 @@ class StyleTransfer:
     def replace(self, **changes: Any) -> StyleTransfer:
         """Returns a transfer with some settings changed.
 
-        It has the same network, if that fits, and the same compiled steps: where only weights of
-        losses, sizes, steps or the start are others, nothing is traced anew.
+        It shares the network, if that fits, and the compiled steps. A change of loss weights,
+        sizes, steps or the initial picture traces nothing anew.
 
         Args:
-            **changes: as of `StyleTransferConfig.replace`.
+            **changes: settings and their new values, as for `StyleTransferConfig.replace`.
 
         Raises:
             ConfigError: a change is not valid.
-            WeightsError: another network is asked for, and its weights cannot be had.
+            WeightsError: the changes need another network, and its weights cannot be had.
         """
         return self.with_config(self.config.replace(**changes))
 
     def with_config(self, config: configs.StyleTransferConfig) -> StyleTransfer:
-        """Returns a transfer with other settings, as `replace` does."""
+        """Returns a transfer with another config; see `replace`."""
         if self._objective is None and not self._has_network_of(config):
             return StyleTransfer(config)
         found = copy.copy(self)
@@ -184,7 +184,7 @@ class StyleTransfer:
         return found
 
     def _has_network_of(self, config: configs.StyleTransferConfig) -> bool:
-        """Returns whether the network is the one that a config asks for."""
+        """Returns whether the network is that of a config."""
         same = config.backbone == self.config.backbone and config.network == self.config.network
         exposed = set(self.backbone.output)
         wanted = {term.layer for term in objectives.terms(config, self.backbone.name)}
@@ -204,26 +204,28 @@ class StyleTransfer:
         references: Mapping[str, Any] | None = None,
         plans: Sequence[tiles.TilePlan] | None = None,
     ) -> results.Result:
-        """Repaints one photo. Result and errors are those of `nst_tf.stylize`, and so are the
-        arguments, but for two.
+        """Stylises one content picture, as `nst_tf.stylize` does, with two further arguments.
 
         Args:
-            content: the photo.
-            styles: the painting or paintings.
-            callbacks: told of the progress.
-            start: where to go on.
-            content_mask: the regions of the photo.
-            style_masks: the regions of the paintings.
-            init: the picture to begin with.
-            references: the pictures that losses of the objective ask for by names of their own,
-                each a picture or a pair of a picture and its weights, a picture as well whose
-                lightness is the weight.
-            plans: how each level is looked at, as `planned` returned it; by the memory that is
-                free now where it is None. A start has plans of its own.
+            content: the content picture.
+            styles: the style picture or pictures.
+            callbacks: callbacks that follow the progress.
+            start: the snapshot to go on from.
+            content_mask: mask of the content's regions.
+            style_masks: masks of the regions of the style pictures.
+            init: the initial picture.
+            references: further reference pictures by the names that losses of the objective give
+                them. Each is a picture, or a pair of a picture and a second one whose lightness
+                is the weight of its pixels.
+            plans: tile plan of each level, as `planned` returns them; None plans by the memory
+                that is free now. A start has plans of its own.
+
+        Returns:
+            The picture; see `nst_tf.Result`.
 
         Raises:
             ConfigError: the settings do not fit the pictures, the references are not those that
-                the losses need, or the start is of another run.
+                the losses need, or the start belongs to another run.
             ImageError: a picture cannot be used.
             DivergenceError: the loss became NaN or infinite.
         """
@@ -262,7 +264,7 @@ class StyleTransfer:
             return self._run(objective, shown, given, levels, callbacks, start, plans)
 
     def _objective_of(self, shares: Sequence[float]) -> objectives.Objective:
-        """Returns what is minimised, given the share of the photo that each region covers."""
+        """Returns the objective, given the share of the content that each region covers."""
         if self._objective is None:
             return objectives.Objective.from_config(self.config, self.backbone, shares)
         terms = [
@@ -298,7 +300,7 @@ class StyleTransfer:
             while unended:
                 unended.pop(0).on_end(picture)
         except BaseException as error:
-            with contextlib.ExitStack() as rest:  # Goes on with the others where one raises.
+            with contextlib.ExitStack() as rest:  # Calls all, even if one raises.
                 for callback in reversed(unended):
                     rest.callback(callback.on_error, error)
             raise
@@ -312,7 +314,7 @@ class StyleTransfer:
         levels: Sequence[pyramid.Level],
         told: Sequence[callbacks.Callback],
     ) -> tf.Tensor:
-        """Takes all steps that are left, unless it is stopped, and returns the picture."""
+        """Takes the remaining steps until a callback stops the run, and returns the picture."""
         run = walk.run
         run.picture = lambda: self._shown(walk) if walk.at[1] else None
         for index, level in enumerate(levels):
@@ -345,7 +347,7 @@ class StyleTransfer:
         plans: Sequence[tiles.TilePlan] | None,
         provenance: Callable[[], dict[str, Any]],
     ) -> _RunState:
-        """Returns where a run begins, which is where an earlier one stood if there is a start."""
+        """Returns the state of a run before its first step: new, or that of a snapshot."""
         compiled = self._compiled.of(objective, self._style_backbone, self._optimizer, self.config)
         parts = objective, shown, given.references, compiled
         if start is None:
@@ -371,14 +373,14 @@ class StyleTransfer:
         index: int,
         targets_of: Callable[[tiles.TilePlan], objectives.Targets | tiled_objective.TiledTargets],
     ) -> Iterator[callbacks.StepEnd]:
-        """Takes the steps of a level that are left, in smaller tiles where memory runs out."""
+        """Takes the remaining steps of a level, in smaller tiles where memory runs out."""
         level, targets, number = walk.run.levels[index], None, walk.run.taken(index) + 1
         entered = number > 1
         while number <= level.steps:
             plan = walk.plans[index]
             try:
                 targets = targets_of(plan) if targets is None else targets
-                if not entered:  # Once photo and paintings are no longer in memory at its size.
+                if not entered:  # Only now: content and style at this size are out of memory.
                     self._enter(level, walk)
                     entered = True
                 loss, terms = self._take(walk, targets, plan)
@@ -396,7 +398,7 @@ class StyleTransfer:
                 functools.partial(walk.unchanged, walk.begun, lambda: self._shown(walk)),
                 functools.partial(walk.unchanged, walk.begun, walk.snapshot),
             )
-            # The step itself goes back to the last good picture, so a late look loses nothing.
+            # The step itself rolls back to the last good picture, so a late check loses nothing.
             if number % _CHECK_EVERY in (0, 1) or number == level.steps:
                 self._check(walk, index, number)
             number += 1
@@ -414,7 +416,7 @@ class StyleTransfer:
         return compiled.step(image, state, targets)
 
     def _check(self, walk: _RunState, index: int, number: int) -> None:
-        """Tells of steps that went back to the last good picture.
+        """Warns of rollbacks.
 
         Raises:
             DivergenceError: the level has no good step, or too many bad ones in a row.
@@ -443,7 +445,7 @@ class StyleTransfer:
         """Warns of a level that ends at a higher loss than it began with.
 
         Raises:
-            DivergenceError: all steps of the level have seen one picture, whose loss is not 0.
+            DivergenceError: no step of the level has moved the picture, and its loss is not 0.
         """
         seen = [entry for entry in walk.history.entries if entry["level"] == index]
         first, last = seen[0]["loss"], seen[-1]["loss"]
@@ -465,7 +467,7 @@ class StyleTransfer:
             )
 
     def _provenance(self, pictures: Mapping[str, images.Picture]) -> dict[str, Any]:
-        """Returns all that has a say in the picture, to be held against that of a snapshot."""
+        """Returns the provenance of the picture, for comparison with that of a snapshot."""
         network = environment.network(self.backbone)
         return {
             **recipe.provenance(self.config, pictures),
@@ -475,7 +477,7 @@ class StyleTransfer:
         }
 
     def _own_objective(self) -> dict[str, dict[str, str]]:
-        """Returns what a recipe says of an objective that a program hands in."""
+        """Returns the recipe's entry for an objective from a program, or nothing without one."""
         if self._objective is None:
             return {}
         return {"objective": {term.name: term.described for term in self._objective.terms}}
@@ -487,11 +489,11 @@ class StyleTransfer:
         levels: Sequence[pyramid.Level],
         objective: objectives.Objective,
     ) -> dict[str, tf.Tensor]:
-        """Returns the tensors of a start. Warns of other software and another machine.
+        """Returns the tensors of a snapshot. Warns of other software and another machine.
 
         Raises:
-            ConfigError: the snapshot is of a run that differs from this one.
-            CheckpointError: it can no longer be read.
+            ConfigError: the snapshot belongs to a run that differs from this one.
+            CheckpointError: the snapshot can no longer be read.
         """
         recipe.require_same(start.provenance, provenance)
         if (
@@ -525,7 +527,7 @@ class StyleTransfer:
         }
 
     def _is_possible(self, plan: tiles.TilePlan) -> bool:
-        """Returns whether the network can be looked at as a plan says."""
+        """Returns whether the network can be cut as in a plan."""
         names = [cost.name for cost in self.backbone.costs() if cost.walked]
         places = [names.index(cut) if cut in names else -1 for cut in plan.cuts]
         return -1 not in places and places == sorted(set(places))
@@ -533,8 +535,8 @@ class StyleTransfer:
     def _kept_kinds(
         self, level: pyramid.Level, objective: objectives.Objective
     ) -> dict[str, _Kind]:
-        """Returns shape and type of every tensor in a snapshot of a level, by its name."""
-        with tf.Graph().as_default():  # Where tensors have shapes, but take no memory.
+        """Returns shape and dtype of every tensor in a snapshot of a level, by its name."""
+        with tf.Graph().as_default():  # Tensors of a graph have shapes, but take no memory.
             image = tf.zeros((1, level.height, level.width, 3))
             state = self._optimizer.init(image, level.steps)
             begun_with = {_BEGUN_WITH: image} if losses.START in objective.references else {}
@@ -544,7 +546,7 @@ class StyleTransfer:
     def _initial_image(
         self, shown: inputs.Inputs, given: images.Picture | None, level: pyramid.Level
     ) -> tf.Tensor:
-        """Returns the start of the coarsest level, `(1, height, width, 3)`."""
+        """Returns the initial picture of the coarsest level, `(1, height, width, 3)`."""
         init, shape = self.config.init, (level.height, level.width, 3)
         if init == "noise":
             return _tensor(self._noise(shape))
@@ -565,7 +567,7 @@ class StyleTransfer:
     def _level_targets(
         self, walk: _RunState, level: pyramid.Level, plan: tiles.TilePlan
     ) -> objectives.Targets | tiled_objective.TiledTargets:
-        """Returns the targets of a level, looked at as the plan says."""
+        """Returns the targets of a level, in tiles if the plan has them."""
         names = [losses.CONTENT, *walk.objective.references]
         found = {
             name: walk.compiled.measured(*self._reference(walk, name, level), name, plan)
@@ -587,7 +589,7 @@ class StyleTransfer:
     def _reference(
         self, walk: _RunState, name: str, level: pyramid.Level
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a reference of the size of a level, and the weights of its pixels."""
+        """Returns a reference at the size of a level, and the weights of its pixels."""
         size = level.height, level.width
         weights = walk.shown.content_weights(*size)
         if name == losses.CONTENT:
@@ -600,7 +602,7 @@ class StyleTransfer:
         return picture.resized(*size), weights
 
     def _begun_with(self, walk: _RunState, level: pyramid.Level) -> np.ndarray:
-        """Returns the picture that a level begins with, `(height, width, 3)`."""
+        """Returns the picture at the beginning of a level, `(height, width, 3)`."""
         index = walk.run.levels.index(level)
         if walk.begun_with is None or walk.begun_with[0] != index:
             picture = _resized(self._result(walk), level.height, level.width)
@@ -610,23 +612,23 @@ class StyleTransfer:
     def _style_target(
         self, walk: _RunState, index: int, level: pyramid.Level, plan: tiles.TilePlan
     ) -> objectives.Targets | tiled_objective.TiledTargets:
-        """Returns the targets of a painting, computed at the first use at each size."""
+        """Returns the targets of a style picture, computed at the first use at each size."""
         style, cache = walk.shown.styles[index], walk.compiled.style_targets
         size = pyramid.style_size(self.config, style.size, level, self._least)
-        key = (*walk.shown.style_key(index), *size, plan.of_styles)  # Other tiles round otherwise.
+        key = (*walk.shown.style_key(index), *size, plan.of_styles)  # Other tiles, other rounding.
         kept = cache.get(key)
         if kept is None:
             weights = walk.shown.style_weights(index, *size)
             pixels = style.resized(*size)
             found = walk.compiled.measured(pixels, weights, losses.STYLE, plan.of_styles)
-            if walk.objective.joint:  # Activations, which are too large to be kept.
+            if walk.objective.joint:  # Includes activations, too large for the cache.
                 return found
             kept = _shared(found)
             cache.put(key, kept)
         return kept
 
     def _enter(self, level: pyramid.Level, walk: _RunState) -> None:
-        """Brings picture and state to a level, from those of the level below."""
+        """Brings picture and optimiser state from the level below to this level."""
         walk.begun += 1
         start = _resized(self._result(walk), level.height, level.width)
         if walk.state:
@@ -638,11 +640,14 @@ class StyleTransfer:
         walk.state = {name: _variable(value) for name, value in begun.items()}
 
     def _result(self, walk: _RunState) -> tf.Tensor:
-        """Returns what the steps have come to, `(1, height, width, 3)`."""
+        """Returns the picture after the last step, `(1, height, width, 3)`."""
         return bands.result(self._optimizer, walk.image, walk.state)
 
     def _shown(self, walk: _RunState, height: int = 0, width: int = 0) -> tf.Tensor:
-        """Returns the picture to show, `(height, width, 3)`, or of the size of the level."""
+        """Returns the picture to show, `(height, width, 3)`; without a size, as large as the level.
+
+        That includes the content's colours and what is kept outside its regions.
+        """
         picture = self._result(walk)
         if height:
             picture = _resized(picture, height, width)
@@ -652,7 +657,7 @@ class StyleTransfer:
 
 
 class _CompiledCache:
-    """What is compiled for an objective and an optimiser, of which the last are kept."""
+    """Compiled functions of the most recently used objectives and optimisers."""
 
     def __init__(self) -> None:
         self._kept: collections.OrderedDict[tuple[Any, ...], _Compiled] = collections.OrderedDict()
@@ -665,7 +670,7 @@ class _CompiledCache:
         optimizer: optimizers.Optimizer,
         config: configs.StyleTransferConfig,
     ) -> _Compiled:
-        """Returns what an earlier run with the same structure has compiled, or anew."""
+        """Returns the functions that a run of the same structure has compiled, or new ones."""
         options = {"run_eagerly": config.run_eagerly, "jit_compile": config.jit_compile}
         key = objective.structure, optimizer, *options.values()
         with self._lock:
@@ -679,19 +684,19 @@ class _CompiledCache:
 
 
 class _Compiled:
-    """What is compiled for an objective, whatever the weights of its terms are.
+    """Compiled functions of an objective. They serve any weights of its terms.
 
     Args:
-        objective: with terms for each region.
-        style_backbone: the network that paintings are looked at through.
-        optimizer: how a step moves.
-        run_eagerly: leave out the graphs.
+        objective: the objective, with terms for each region.
+        style_backbone: the network for the style pictures.
+        optimizer: the optimiser.
+        run_eagerly: run without graphs.
         jit_compile: compile the step of a whole picture with XLA.
 
     Attributes:
-        step: of a whole picture.
-        tiled_step: of a picture in tiles.
-        style_targets: those of paintings, by what they depend on.
+        step: the step of a whole picture.
+        tiled_step: the step of a picture in tiles.
+        style_targets: cache of the targets of style pictures.
     """
 
     def __init__(
@@ -721,7 +726,7 @@ class _Compiled:
         self._tiled: dict[tuple[tuple[str, ...], bool], tiled_objective.TiledObjective] = {}
 
     def in_tiles(self, plan: tiles.TilePlan) -> tiled_objective.TiledObjective:
-        """Returns the objective with the network cut as a plan says."""
+        """Returns the objective with the network cut as in a plan."""
         key = plan.cuts, plan.keeps
         if key not in self._tiled:
             self._tiled[key] = tiled_objective.TiledObjective(
@@ -732,7 +737,7 @@ class _Compiled:
     def measured(
         self, pixels: np.ndarray, weights: np.ndarray, reference: str, plan: tiles.TilePlan
     ) -> objectives.Targets | tiled_objective.TiledTargets:
-        """Returns what a reference picture asks for."""
+        """Returns the targets that a reference picture supplies, in tiles if the plan has them."""
         if not plan.tiled:
             return self._targets[reference](_tensor(pixels), weights)
         in_tiles = self.in_tiles(plan)
@@ -743,7 +748,7 @@ class _Compiled:
     def view(
         self, targets: objectives.Targets | tiled_objective.TiledTargets, plan: tiles.TilePlan
     ) -> objectives.Targets:
-        """Returns what `Objective.join` takes of a reference."""
+        """Returns the targets of a reference in the form that `Objective.join` takes."""
         if isinstance(targets, tiled_objective.TiledTargets):
             return self.in_tiles(plan).view(targets)
         return targets
@@ -754,14 +759,14 @@ class _Compiled:
         joined: objectives.Targets,
         plan: tiles.TilePlan,
     ) -> objectives.Targets | tiled_objective.TiledTargets:
-        """Returns targets in which those of several references take the place of their views."""
+        """Returns targets in which the results of `Objective.join` replace its inputs."""
         if isinstance(targets, tiled_objective.TiledTargets):
             return targets.replaced(self.in_tiles(plan).cut_targets(joined, targets.tiles))
         return {**targets, **joined}
 
 
 class _Cache:
-    """Targets by what they depend on, of which the last that were used are kept."""
+    """A cache of the most recently used targets, up to `_CACHED_BYTES`."""
 
     def __init__(self) -> None:
         self._kept: collections.OrderedDict[tuple[Any, ...], objectives.Targets] = (
@@ -778,7 +783,7 @@ class _Cache:
             return self._kept.get(key)
 
     def put(self, key: tuple[Any, ...], targets: objectives.Targets) -> None:
-        """Keeps targets, and forgets those that were not used for longest."""
+        """Stores targets, and drops the least recently used."""
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = targets
@@ -794,12 +799,12 @@ def _bytes(targets: objectives.Targets) -> int:
 def _shared(
     targets: objectives.Targets | tiled_objective.TiledTargets,
 ) -> objectives.Targets:
-    """Returns the entries that hold for the whole picture."""
+    """Returns the entries that hold for the whole picture, or all of targets without tiles."""
     return targets.shared if isinstance(targets, tiled_objective.TiledTargets) else targets
 
 
 def _merged(one: Any, other: Any) -> Any:
-    """Returns the entries of two targets of one picture, both in the same tiles or in none."""
+    """Returns targets with the entries of two, both in the same tiles or both in none."""
     if isinstance(one, tiled_objective.TiledTargets):
         return one.merged(other)
     return objectives.merged(one, other)
@@ -816,22 +821,22 @@ def _merged_shared(
 
 @dataclasses.dataclass
 class _RunState:
-    """Where a run stands.
+    """The state of a run.
 
     Attributes:
-        run: what callbacks know of it.
-        objective: that is minimised.
-        shown: what the picture is made from.
-        references: pictures and weights, or None, that losses ask for by names of their own.
-        compiled: what its steps are taken with.
-        image: that the steps walk on.
-        state: of the optimiser, empty before the first level.
-        plans: how each level is looked at; changed where memory runs out.
-        provenance: returns what the picture is made with.
-        at: index of the level and number of the step that was taken last.
-        begun: how many steps and levels were.
-        history: of the steps.
-        begun_with: index of a level and the picture that it began with, where a loss needs it.
+        run: the run as callbacks see it.
+        objective: the objective.
+        shown: content and style as the network sees them.
+        references: further reference pictures and their weights, or None, by name.
+        compiled: the compiled functions.
+        image: the iterate.
+        state: state of the optimiser, empty before the first level.
+        plans: tile plan of each level, changed where memory runs out.
+        provenance: returns the provenance of the picture.
+        at: index of the level and number of the last step taken.
+        begun: number of steps and levels begun.
+        history: history of the steps.
+        begun_with: index of a level and the picture at its beginning, if a loss needs it.
     """
 
     run: callbacks.Run
@@ -849,10 +854,10 @@ class _RunState:
     begun_with: tuple[int, np.ndarray] | None = None
 
     def unchanged(self, begun: int, function: Callable[[], Any]) -> Any:
-        """Returns what a function of the picture returns, if no step has begun since.
+        """Returns the result of a function of the picture, if no step has begun since.
 
         Raises:
-            StyleTransferError: one has.
+            StyleTransferError: a step has begun since.
         """
         if self.begun != begun:
             raise errors.StyleTransferError(
@@ -862,7 +867,7 @@ class _RunState:
         return function()
 
     def snapshot(self) -> snapshots.Snapshot:
-        """Returns all that it takes to go on from here, after a step."""
+        """Returns a snapshot of the run, after a step."""
         tensors = {"image": tf.identity(self.image)}
         tensors |= {f"{_STATE}{name}": tf.identity(self.state[name]) for name in self.state}
         if self.begun_with is not None:
@@ -872,13 +877,13 @@ class _RunState:
 
 
 def _built(config: configs.StyleTransferConfig) -> backbones.Backbone:
-    """Returns the network that a config asks for."""
+    """Returns the network of a config."""
     layers = objectives.used_layers(config)
     return backbones.build(config.network_name, layers, **config.network)
 
 
 def _check_network(config: configs.StyleTransferConfig, backbone: backbones.Backbone) -> None:
-    """Refuses settings that a network does not fit."""
+    """Raises ConfigError where the settings do not fit the network."""
     for name in objectives.used_layers(config):
         errors.known(
             f"layer that the backbone {backbone.name} exposes",
@@ -907,16 +912,16 @@ def planned(
     levels: Sequence[pyramid.Level],
     given: sources.Pictures,
 ) -> list[tiles.TilePlan]:
-    """Returns how each level of a run is looked at, by the memory that is free now.
+    """Returns the tile plan of each level of a run, by the memory that is free now.
 
     Args:
         config: the settings.
         backbone: the network.
-        levels: of the pyramid.
-        given: the pictures.
+        levels: levels of the pyramid.
+        given: the pictures of the run.
 
     Raises:
-        ConfigError: this machine has no such device, or no tile is small enough.
+        ConfigError: this machine does not have the config's device, or no tile is small enough.
     """
     device = find_device(config.device)
     on_gpu = "GPU" in device if device else bool(tf.config.list_logical_devices("GPU"))
@@ -940,10 +945,10 @@ def find_device(name: str) -> str | None:
 
 
 def _smaller(level: pyramid.Level, plan: tiles.TilePlan, error: Exception) -> tiles.TilePlan:
-    """Returns the tiles to go on with where memory has run out.
+    """Returns a plan with tiles of half the side, for a level whose memory has run out.
 
     Raises:
-        StyleTransferError: the tiles were small already.
+        StyleTransferError: the tiles cannot be smaller.
     """
     smaller = max(side or max(level.height, level.width) for side in plan.sides) // 2
     if smaller < _LEAST_SIDE:
@@ -960,7 +965,7 @@ def _too_large(level: pyramid.Level, how: str) -> errors.StyleTransferError:
 
 
 def _weighed(source: Any, load: Callable[[Any], images.Picture]) -> sources.Weighed:
-    """Returns a reference picture and its weights, if it has any."""
+    """Returns a reference picture, and its weights or None."""
     if isinstance(source, tuple):
         picture, weights = source
         return load(picture), load(weights)
@@ -988,12 +993,12 @@ def _listed(source: Any) -> Sequence[Any]:
 
 
 def _kinds(tensors: Mapping[str, tf.Tensor]) -> dict[str, _Kind]:
-    """Returns shape and type of tensors."""
+    """Returns shape and dtype of tensors, by name."""
     return {name: (tuple(value.shape), value.dtype) for name, value in tensors.items()}
 
 
 def _warn_of_shape(init: str, size: Sequence[int], content: Sequence[int]) -> None:
-    """Warns of an initial picture that has to be stretched to the shape of the photo."""
+    """Warns of an initial picture that has to be stretched to the shape of the content."""
     (height, width), (rows, columns) = size, content
     if abs(np.log(width * rows / (height * columns))) > _SAME_SHAPE:
         logger.warning(
@@ -1003,7 +1008,7 @@ def _warn_of_shape(init: str, size: Sequence[int], content: Sequence[int]) -> No
 
 
 def _variable(value: tf.Tensor) -> tf.Variable:
-    return tf.Variable(value, trainable=False)  # Or a tape of the host would watch it.
+    return tf.Variable(value, trainable=False)  # A tape of the host program would watch others.
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:

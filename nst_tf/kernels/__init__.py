@@ -1,1 +1,1 @@
-"""How tensors are computed: graphs, custom gradients, convolutions, shared memory."""
+"""Computation on tensors: graphs, custom gradients, convolutions, shared memory."""

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-_ALIGNMENT = 64  # Bytes, as TensorFlow asks for.
+_ALIGNMENT = 64  # Bytes; TensorFlow requires it to use memory in place.
 
 
 def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
-    """Returns an array to be filled, which TensorFlow can use where it is."""
+    """Returns an uninitialised array whose memory TensorFlow can share."""
     length = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(length + _ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % _ALIGNMENT
@@ -22,13 +22,13 @@ def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
 
 
 def is_aligned(array: np.ndarray) -> bool:
-    """Returns whether TensorFlow can use an array where it is."""
+    """Returns whether TensorFlow can share the memory of an array."""
     return array.flags.c_contiguous and array.ctypes.data % _ALIGNMENT == 0
 
 
 def to_tensor(value: Any) -> tf.Tensor:
-    """Returns a tensor, which shares the memory of an array if it can."""
+    """Returns a tensor, which shares the memory of an array where possible."""
     if isinstance(value, np.ndarray) and is_aligned(value):
-        with contextlib.suppress(BufferError):  # For want of bfloat16.
+        with contextlib.suppress(BufferError):  # NumPy's DLPack has no bfloat16.
             return tf.experimental.dlpack.from_dlpack(value.__dlpack__())
     return tf.convert_to_tensor(value)

@@ -1,4 +1,4 @@
-"""Custom gradients that a process can trace as often as it likes."""
+"""Custom gradients whose memory does not grow with the number of graphs that use them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from typing import Any
 import tensorflow as tf
 
 Differentiable = Callable[..., tuple[Any, Callable[..., tf.Tensor]]]
-"""A function of tensors that returns its outputs and the gradient of the first argument."""
+"""A function of tensors that returns its outputs and a function for the first one's gradient."""
 
 
 def custom_gradient(function: Differentiable) -> Callable[..., Any]:
-    """Returns a function of tensors with a gradient of its own, as `tf.custom_gradient` does.
+    """Returns a function of tensors with a custom gradient, as `tf.custom_gradient` does.
 
-    Each custom gradient that is traced in a graph stays registered until the process ends, and
-    holds the graph. So the function becomes a graph of its own, traced once for each signature
-    (dtypes and static shapes), and other graphs call that. What stays is a graph a signature,
-    however many graphs call it and come and go.
+    TensorFlow registers each custom gradient that it traces in a graph until the process ends, and
+    with it keeps the graph. So here the function becomes a graph of its own, traced once for each
+    signature (dtypes and static shapes), and other graphs call that one. Only one graph for each
+    signature stays in memory, however many graphs call it.
 
     Args:
-        function: of tensors alone, which captures no other tensor. Returns its outputs, and a
-            function from their gradients to that of the first argument; the others have none.
+        function: a function of tensors that captures no other tensor. It returns its outputs, and
+            a function from their gradients to that of the first argument. The other arguments
+            have no gradient.
     """
 
     @functools.wraps(function)
@@ -52,14 +53,14 @@ _READY: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _traced(graph: Any, tensors: Sequence[tf.Tensor]) -> Any:
-    """Returns a `tf.function` as a graph for tensors like these, with that of its gradient.
+    """Returns the graph of a `tf.function` for tensors like these, its gradient traced as well.
 
-    Both are made at once: TensorFlow makes the second where it is first asked for, and not well if
-    two threads ask at the same time.
+    TensorFlow would trace the gradient at its first use, which is not safe if two threads use it
+    at the same time.
     """
     specs = [tf.TensorSpec(each.shape, each.dtype) for each in tensors]
     with _LOCK, tf.init_scope():
-        if not tf.executing_eagerly():  # A `tf.Graph`, as of TensorFlow 1; there is no way out.
+        if not tf.executing_eagerly():  # In a `tf.Graph` of TensorFlow 1: no eager context.
             return None
         traced = graph.get_concrete_function(*specs)
         if traced not in _READY:
@@ -69,7 +70,7 @@ def _traced(graph: Any, tensors: Sequence[tf.Tensor]) -> Any:
 
 
 def _differentiate(traced: Any, specs: Sequence[tf.TensorSpec]) -> None:
-    """Has TensorFlow make the graph of a gradient, which it keeps with that of the function."""
+    """Makes TensorFlow trace the gradient of a function, which it keeps with the function."""
     with tf.Graph().as_default():
         given = [tf.compat.v1.placeholder(each.dtype, each.shape) for each in specs]
         tf.gradients(traced(*given), given[:1])
@@ -79,14 +80,14 @@ def copies(features: tf.Tensor, count: int) -> Sequence[tf.Tensor]:
     """Returns `count` copies whose gradients are added up in a fixed order.
 
     TensorFlow adds up the gradients of several uses in an order that can change from run to
-    run, and with three or more of them the last bit of the sum changes with it.
+    run. With three or more uses the last bit of the sum changes with the order.
     """
     return [features] if count == 1 else _copies(count)(features)
 
 
 @functools.cache
 def _copies(count: int) -> Callable[[tf.Tensor], Sequence[tf.Tensor]]:
-    """Returns what makes so many copies of a tensor."""
+    """Returns a function that makes `count` copies of a tensor."""
 
     @custom_gradient
     def copied(features: tf.Tensor) -> tuple[Sequence[tf.Tensor], Any]:

@@ -16,21 +16,21 @@ import tensorflow as tf
 from nst_tf.kernels import autodiff
 from nst_tf.runtime import backend
 
-_DEEP = 256  # Input channels from which on oneDNN with AVX-512 takes gradients faster.
+_DEEP = 256  # Input channels from which on oneDNN's gradient kernels are faster on AVX-512.
 
 _FILTERS_MINIMALLY = contextvars.ContextVar("filters minimally", default=False)
 
 
 @contextlib.contextmanager
 def minimal_filtering(wanted: bool = True) -> Iterator[None]:
-    """Has graphs that are traced here compute convolutions with a quarter of the multiplications.
+    """Makes graphs traced in this context compute convolutions by minimal filtering (`winograd`).
 
-    It takes less than half the time on a CPU (`winograd`). Such a graph calls functions of this
-    process, so it can be neither saved nor compiled by XLA. On a GPU, in other precisions than
-    float32 and without Numba nothing is changed.
+    That takes a quarter of the multiplications, and less than half the time on a CPU. Such a graph
+    calls functions of this process, so it can be neither saved nor compiled by XLA. On a GPU, in
+    other precisions than float32 and without Numba nothing changes.
 
     Args:
-        wanted: whether to do so; False undoes it within.
+        wanted: whether to filter minimally; False undoes an outer context.
     """
     token = _FILTERS_MINIMALLY.set(wanted)
     try:
@@ -45,9 +45,9 @@ def wants_minimal_filtering() -> bool:
 
 
 class Spectrum:
-    """The transformed kernel of a layer, computed when it is first needed.
+    """The transformed kernel of a layer, computed at its first use.
 
-    Graphs name it by its number, so that none keeps it, or its layer, in memory.
+    Graphs refer to it by its number, so that no graph keeps it, or its layer, in memory.
     """
 
     def __init__(self) -> None:
@@ -60,16 +60,16 @@ class Spectrum:
 
     @property
     def number(self) -> tf.Tensor:
-        """By which `of` finds it, int64."""
+        """The number of this spectrum for `of`, an int64 scalar."""
         return tf.constant(self._number, tf.int64)
 
     def forget(self) -> None:
-        """Has it computed anew, from another kernel."""
+        """Drops the values, to compute them anew from a changed kernel."""
         self._values = None
 
     @classmethod
     def of(cls, number: int, kernel: np.ndarray) -> np.ndarray:
-        """Returns the spectrum of that number, which is that of `kernel`."""
+        """Returns the values of the spectrum with a number, given its kernel."""
         found = _SPECTRA.get(number)
         if found is None:  # The graph has outlived the layer.
             return minimal_filters().spectrum(kernel)
@@ -86,7 +86,7 @@ _SPECTRA: weakref.WeakValueDictionary[int, Spectrum] = weakref.WeakValueDictiona
 def filtered(
     inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, number: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Returns convolution, bias and ReLU by minimal filtering."""
+    """Returns convolution, bias and ReLU by minimal filtering; `number` is that of the spectrum."""
     nothing = tf.zeros(0)
     outputs = fill(inputs, kernel, bias, nothing, number, turned=False)
     return outputs, lambda up: fill(up, kernel, nothing, outputs, number, turned=True)
@@ -101,13 +101,13 @@ def fill(
     *,
     turned: bool,
 ) -> tf.Tensor:
-    """Returns `winograd.convolve` of tensors, of which bias and gate may be empty.
+    """Returns the outputs of `winograd.convolve` for tensors; an empty bias or gate means None.
 
-    The outputs are in memory of TensorFlow's pool, where pages are not new in every step. Until
-    they are filled they pass for integers, which no check takes for numbers gone wrong.
+    The outputs are in memory of TensorFlow's pool, which saves the page faults of new memory at
+    every step. Their dtype is integer until they are filled, so that numeric checks ignore them.
     """
     filters = kernel.shape[2 if turned else 3]
-    with tf.control_dependencies([inputs]):  # So that it takes no memory before.
+    with tf.control_dependencies([inputs]):  # Allocates no earlier than needed.
         shape = tf.concat([tf.shape(inputs)[:3], [filters]], axis=0)
         outputs = tf.raw_ops.Empty(shape=shape, dtype=tf.int32)
     given = [inputs, outputs, kernel, bias, gate, number, tf.constant(turned)]
@@ -119,10 +119,10 @@ def fill(
 
 @functools.cache
 def _registered() -> tuple[tf.Graph, bytes]:
-    """Returns the name by which graphs call `_convolve`, and what keeps it alive.
+    """Returns the graph that keeps `_convolve` registered, and the token by which graphs call it.
 
-    `tf.numpy_function` keeps what it is given as long as the process lives, once for every graph
-    that is traced. So all share one.
+    `tf.numpy_function` registers its function once for every traced graph, until the process
+    ends. So all graphs share one registration.
     """
     with tf.Graph().as_default() as graph:
         given = [tf.zeros(()), tf.zeros((), tf.int32)]
@@ -139,7 +139,7 @@ def _convolve(
     number: np.ndarray,
     turned: np.ndarray,
 ) -> np.ndarray:
-    """Fills `outputs`, and returns it."""
+    """Fills `outputs` with the convolution of each input, and returns it."""
     spectrum, filled = Spectrum.of(int(number), kernel), outputs.view(np.float32)
     for i in range(len(inputs)):
         minimal_filters().convolve(
@@ -155,14 +155,14 @@ def _convolve(
 
 @functools.cache
 def with_bias_and_relu(linear: Linear) -> Callable[..., tf.Tensor]:
-    """Returns convolution, bias and ReLU by a kernel of TensorFlow's, as a function of tensors."""
+    """Returns convolution, bias and ReLU by a kernel of TensorFlow, as a function of tensors."""
 
     @autodiff.custom_gradient
     def convolution(
         inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         turned = turned_kernel(kernel)
-        # In one function, so that TensorFlow fuses the three if it can.
+        # One after the other, so that TensorFlow can fuse the three.
         outputs = tf.nn.relu(tf.nn.bias_add(linear(inputs, kernel, turned), bias))
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
@@ -176,7 +176,7 @@ def with_bias_and_relu(linear: Linear) -> Callable[..., tf.Tensor]:
 
 def turned_kernel(kernel: tf.Tensor) -> tf.Tensor:
     """Returns a kernel turned by 180°, its channels swapped."""
-    return tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))  # A slice is slow.
+    return tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))  # A slice would be slow.
 
 
 def _padded(mode: str) -> Callable[[tf.Tensor, int], tf.Tensor]:
@@ -187,7 +187,7 @@ def _padded(mode: str) -> Callable[[tf.Tensor, int], tf.Tensor]:
 
 
 def _wrapped(features: tf.Tensor, around: int) -> tf.Tensor:
-    # In two steps, since gradients of three uses are added up in no fixed order.
+    # In two steps: gradients of three uses of a tensor would add up in no fixed order.
     longer = tf.concat([features, features[:, :around]], axis=1)
     taller = tf.concat([longer[:, -2 * around : -around], longer], axis=1)
     longer = tf.concat([taller, taller[:, :, :around]], axis=2)
@@ -196,40 +196,40 @@ def _wrapped(features: tf.Tensor, around: int) -> tf.Tensor:
 
 PADDINGS: dict[str, Callable[[tf.Tensor, int], tf.Tensor]] = {
     "reflect": _padded("REFLECT"),
-    "replicate": _padded("SYMMETRIC"),  # Which is the same for a single row.
+    "replicate": _padded("SYMMETRIC"),  # The same for a border of one pixel.
     "circular": _wrapped,
 }
-"""What can be around a layer instead of zeros: its mirror image, its border, its other side."""
+"""Paddings other than zeros: the mirror image, the repeated border, the opposite side."""
 
 Linear = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-"""Convolves inputs with a kernel, given the kernel and the turned one."""
+"""Convolves inputs with a kernel, given the inputs, the kernel and the turned kernel."""
 
 
 def filters_minimally(precision: str) -> bool:
-    """Returns whether this machine can, in this precision, do what `minimal_filtering` asks for."""
+    """Returns whether this machine supports `minimal_filtering` in a precision."""
     return precision == "float32" and minimal_filters() is not None
 
 
 def filtering_threads() -> int:
-    """Returns how many threads filter minimally, none where it is not done."""
+    """Returns the number of threads of minimal filtering, 0 where it is not supported."""
     return minimal_filters().THREADS if minimal_filters() else 0
 
 
 @functools.cache
 def minimal_filters() -> Any:
-    """Returns the module of that name, if it can be of use on this machine."""
+    """Returns the module `winograd`, or None where this machine does not support it."""
     if linear_kernel() is None or not backend.vector_instructions():
         return None
     try:
         from nst_tf.kernels import winograd
-    except ImportError:  # Numba is late for new versions of Python, or compiles nothing.
+    except ImportError:  # Numba does not support this Python yet, or is disabled.
         return None
     return winograd
 
 
 @functools.cache
 def linear_kernel() -> Linear | None:
-    """Returns what convolves fastest on this machine, both ways, or None for the usual."""
+    """Returns the fastest `Linear` of this machine, or None for Keras's own convolution."""
     if tf.config.list_physical_devices("GPU"):
         return None
     if not uses_onednn():
@@ -238,11 +238,11 @@ def linear_kernel() -> Linear | None:
 
 
 def uses_onednn() -> bool:
-    """Returns whether convolutions copy what they take and give into a layout of their own.
+    """Returns whether convolutions run in oneDNN, on CPUs.
 
-    It is oneDNN that does so, on CPUs.
+    oneDNN copies inputs and outputs into a layout of its own.
     """
-    from tensorflow.python.framework import test_util  # The only place that tells of oneDNN.
+    from tensorflow.python.framework import test_util  # The only place that reports oneDNN.
 
     return bool(test_util.IsMklEnabled()) and not tf.config.list_physical_devices("GPU")
 

@@ -12,18 +12,20 @@ import tensorflow as tf
 
 from nst_tf.kernels import arrays, convolution
 
-_MOST_GRAPHS = 16  # Of one function, for different signatures; the last that were used are kept.
+_MOST_GRAPHS = 16  # Graphs of one function, for its most recently used signatures.
 
 
 def traced(
     function: Callable[..., Any], *, any_size: bool = True, jit_compile: bool = False
 ) -> Callable[..., Any]:
-    """Returns a function of nested tensors, or arrays, as graphs, of which the last are kept.
+    """Returns a function of nested tensors or arrays, with a graph for each signature.
+
+    The most recently used graphs are kept.
 
     Args:
-        function: of tensors.
+        function: a function of nested tensors.
         any_size: whether one graph serves pictures of all sizes.
-        jit_compile: compile it with XLA.
+        jit_compile: compile the graphs with XLA.
     """
     graphs: collections.OrderedDict[str, Any] = collections.OrderedDict()
     lock = threading.Lock()
@@ -38,7 +40,7 @@ def traced(
         key = repr(specs)
         with lock:
             found = graphs.pop(key, None)
-            if found is None:  # A function of its own, which can be forgotten.
+            if found is None:  # A `tf.function` of its own, so that it can be dropped.
                 compiled = graph(function, jit_compile=jit_compile)
                 found = compiled.get_concrete_function(*specs)
             graphs[key] = found
@@ -50,7 +52,7 @@ def traced(
 
 
 def of_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function that may be given arrays for tensors."""
+    """Returns a function that takes arrays as well as tensors."""
 
     def call(*arguments: Any) -> Any:
         return function(*tf.nest.map_structure(arrays.to_tensor, arguments))
@@ -59,12 +61,12 @@ def of_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def graph(function: Callable[..., Any], *, jit_compile: bool = False, **options: Any) -> Any:
-    """Returns a function as a graph of this process, by the fastest kernels there are.
+    """Returns a function as a graph of this process, with the fastest kernels.
 
     Args:
-        function: of tensors.
-        jit_compile: compile it with XLA, which has kernels of its own.
-        options: further ones of `tf.function`.
+        function: a function of tensors.
+        jit_compile: compile the graph with XLA, which has kernels of its own.
+        options: further options of `tf.function`.
     """
 
     def traced_function(*arguments: Any) -> Any:
@@ -75,9 +77,9 @@ def graph(function: Callable[..., Any], *, jit_compile: bool = False, **options:
 
 
 def named(function: Callable[..., Any], **arguments: Any) -> functools.partial[Any]:
-    """Returns the function with some arguments given.
+    """Returns a function with some arguments bound.
 
-    TensorFlow counts retracing by the code object of a function, and a partial has none, so
-    it does not take several networks of one process for one function traced over and over.
+    TensorFlow counts retracing by the code object of a function. A partial has none, so several
+    networks of one process do not count as one function that is traced over and over.
     """
     return functools.partial(function, **arguments)

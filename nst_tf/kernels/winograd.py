@@ -2,24 +2,24 @@
 
 Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural
 Networks", 2016, section 4; Toom and Cook's construction, at 0, 1, -1, 2, -1/2 and infinity): each
-tile of 4x4 outputs sees 6x6 inputs, and with
+tile of 4x4 outputs depends on 6x6 inputs, and
 
-    data      = B^T · inputs · B        (6, 6) of every channel
-    spectrum  = G · kernel · G^T        (6, 6) of every pair of channels, computed once
+    data      = B^T · inputs · B        (6, 6) for every channel
+    spectrum  = G · kernel · G^T        (6, 6) for every pair of channels, computed once
     outputs   = A^T · (Σ data · spectrum) · A        the sum over the channels
 
-what is to be multiplied and summed is 36 products of matrices, `(tiles, channels)` by `(channels,
-filters)`. Numba compiles all of it. Products are computed as in Goto and van de Geijn, "Anatomy of
-High-Performance Matrix Multiplication" (2008): in blocks whose sums stay in registers
-(`_multiply_block`), the second factor in panels, which it is packed in once and for all.
+The sums are 36 matrix products, `(tiles, channels)` by `(channels, filters)`. Numba compiles all
+of it. Products are computed as in Goto and van de Geijn, "Anatomy of High-Performance Matrix
+Multiplication" (2008): in blocks whose sums stay in registers (`_multiply_block`), the second
+factor packed once into panels.
 
-The threads share the tiles, and each goes through its own in chunks, so that what is between stays
-in the cache (`_by_chunks`). Where tiles are few, or the spectrum is too long for the cache, they
+The threads share the tiles, and each computes its own in chunks, so that intermediate results stay
+in the cache (`_by_chunks`). Where tiles are few, or the spectrum is too large for the cache, they
 share the spectrum instead (`_by_bands`).
 
-The gradient is the convolution with the kernel turned by 180° and its channels swapped, which is
-that of the mirror image. So it has the same spectrum, transposed, and reads and writes every tile
-backwards.
+The gradient is the convolution with the kernel turned by 180° and its channels swapped. Turning
+the tiles instead gives the same. So the gradient uses the same spectrum, transposed, and reads and
+writes every tile backwards.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ if numba.config.DISABLE_JIT:
 
 logger = logging.getLogger("nst_tf")
 
-_WIDE = 64  # Channels on both sides from which on this is faster.
-_PANEL = 16  # Filters that lie side by side in a spectrum.
-_CHUNK = 96  # Tiles that a thread goes through at a time, by itself.
-_BAND = 256  # Tiles that all threads go through at a time; where there are no more, always.
-_LONG = 1 << 16  # Channels times filters of the longest spectrum that stays in the cache.
-_ROWS = 12  # Of a block (`_block`), or a multiple; there is room for so many tiles.
+_WIDE = 64  # Input and output channels from which on minimal filtering is faster.
+_PANEL = 16  # Filters of a panel of the spectrum.
+_CHUNK = 96  # Tiles of a chunk in `_by_chunks`.
+_BAND = 256  # Tiles of a band in `_by_bands`; pictures of at most one band always go there.
+_LONG = 1 << 16  # Channels times filters of the largest spectrum that stays in the cache.
+_ROWS = 12  # Multiple of the rows of a block (`_block`), to which room for tiles is rounded up.
 _RUN = 1024  # Values of a row of tiles that are transformed at a time.
 
 _G = np.array(
@@ -70,7 +70,7 @@ _Given = tuple[Any, ...]  # Arguments of compiled functions.
 
 
 def fits(shape: Sequence[int]) -> bool:
-    """Returns whether a kernel of this shape can be convolved with here, and faster than else."""
+    """Returns whether `convolve` supports a kernel of this shape, and is faster for it."""
     return tuple(shape[:2]) == (3, 3) and all(
         n >= _WIDE and n % (2 * _PANEL) == 0 for n in shape[2:]
     )
@@ -80,10 +80,10 @@ def spectrum(kernel: np.ndarray) -> np.ndarray:
     """Returns the transformed kernel, float32 of shape `(36, filters / 16, channels, 16)`.
 
     Args:
-        kernel: of shape `(3, 3, channels, filters)`.
+        kernel: the kernel, `(3, 3, channels, filters)`.
     """
     channels, filters = kernel.shape[2:]
-    both = np.kron(_G, _G)  # Of rows and columns.
+    both = np.kron(_G, _G)  # Transforms rows and columns.
     found = both @ np.float64(kernel).reshape(9, -1)
     panels = found.reshape(36, channels, filters // _PANEL, _PANEL).swapaxes(1, 2)
     return np.ascontiguousarray(panels, np.float32)
@@ -98,14 +98,14 @@ def convolve(
     gate: np.ndarray | None = None,
     turned: bool = False,
 ) -> None:
-    """Convolves, with zeros around.
+    """Convolves inputs with a kernel, with zeros around the picture.
 
     Args:
-        inputs: float32 of shape `(height, width, channels)`, contiguous.
-        spectrum: what `spectrum` returned for the kernel.
-        outputs: of shape `(height, width, filters)`, to be filled.
-        bias: of the filters; where it is given, a ReLU follows.
-        gate: of the shape of the inputs; they count where it is positive.
+        inputs: the inputs, float32 of shape `(height, width, channels)`, contiguous.
+        spectrum: the transformed kernel, as the function `spectrum` returns it.
+        outputs: array to fill, float32 of shape `(height, width, filters)`.
+        bias: bias of each filter; where it is given, a ReLU follows.
+        gate: array of the inputs' shape; inputs count as 0 where it is not positive.
         turned: convolve with the turned kernel, from its filters to its channels.
     """
     height, width, channels = inputs.shape
@@ -121,7 +121,14 @@ def convolve(
 
 
 def _by_chunks(tiles: int, forth: _Given, spectrum: np.ndarray, back: _Given) -> None:
-    """Has each thread go through a share of the tiles."""
+    """Convolves with a share of the tiles for each thread.
+
+    Args:
+        tiles: number of tiles.
+        forth: first argument of `_to_data`.
+        spectrum: the transformed kernel.
+        back: second argument of `_to_outputs`.
+    """
     channels, filters, turned = forth[0].shape[2], back[0].shape[2], forth[3]
     if turned:
         whole, spectrum = spectrum, _WORKSPACE.spectrum(36, channels, filters)
@@ -138,7 +145,7 @@ def _by_chunks(tiles: int, forth: _Given, spectrum: np.ndarray, back: _Given) ->
 
 
 def _by_bands(tiles: int, forth: _Given, spectrum: np.ndarray, back: _Given) -> None:
-    """Has each thread go through a share of the spectrum, with the same tiles."""
+    """Convolves with a share of the spectrum for each thread; arguments as for `_by_chunks`."""
     channels, filters, turned = forth[0].shape[2], back[0].shape[2], forth[3]
     room = _room(tiles, _BAND)
     data = _WORKSPACE.array("data", (36, room, channels))
@@ -160,7 +167,7 @@ def _by_bands(tiles: int, forth: _Given, spectrum: np.ndarray, back: _Given) -> 
 
 
 class _Workspace:
-    """Arrays that are used again and again, by one caller at a time."""
+    """Arrays that calls use again, one caller at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -173,32 +180,32 @@ class _Workspace:
         self._lock.release()
 
     def array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Returns an array of this shape, with anything in it."""
+        """Returns an array of this shape with arbitrary values."""
         size = int(np.prod(shape))
         if name not in self._arrays or self._arrays[name].size < size:
             self._arrays[name] = np.empty(size, np.float32)
         return self._arrays[name][:size].reshape(shape)
 
     def spectrum(self, matrices: int, channels: int, filters: int) -> np.ndarray:
-        """Returns room for so many matrices of a spectrum."""
+        """Returns an array for a number of matrices of a spectrum, in panels."""
         return self.array("spectrum", (matrices, filters // _PANEL, channels, _PANEL))
 
 
 _WORKSPACE = _Workspace()
 THREADS = tf.config.threading.get_intra_op_parallelism_threads() or numba.config.NUMBA_NUM_THREADS
-"""As many as TensorFlow has been given, or as there are processors."""
+"""TensorFlow's number of intra-op threads if it is set, else the number of processors."""
 
 _POOL = ThreadPoolExecutor(THREADS, "winograd")
 
 
 def _shares(count: int) -> list[tuple[int, int]]:
-    """Returns what each thread begins with and ends before, as even as it can be."""
+    """Returns first and last index, exclusive, of each thread's share, as even as possible."""
     marks = np.linspace(0, count, min(THREADS, count) + 1).round().astype(int)
     return [(int(a), int(b)) for a, b in itertools.pairwise(marks)]
 
 
 def _room(tiles: int, most: int) -> int:
-    """Returns room for as many tiles as are gone through at a time, of so many."""
+    """Returns the number of tiles to compute at a time: equal parts of about `most`, in blocks."""
     even = -(-tiles // -(-tiles // most))
     return -(-even // _ROWS) * _ROWS
 
@@ -211,7 +218,7 @@ def _at_once(function: Callable[..., None], given: Sequence[_Given]) -> None:
 def _submitted(function: Callable[..., None], arguments: _Given) -> Future[None]:
     try:
         return _POOL.submit(function, *arguments)
-    except RuntimeError:  # The interpreter is about to exit, and its pools take nothing more.
+    except RuntimeError:  # The interpreter is about to exit, and its pools accept no more work.
         function(*arguments)
         done: Future[None] = Future()
         done.set_result(None)
@@ -219,20 +226,20 @@ def _submitted(function: Callable[..., None], arguments: _Given) -> Future[None]
 
 
 class _Filed(FunctionCache):
-    """Machine code in files. Where they are damaged, or the disk is full, it is compiled anew."""
+    """Machine code in files. It is compiled anew if they are damaged or the disk is full."""
 
     def load_overload(self, sig, target_context):
-        """Returns what was filed for a signature, or None."""
+        """Returns the filed machine code of a signature, or None."""
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:
             _warn(self.cache_path, "read", error)
-            with contextlib.suppress(Exception):  # So that it is filed anew.
+            with contextlib.suppress(Exception):  # Makes way for a new file.
                 self.flush()
             return None
 
     def save_overload(self, sig, data):
-        """Files machine code, if that can be done."""
+        """Files machine code if possible, and warns otherwise."""
         try:
             super().save_overload(sig, data)
         except Exception as error:
@@ -243,7 +250,7 @@ _WARNED: set[str] = set()
 
 
 def _warn(folder: str, what: str, error: Exception) -> None:
-    """Tells once that machine code is compiled, and why."""
+    """Warns, once for each folder, that machine code is compiled, and why."""
     if folder not in _WARNED:
         _WARNED.add(folder)
         logger.warning(
@@ -256,20 +263,21 @@ def _warn(folder: str, what: str, error: Exception) -> None:
 
 
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """Returns a function as machine code: compiled by its first call, and filed for the next."""
+    """Returns a function as machine code, compiled at its first call and filed for later ones."""
     code = numba.njit(fastmath={"contract"}, error_model="numpy", nogil=True)(function)
-    with contextlib.suppress(RuntimeError):  # There is no folder that may be written to.
+    with contextlib.suppress(RuntimeError):  # No folder is writable.
         code._cache = _Filed(function)
     return code
 
 
-# What may change is an argument: machine code that is filed keeps the globals of the process that
-# compiled it. It also keeps what it calls, so all of it is in this file, which it is dated by.
+# Values that may change are arguments, since filed machine code contains the globals of the process
+# that compiled it. It also contains the functions that it calls. They are all in this file, whose
+# date tells whether the machine code is up to date.
 
 
 @_compiled
 def _filter(forth, data, spectrum, products, back, begin, end):
-    """Convolves the tiles from `begin` to `end`, as many at a time as there is room for."""
+    """Convolves the tiles from `begin` to `end`, as many at a time as fit into `data`."""
     for first in range(begin, end, data.shape[1]):
         last = min(first + data.shape[1], end)
         _to_data(forth, data, first, first, last)
@@ -279,7 +287,10 @@ def _filter(forth, data, spectrum, products, back, begin, end):
 
 @_compiled
 def _multiply(data, spectrum, turned, matrix, products, tiles, begin, end):
-    """Multiplies the matrices from `begin` to `end`, of so many rows, rounded up to a block's."""
+    """Multiplies the matrices from `begin` to `end`, with `tiles` rows rounded up to blocks.
+
+    If `turned`, each factor is transposed into `matrix` first.
+    """
     rows, columns = _block()
     for i in range(begin, end):
         factor = spectrum[i]
@@ -293,7 +304,7 @@ def _multiply(data, spectrum, turned, matrix, products, tiles, begin, end):
 
 @_compiled
 def _turn(matrix, turned):
-    """Transposes a matrix in panels."""
+    """Transposes a matrix in panels into `turned`."""
     width = matrix.shape[2]
     for i in range(matrix.shape[0]):
         for j in range(turned.shape[0]):
@@ -306,7 +317,7 @@ def _turn(matrix, turned):
 
 @_compiled
 def _to_data(forth, data, first, begin, end):
-    """Transforms the tiles from `begin` to `end`; `data` begins with the tile `first`."""
+    """Transforms the inputs of the tiles from `begin` to `end`; `data` begins at tile `first`."""
     inputs, gate, gated, turned, most = forth
     width, channels = inputs.shape[1:]
     columns = (width + 3) // 4
@@ -340,7 +351,10 @@ def _to_data(forth, data, first, begin, end):
 
 @_compiled
 def _gather(inputs, gate, gated, row, left, count, phases):
-    """Reads columns of a row, zeros around the picture."""
+    """Copies `count` columns of a row, with zeros around the picture, into four phases.
+
+    Phase i holds columns i, i + 4, i + 8 and so on: a column of each tile.
+    """
     height, width, channels = inputs.shape
     for i in range(count):
         column, place = left + i, i // 4 * channels
@@ -373,7 +387,7 @@ def _times_b(x0, x1, x2, x3, x4, x5, y0, y1, y2, y3, y4, y5):
 
 @_compiled
 def _to_outputs(products, back, first, begin, end):
-    """Transforms the tiles from `begin` to `end` back; `products` begin with the tile `first`."""
+    """Transforms the tiles from `begin` to `end` back; `products` begins at tile `first`."""
     outputs, bias, rectified, turned, most = back
     width, filters = outputs.shape[1:]
     columns = (width + 3) // 4
@@ -418,7 +432,7 @@ def _times_a(x0, x1, x2, x3, x4, x5, y0, y1, y2, y3):
 
 @_compiled
 def _spread(phases, bias, rectified, outputs, row, left, count):
-    """Writes columns of a row that are within the picture; NaN stays NaN."""
+    """Writes `count` columns of a row from four phases, within the picture; NaN stays NaN."""
     height, width, filters = outputs.shape
     for i in range(min(count, width - left) if row < height else 0):
         values, place = phases[i % 4], i // 4 * filters
@@ -430,18 +444,18 @@ def _spread(phases, bias, rectified, outputs, row, left, count):
             outputs[row, left + i, c] = value
 
 
-# What is to stay in registers cannot be said in Python: this writes LLVM's code. With AVX-512
-# vectors have 16 values, and registers hold the sums of 12 rows by 2 vectors, else of 6 by 2 of 8.
+# Python cannot keep values in registers, so the rest emits LLVM code. With AVX-512 vectors have 16
+# values, and registers hold the sums of 12 rows by 2 vectors; else they have 8, and it is 6 by 2.
 
 
 def _sizes(context):
-    """Returns the rows of a block, and the values of a vector, where the code is to run."""
+    """Returns the rows of a block and the values of a vector for the processor."""
     return (12, 16) if "+avx512f" in context.codegen().magic_tuple()[2] else (6, 8)
 
 
 @intrinsic
 def _block(typing):
-    """Returns the rows and columns that `_multiply_block` computes."""
+    """Returns the rows and columns of a block of `_multiply_block`."""
     sizes = types.UniTuple(types.intp, 2)
 
     def code(context, builder, signature, arguments):
@@ -454,7 +468,7 @@ def _block(typing):
 
 @intrinsic
 def _multiply_block(typing, factor, panels, products, top, left):
-    """Computes the block of the products of two matrices, the second in panels, at a place."""
+    """Computes the block at row `top` and column `left` of the product of `factor` and `panels`."""
 
     def code(context, builder, signature, arguments):
         factor, panels, products = (
@@ -487,7 +501,7 @@ def _multiply_block(typing, factor, panels, products, top, left):
 
 
 class _Array:
-    """A contiguous array of float32."""
+    """A contiguous float32 array in LLVM code."""
 
     def __init__(self, context, builder, kind, value):
         array = context.make_array(kind)(context, builder, value)
@@ -495,11 +509,11 @@ class _Array:
         self.sizes = cgutils.unpack_tuple(builder, array.shape)
 
     def load(self, kind, *place):
-        """Returns the number that is at a place, or the vector that begins there."""
+        """Returns the number at a place, or the vector from there on."""
         return self._builder.load(self._at(kind, place), align=4)
 
     def store(self, vector, *place):
-        """Writes a vector, from a place on."""
+        """Writes a vector from a place on."""
         self._builder.store(vector, self._at(vector.type, place), align=4)
 
     def _at(self, kind, place):
@@ -510,7 +524,7 @@ class _Array:
 
 
 def _add_multiples(builder, sums, number, values):
-    """Adds to each sum, in a register if there is one, number times a vector."""
+    """Adds `number` times each vector of `values` to the sums, which LLVM keeps in registers."""
     kind, index = values[0].type, ir.IntType(32)
     lanes = ir.Constant(ir.VectorType(index, kind.count), [0] * kind.count)
     single = builder.insert_element(ir.Constant(kind, None), number, index(0))

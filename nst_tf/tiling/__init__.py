@@ -1,1 +1,1 @@
-"""A picture in tiles, to the same gradient: what fits into memory, spill files, bands of rows."""
+"""Pictures in tiles, with the same gradient: memory estimate, spill files, bands of rows."""

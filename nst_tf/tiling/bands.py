@@ -13,20 +13,20 @@ from nst_tf.kernels import arrays, graphs
 from nst_tf.tiling import segments
 from nst_tf.tiling.tiled_objective import TiledObjective, TiledTargets
 
-_BAND = 1 << 18  # Pixels of a picture, in whole rows, that an optimiser is shown at a time.
+_BAND = 1 << 18  # Pixels of a band of whole rows, the optimiser's input at a time.
 
 
 def compile_tiled_step(
     optimizer: optimizers.Optimizer, *, run_eagerly: bool = False
 ) -> Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]:
-    """Returns one optimiser step on a picture in tiles, in the manner of `compile_step`.
+    """Returns one optimiser step on a picture in tiles; see `engine.compile_step`.
 
-    The optimiser is shown one band of the picture after the other, so that what it computes with
-    takes no more memory than a band.
+    The optimiser takes one band of the picture after the other, so that its intermediate tensors
+    are no larger than a band.
 
     Args:
-        optimizer: how to move.
-        run_eagerly: leave out the graphs, to debug.
+        optimizer: the optimiser.
+        run_eagerly: run without graphs, for debugging.
     """
     summed = optimizers.summed(optimizer)
     projected: Callable[..., Any] = summed.projected
@@ -45,7 +45,7 @@ def compile_tiled_step(
         at = _Point(summed, bands)
         weights = [float(each) for each in summed.smoothing(state)]
         evaluation = objective.value_and_gradient(at, targets)
-        if not np.isfinite(np.sum(evaluation.gradient)):  # Without a copy, as `_checked` makes.
+        if not np.isfinite(np.sum(evaluation.gradient)):  # NumPy sums without a copy.
             evaluation = evaluation._replace(loss=tf.constant(float("nan")))
 
         def read(rows: slice) -> tf.Tensor:
@@ -78,9 +78,9 @@ def result(
     """Returns the picture to show, in [0, 1], in the memory of the host.
 
     Args:
-        optimizer: that the steps were taken with.
-        image: that they walk on.
-        state: of the optimiser; empty before the first step.
+        optimizer: the optimiser of the run.
+        image: the iterate, `(1, height, width, 3)`.
+        state: state of the optimiser; empty before the first step.
     """
     bands = _Bands(image, state)
     found = arrays.empty(image.shape, image.dtype.as_numpy_dtype)
@@ -92,17 +92,17 @@ def result(
 
 
 class _Bands:
-    """Picture and state of an optimiser, of which bands of rows are read and written.
+    """Picture and state of an optimiser, read and written in bands of rows.
 
     Args:
         image: the picture.
-        state: of the optimiser; what has the height and width of the picture is read and written in
-            bands.
+        state: state of the optimiser. Entries with the height and width of the picture are read
+            and written in bands, others as a whole.
 
     Attributes:
         image: the picture.
-        state: of the optimiser.
-        height: of a band, in rows.
+        state: state of the optimiser.
+        height: height of a band, in rows.
     """
 
     def __init__(self, image: tf.Variable, state: dict[str, tf.Variable]) -> None:
@@ -117,7 +117,7 @@ class _Bands:
         return [slice(top, min(top + self.height, height)) for top in range(0, height, self.height)]
 
     def read(self, rows: slice) -> tuple[tf.Tensor, optimizers.State]:
-        """Returns some rows of the picture, and the state that belongs to them."""
+        """Returns some rows of the picture, and the state for these rows."""
         return self.image_of(rows), dict(_StateOf(self, rows))
 
     def image_of(self, rows: slice) -> tf.Tensor:
@@ -125,7 +125,7 @@ class _Bands:
         return _rows(self.image, rows)
 
     def entry_of(self, name: str, rows: slice) -> tf.Tensor:
-        """Returns some rows of an entry of the state, or all of one that belongs to all rows."""
+        """Returns some rows of an entry of the state, or the whole entry if it has no rows."""
         entry = self.state[name]
         return _rows(entry, rows) if name in self._maps else tf.identity(entry)
 
@@ -136,13 +136,13 @@ class _Bands:
             self.state[name].scatter_nd_update(_places(rows), state[name][0])
 
     def finish(self, state: optimizers.State) -> None:
-        """Writes what of the state belongs to all rows."""
+        """Writes the entries of the state that have no rows."""
         for name in self.state.keys() - self._maps:
             self.state[name].assign(state[name])
 
 
 class _StateOf(Mapping[str, tf.Tensor]):
-    """The state that belongs to some rows; an entry is read where it is looked at."""
+    """The state for some rows of the picture; an entry is read on access."""
 
     def __init__(self, bands: _Bands, rows: slice) -> None:
         self._bands, self._rows = bands, rows
@@ -158,7 +158,7 @@ class _StateOf(Mapping[str, tf.Tensor]):
 
 
 class _Point:
-    """The picture that an optimiser asks about, which is computed where it is looked at."""
+    """The picture to evaluate, `SummedOptimizer.point`, of which parts are computed on access."""
 
     def __init__(self, optimizer: optimizers.SummedOptimizer, bands: _Bands) -> None:
         self._optimizer, self._bands = optimizer, bands
@@ -170,7 +170,7 @@ class _Point:
 
 
 def _rows(variable: tf.Variable, rows: slice) -> tf.Tensor:
-    """Returns some rows of a picture; to slice the variable would first read all of it."""
+    """Returns some rows of a picture. Slicing the variable would first read all of it."""
     return variable.gather_nd(_places(rows))[tf.newaxis]
 
 

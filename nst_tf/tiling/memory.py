@@ -1,4 +1,4 @@
-"""How much memory a stylisation takes, how much there is, and the tiles that follow from it."""
+"""Memory estimate of a stylisation, memory that is available, and the tile plans that fit."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ from nst_tf.tiling import spill
 from nst_tf.tiling.tiles import Span, TilePlan, spans
 
 Costs = Sequence[backbones.LayerCost]
-"""What the layers of a network take, as `Backbone.costs` returns it."""
+"""Memory and work of the layers of a network, as `Backbone.costs` returns them."""
 
 
 class Coefficients(NamedTuple):
-    """What a run takes, as `benchmarks/memory.py` measures it.
+    """Coefficients of the memory estimate, as `benchmarks/memory.py` measures them.
 
     Attributes:
         program: bytes of TensorFlow, the package, the weights, graphs and compiled kernels.
-        whole: bytes for each byte of activations, where a picture is looked at as a whole.
-        tile: bytes for each byte of the largest layer of a tile, or of a painting.
-        statistics: bytes for each byte of the largest layer, with other style losses than `gram`.
-        padding: bytes for each byte of activations, where padding is other than zeros.
-        picture: bytes a pixel of a level, beside what the optimiser keeps.
-        decoded: bytes a pixel of a picture while it is brought to another size.
-        recolored: bytes a pixel of photo and paintings while their colours are changed.
-        safety: factor of all of them, with which no case of the benchmark exceeds its estimate.
+        whole: bytes per byte of activations, for a picture without tiles.
+        tile: bytes per byte of the largest layer of a tile, or of a style picture.
+        statistics: additional bytes per byte of the largest layer, for style losses other than
+            `gram`.
+        padding: factor of the activations' bytes, for padding other than zeros.
+        picture: bytes per pixel of a level, without the optimiser's state.
+        decoded: bytes per pixel of a picture while it is resized.
+        recolored: bytes per pixel of content and style while their colours are changed.
+        safety: common factor with which no case of the benchmark exceeds its estimate.
     """
 
     program: float
@@ -64,28 +65,28 @@ MEASURED = Coefficients(
     recolored=54.0,
     safety=1.07,
 )
-"""Of two cores of an Intel Xeon with AVX-512 and oneDNN, by `python benchmarks/memory.py --fit`;
-benchmarks/results/memory.md has the cases."""
+"""Coefficients of two cores of an Intel Xeon with AVX-512 and oneDNN, by
+`python benchmarks/memory.py --fit`; benchmarks/results/memory.md has the cases."""
 
-_SPECTRUM = 16  # Bytes of a transformed kernel, for every value of the kernel.
-_FLOATS = 12  # Bytes a pixel of a picture in float32.
-_CARRIED = 0.5  # Pixels of the level below, for every one of a level.
-_FILED = 600  # Bytes a pixel of the largest picture, in files.
-_SAFE_SHARE = 0.8  # Of what is free, where no limit is given.
+_SPECTRUM = 16  # Bytes of a transformed kernel per value of the kernel.
+_FLOATS = 12  # Bytes per pixel of a picture in float32.
+_CARRIED = 0.5  # Pixels of the level below per pixel of a level.
+_FILED = 600  # Bytes in spill files per pixel of the largest picture.
+_SAFE_SHARE = 0.8  # Share of the available memory to use without a limit.
 _SIDES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128)
 _MOST_CUTS = 2  # A third would save nothing at 4096 pixels.
-_LINKED = 800  # Multiplications in the time in which a byte at a cut is written and read.
-_MUCH = 0.25  # Of what is needed, from which on the given pictures are named.
-_MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # The option of mallopt(3), and its bytes.
+_LINKED = 800  # Multiplications that take as long as writing and reading one byte at a cut.
+_MUCH = 0.25  # Share of the memory from which on an error mentions the given pictures.
+_MMAP_THRESHOLD, _HANDED_BACK = -3, 4 << 20  # M_MMAP_THRESHOLD of mallopt(3), in bytes.
 
 
 class Given(NamedTuple):
-    """The pictures of a run, which stay in memory beside the network.
+    """Sizes of the pictures of a run, which stay in memory.
 
     Attributes:
-        content: its height and width.
-        styles: the height and width of each.
-        bytes: of all pictures as they are kept, masks and regions included.
+        content: height and width of the content.
+        styles: height and width of each style picture.
+        bytes: bytes of all pictures in memory, masks and regions included.
     """
 
     content: tuple[int, int] = (0, 0)
@@ -94,7 +95,7 @@ class Given(NamedTuple):
 
     @classmethod
     def of(cls, pictures: sources.Pictures) -> Given:
-        """Returns what is to be known of pictures."""
+        """Returns the sizes of pictures."""
         masks = [inputs.regions_of(mask, "style mask") for mask in pictures.style_masks]
         if pictures.content_mask:
             masks.append(inputs.regions_of(pictures.content_mask, "content mask"))
@@ -112,16 +113,17 @@ _NOTHING = Given()
 
 @dataclasses.dataclass(frozen=True)
 class _Segment:
-    """A segment of the network, in pixels of the picture.
+    """Memory and work of a segment of the network; all lengths are in pixels of the picture.
 
     Attributes:
-        costs: of its layers.
-        stride: of its deepest layer.
-        halo: around a tile, that its activations depend on.
-        bytes: of its activations, a pixel.
-        widest: bytes of the largest of them, a pixel.
-        held: bytes of all down to the largest, which are there while that is gone back through.
-        products: multiplications of a forward pass, a pixel.
+        costs: costs of its layers.
+        stride: stride of its deepest layer.
+        halo: halo of a tile.
+        bytes: bytes of its activations per pixel.
+        widest: bytes of its largest layer per pixel.
+        held: bytes per pixel of all layers up to the largest, which are in memory during the
+            backward pass of the largest.
+        products: multiplications of a forward pass per pixel.
         walked: whether its layers are a chain of `backbones.Layer`s.
     """
 
@@ -139,7 +141,7 @@ class _Segment:
         return spans(length, side, self.halo, self.stride)
 
     def most_shown(self, size: tuple[int, int], side: int) -> int:
-        """Returns the pixels that the largest tile of a picture shows."""
+        """Returns the pixels of the largest tile of a picture, halo included."""
         return math.prod(max(span.length for span in self.spans(each, side)) for each in size)
 
 
@@ -155,7 +157,7 @@ def _segments(costs: Costs, cuts: Sequence[str]) -> list[_Segment]:
 
 @functools.lru_cache(64)
 def _segment(costs: tuple[backbones.LayerCost, ...], begin: int, end: int) -> _Segment:
-    part = costs[begin:end]  # Empty where only the picture itself is looked at.
+    part = costs[begin:end]  # Empty if all losses are at the picture itself.
     below = max((cost.halo for cost in costs[:begin]), default=0)
     widest = max((cost.bytes for cost in part), default=0.0)
     last = max((i for i, cost in enumerate(part) if cost.bytes == widest), default=0)
@@ -179,16 +181,16 @@ def expected(
     given: Given = _NOTHING,
     later: float = 0,
 ) -> int:
-    """Returns about how many bytes a level takes, the program included.
+    """Returns an estimate of the bytes that a level takes, the program included.
 
     Args:
         config: the settings.
-        costs: of the layers of the network.
-        level: of the pyramid.
-        plan: how the level is looked at.
-        given: the pictures.
-        later: bytes that a larger level takes beside what this one has TensorFlow's pool take,
-            which stays taken.
+        costs: costs of the layers of the network.
+        level: the level of the pyramid.
+        plan: tile plan of the level.
+        given: sizes of the pictures.
+        later: additional bytes of a larger level. TensorFlow's pool does not give back what this
+            level takes, so both have to fit.
     """
     segments = zip(_segments(costs, plan.cuts), plan.sides, strict=True)
     steps = max(
@@ -206,13 +208,13 @@ def most_expected(
     plans: Sequence[TilePlan],
     pictures: sources.Pictures,
 ) -> int:
-    """Returns about how many bytes a run takes, which is what its largest level takes."""
+    """Returns an estimate of the bytes that a run takes: those of its largest level."""
     given, planned = Given.of(pictures), zip(levels, plans, strict=True)
     return max(expected(config, costs, *each, given) for each in planned)
 
 
 def _bytes_beside(config: configs.StyleTransferConfig, costs: Costs, given: Given) -> float:
-    """Returns the bytes of the program and of the pictures, as given and as they are shown."""
+    """Returns the bytes of the program and of the pictures, as given and recoloured."""
     program = MEASURED.safety * MEASURED.program + filtering_bytes(config, costs)
     return program + given.bytes + _FLOATS * _recolored(config, given)
 
@@ -230,13 +232,13 @@ def _step_bytes(
     tiled: bool,
     keeps: bool,
 ) -> float:
-    """Returns the bytes of a step while it is at a segment of the network."""
+    """Returns the bytes of a step while it computes a segment of the network."""
     shown = _layer_bytes(config, segment)
     kept = _bytes_of(config.content_layers if config.with_strength.content_weight else (), segment)
     if not (tiled and segment.walked):
         whole = MEASURED.whole * _padding(config) * segment.bytes
         shown = kept + max(shown, whole + _statistics(config) * segment.widest)
-    elif segment.walked and not keeps:  # A byte for each switch, and the layers that are looked at.
+    elif segment.walked and not keeps:  # One byte per switch, and the layers of the terms.
         names = {*config.content_layers, *config.style_layers}
         shown += segment.bytes / 4 + _bytes_of(names, segment)
     size = level.height, level.width
@@ -244,7 +246,7 @@ def _step_bytes(
 
 
 def _layer_bytes(config: configs.StyleTransferConfig, segment: _Segment) -> float:
-    """Returns the bytes a pixel of what is shown, while it is at the largest layer."""
+    """Returns the bytes per pixel of a tile while it computes the largest layer."""
     return (MEASURED.tile * _padding(config) + _statistics(config)) * segment.widest
 
 
@@ -264,7 +266,7 @@ def _bytes_before(
     given: Given,
     later: float,
 ) -> float:
-    """Returns the bytes of what is done before the first step, one picture after the other."""
+    """Returns the bytes of the work before the first step, one picture after the other."""
     (segment,), size = _segments(costs, ()), (level.height, level.width)
     most = MEASURED.safety * MEASURED.recolored * _recolored(config, given)
     most = max(most, _resizing_bytes(given.content, size))
@@ -277,13 +279,13 @@ def _bytes_before(
 
 
 def _resizing_bytes(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Returns the bytes that it takes to bring a picture to a size."""
+    """Returns the bytes that it takes to resize a picture, given both sizes."""
     decoded = 0 if before == after else MEASURED.safety * MEASURED.decoded * math.prod(before)
     return decoded + 2 * _FLOATS * math.prod(after)  # As an array and as a tensor.
 
 
 def filtering_bytes(config: configs.StyleTransferConfig, costs: Costs) -> int:
-    """Returns the bytes of the kernels that minimal filtering transforms, if it is done."""
+    """Returns the bytes of the transformed kernels of minimal filtering, 0 where it is not used."""
     if not all(cost.walked for cost in costs):
         return 0
     if config.jit_compile or not convolution.filters_minimally(config.precision):
@@ -293,27 +295,30 @@ def filtering_bytes(config: configs.StyleTransferConfig, costs: Costs) -> int:
 
 
 def _state_bytes(config: configs.StyleTransferConfig, level: pyramid.Level) -> float:
-    """Returns the bytes of the pictures and of what the optimiser keeps."""
+    """Returns the bytes of a level's pictures and of the optimiser's state."""
     each = _optimizer_bytes(config, level.steps) + MEASURED.safety * MEASURED.picture
     return each * level.height * level.width
 
 
-@functools.lru_cache(16)  # Of a run's levels.
+@functools.lru_cache(16)  # One entry per level.
 def _optimizer_bytes(config: configs.StyleTransferConfig, steps: int) -> int:
-    """Returns the bytes a pixel of what an optimiser keeps for a level."""
+    """Returns the bytes per pixel of the optimiser's state."""
     optimizer = optimizers.Guarded(optimizers.get(config.optimizer, config))
     state = optimizer.init(tf.zeros((1, 1, 1, 3)), steps)
     return sum(3 * value.dtype.size for value in state.values() if value.shape.rank == 4)
 
 
 def _bytes_of(names: Iterable[str], segment: _Segment) -> float:
-    """Returns the bytes a pixel of the activations of some layers."""
+    """Returns the bytes per pixel of the activations of some layers."""
     wanted = {*names, *map(vgg_layers.spelled, names)}
     return sum(cost.bytes for cost in segment.costs if cost.name in wanted)
 
 
 def _work(costs: Costs, level: pyramid.Level, plan: TilePlan) -> float:
-    """Returns the multiplications of one step, or what takes as long, to tell plans apart by."""
+    """Returns the work of one step, in multiplications, for comparing plans.
+
+    The time that a cut takes counts as multiplications.
+    """
     linked = sum(cost.bytes for cost in costs if cost.name in plan.cuts)
     segments = _segments(costs, plan.cuts)
     return _LINKED * linked * level.height * level.width + sum(
@@ -339,14 +344,14 @@ def plans(
     on_gpu: bool,
     given: Given = _NOTHING,
 ) -> list[TilePlan]:
-    """Returns how each level is looked at: the least work that fits into memory.
+    """Returns the tile plan of each level: the one of least work that fits into memory.
 
     Args:
         config: the settings.
-        costs: of the layers of the network.
-        levels: of the pyramid.
+        costs: costs of the layers of the network.
+        levels: levels of the pyramid.
         on_gpu: whether the steps run on a GPU, whose free memory is not known beforehand.
-        given: the pictures.
+        given: sizes of the pictures.
 
     Raises:
         ConfigError: no tile is small enough for `memory_limit`.
@@ -354,7 +359,7 @@ def plans(
     limit = configs.read_bytes(config.memory_limit) or (0 if on_gpu else available())
     pixels = [level.height * level.width for level in levels]
     keeps = not on_gpu and spill.room() > _FILED * max(pixels)
-    # The finest first: if anything is too large, it is.
+    # The finest first, since it is the first to be too large.
     found = [
         _best(config, costs, level, limit, keeps, given, MEASURED.picture * (max(pixels) - each))
         for level, each in zip(levels[::-1], pixels[::-1], strict=True)
@@ -371,14 +376,14 @@ def _best(
     given: Given,
     later: float,
 ) -> TilePlan:
-    """Returns the plan of least work within a limit, 0 being none; see `expected`."""
+    """Returns the plan of least work within a limit in bytes, 0 for none; see `expected`."""
     beside = _bytes_beside(config, costs, given)
 
     def within(taken: float) -> bool:
         return not limit or beside + taken <= limit
 
     def with_styles(plan: TilePlan) -> TilePlan:
-        """Returns the plan with the largest tiles of paintings that fit, or the smallest."""
+        """Returns the plan with the largest style tiles that fit, or the smallest of all."""
         for side in _style_sides(config, costs, level, given):
             plan = plan._replace(style_side=side)
             if within(_bytes_before(config, costs, level, plan, given, later)):
@@ -387,7 +392,7 @@ def _best(
 
     @functools.cache
     def side_of(segment: _Segment, sides: tuple[int, ...], cut: bool, last: bool) -> int:
-        """Returns the side of least work that fits, or the smallest."""
+        """Returns the side of least work that fits, or the smallest of all."""
         fitting = [
             side
             for side in sides
@@ -410,7 +415,7 @@ def _best(
         needed = expected(config, costs, level, plan, given, later)
         fits = not limit or needed <= limit
         if fits and not plan.tiled:
-            return plan  # No other one takes less work.
+            return plan  # No tiles take less work.
         found.append((not fits, _work(costs, level, plan) if fits else needed, plan))
     above, least, plan = min(found, key=lambda each: each[:2])
     if not above or config.memory_limit == "auto":
@@ -446,7 +451,10 @@ def _too_little(
 def _candidates(
     config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level
 ) -> Iterable[tuple[tuple[str, ...], list[list[int]]]]:
-    """Returns cuts, the fewest first, with the sides that each segment may have, largest first."""
+    """Returns cuts, the fewest first, with the possible tile sides of each segment, largest first.
+
+    A side of 0 is a single tile.
+    """
     longest = max(level.height, level.width)
     first = _sides(config, costs, longest)
     if first == [0]:
@@ -462,13 +470,13 @@ def _candidates(
 def _style_sides(
     config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level, given: Given
 ) -> list[int]:
-    """Returns the sides that the tiles of the paintings may have, the largest first."""
+    """Returns the possible tile sides of the style pictures, the largest first."""
     styles = [pyramid.style_size(config, style, level) for style in given.styles]
     return _sides(config, costs, max(map(max, styles), default=0))
 
 
 def _sides(config: configs.StyleTransferConfig, costs: Costs, longest: int) -> list[int]:
-    """Returns the sides that tiles of pixels may have, the largest first; 0 is a single tile."""
+    """Returns the possible tile sides of a picture, the largest first; 0 is a single tile."""
     if config.whole or _whole(costs):
         return [0]
     if config.tile_size != "auto":
@@ -478,12 +486,12 @@ def _sides(config: configs.StyleTransferConfig, costs: Costs, longest: int) -> l
 
 
 def _whole(costs: Costs) -> str:
-    """Returns why a network takes no tiles, or an empty text."""
+    """Returns the reason why a network takes no tiles, or an empty text."""
     return next((cost.whole for cost in costs if cost.whole), "")
 
 
 def available() -> int:
-    """Returns a safe share of the memory that this process may take, in bytes."""
+    """Returns the bytes that this process may safely take, including those that it has."""
     used = psutil.Process().memory_info().rss
     free = min(psutil.virtual_memory().available, limits.free(used))
     return round(_SAFE_SHARE * (used + free))
@@ -491,14 +499,15 @@ def available() -> int:
 
 @functools.cache
 def reserve(needed: int) -> None:
-    """Has TensorFlow's pool of freed tensors, if it has one, begin with a single large region.
+    """Makes TensorFlow's pool of freed tensors, if it has one, begin with a single large region.
 
-    With oneDNN on a CPU it pools them. The pool grows by regions, each of which has its own gaps,
-    so that a few tensors of one large tile can take twice their memory. What is reserved here takes
-    memory only where it is written to, and 3% for TensorFlow's accounts. It holds for the process.
+    TensorFlow has such a pool with oneDNN on a CPU. The pool grows by regions, and each region has
+    its own gaps, so a few tensors of one large tile can take twice their memory. The reserved
+    region takes memory only where it is written to, and 3% for TensorFlow's bookkeeping. It lasts
+    as long as the process.
 
     Args:
-        needed: bytes that a run is expected to take, the program included, minimal filtering not.
+        needed: estimated bytes of a run, the program included, minimal filtering not.
     """
     room = max(0, round(min(needed, available()) - MEASURED.program))
     with contextlib.suppress(tf.errors.ResourceExhaustedError), tf.device("CPU:0"):
@@ -506,11 +515,12 @@ def reserve(needed: int) -> None:
 
 
 def hand_back_freed() -> None:
-    """Has the C library hand freed tensors back to the system at once, where it can.
+    """Makes the C library return the memory of freed tensors to the system at once, where it can.
 
-    GNU's keeps what is freed for a while, in pieces that larger tensors do not fit into, so that
-    a long run takes more and more. Asking the system for every tensor of 4 MiB and more costs a
-    few percent of time at 512 pixels and nothing at 1024. It holds for the whole process.
+    The GNU C library keeps freed memory for a while, in pieces too small for larger tensors, so
+    a long run takes more and more. With this setting every tensor of 4 MiB and more comes from the
+    system, which costs a few percent of time at 512 pixels and nothing at 1024. It holds for the
+    whole process.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # Another C library.
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _HANDED_BACK)

@@ -18,7 +18,7 @@ from nst_tf.tiling import spill
 from nst_tf.tiling.tiles import Tile
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes a graph of a function of tensors, for pictures of any size."""
+"""Turns a function of tensors into a graph, for pictures of any size."""
 
 Save = Callable[[tf.Tensor], Callable[[], Any]]
 """Saves a tensor, and returns a function that loads it."""
@@ -40,12 +40,13 @@ class BackwardContext:
 
 
 class SavedLayer(NamedTuple):
-    """What the backward pass of a layer needs of one tile.
+    """The saved inputs of a layer's backward pass, for one tile.
 
     Attributes:
         size: height and width of the layer's inputs.
         switches: functions that load the switches of the layer.
-        features: function that loads the layer's activations, where a term needs them.
+        features: function that loads the layer's activations; None where no term needs them or
+            they are computed again.
     """
 
     size: tf.Tensor
@@ -54,7 +55,7 @@ class SavedLayer(NamedTuple):
 
 
 def tiled_segment(objective: objectives.Objective, compiled: Compile) -> TiledSegment:
-    """Returns the segment of the network that an objective looks at, with its terms."""
+    """Returns an objective's segment of the network, with its terms."""
     if isinstance(objective.backbone, backbones.Segment):
         return WalkedSegment(objective, compiled)
     return ModelSegment(objective, compiled)
@@ -63,8 +64,12 @@ def tiled_segment(objective: objectives.Objective, compiled: Compile) -> TiledSe
 class TiledSegment(abc.ABC):
     """A segment of the network with its terms, computed tile by tile.
 
+    Args:
+        objective: the objective of the segment.
+        compiled: turns a function into a graph.
+
     Attributes:
-        to_end: as of `tiles.split_into_tiles`.
+        to_end: argument of the same name of `tiles.split_into_tiles`.
     """
 
     to_end = False
@@ -80,11 +85,11 @@ class TiledSegment(abc.ABC):
 
     @property
     def link_stride(self) -> int:
-        """Positions of the input to one of what is handed on."""
+        """Positions of the input per position of the link; 1 without a link."""
         return self.objective.backbone.reach(backbones.LINK)[0] if self._linked else 1
 
     def stride_of(self, term: str) -> int:
-        """Returns the positions of the segment's input to one of the layer of a term."""
+        """Returns the positions of the segment's input per position of a term's layer."""
         (layer,) = (each.layer for each in self.objective.terms if each.name == term)
         return self.objective.backbone.reach(layer)[0]
 
@@ -97,13 +102,13 @@ class TiledSegment(abc.ABC):
         backbone = self.objective.backbone
         strides, halos = zip(*(backbone.reach(name) for name in backbone.output), strict=True)
         around = [self.objective.halo(term) for term in self.objective.terms]
-        # A last position has the weights of what poolings leave over beside it.
+        # The last position also takes the weights of pixels that poolings drop.
         return max(strides), max([*halos, *around, max(strides) - 1])
 
     def measure_all(
         self, image: Any, weights: tf.Tensor, tiles: Sequence[Tile], reference: str
     ) -> tuple[objectives.Targets, Sequence[objectives.Targets], Any]:
-        """Returns the sums of all tiles, their positional entries, and the link."""
+        """Returns the sums of all tiles, the positional entries of each tile, and the link."""
         sums: Any = None
         maps, link = spill.SpillFile(), _Link(image, self.link_stride)
         for tile in tiles:
@@ -170,7 +175,7 @@ class TiledSegment(abc.ABC):
     ) -> tuple[objectives.Targets, tf.Tensor | None, list[SavedLayer] | None]:
         """Returns a tile's statistics, its activations at the last layer, and its saved layers.
 
-        Without targets there are no statistics.
+        Without targets the statistics are empty.
         """
 
     @abc.abstractmethod
@@ -182,11 +187,14 @@ class TiledSegment(abc.ABC):
         context: BackwardContext,
         kept: Sequence[SavedLayer] | None,
     ) -> tf.Tensor | None:
-        """Returns the gradient with respect to the pixels of a tile; None without a term."""
+        """Returns the gradient with respect to a tile of the segment's input, halo included.
+
+        Returns None where neither a term nor a segment above has a gradient.
+        """
 
 
 class ModelSegment(TiledSegment):
-    """All of a network, whose gradient is TensorFlow's own.
+    """A whole network, with TensorFlow's own gradients.
 
     The backward pass of a tile repeats its forward pass, and nothing is saved.
     """
@@ -198,11 +206,11 @@ class ModelSegment(TiledSegment):
         self._look = _LayerTerms(objective, objective.backbone, compiled)
 
     def reach(self) -> tuple[int, int]:
-        """Returns the stride that all layers fit into, and the largest halo."""
+        """Returns the least common multiple of the layers' strides, and the largest halo."""
         backbone = self.objective.backbone
         reaches = [backbone.reach(name) for name in backbone.output]
         around = [self.objective.halo(term) for term in self.objective.terms]
-        # The last position that a tile shows stands for all pixels beyond.
+        # The last position of a tile takes the weights of all pixels beyond.
         beyond = [stride + halo for stride, halo in reaches]
         return math.lcm(*(stride for stride, _ in reaches)), max([*beyond, *around])
 
@@ -230,7 +238,7 @@ class ModelSegment(TiledSegment):
 
 
 class WalkedSegment(TiledSegment):
-    """A chain of `backbones.Layer`s, whose backward pass needs their `switches` alone."""
+    """A chain of `backbones.Layer`s, whose backward pass needs only their `switches`."""
 
     def __init__(self, objective: objectives.Objective, compiled: Compile) -> None:
         super().__init__(objective, compiled)
@@ -303,7 +311,7 @@ class WalkedSegment(TiledSegment):
         return joined(backbones.IMAGE, gradient, lambda: _shown(image, tile))
 
     def _upstream(self, context: BackwardContext, tile: Tile) -> tf.Tensor | None:
-        """Returns the gradient with respect to a tile's last layer, if that is the link."""
+        """Returns the gradient with respect to a tile's last layer; None in the last segment."""
         if context.upstream is None:
             return None
         stride = self.link_stride
@@ -313,9 +321,10 @@ class WalkedSegment(TiledSegment):
 
     @property
     def _first(self) -> list[str]:
-        """The layers up to the first convolution, if the segment begins with the picture.
+        """The names of the layers up to the first convolution, in the segment of the picture.
 
-        With three channels to terms at, it is sooner computed again than read.
+        The first convolution has three input channels. Computing it again is faster than reading
+        its activations from disk.
         """
         begins = backbones.IMAGE in self.objective.backbone.output
         return self._names[:2] if begins else []
@@ -332,10 +341,10 @@ class _LayerTerms:
     """The terms at one layer, or at all of them.
 
     Args:
-        objective: of these terms.
-        exposed: returns the activations that they terms at, by layer, given those that the
-            gradient is with respect to.
-        compiled: makes a graph of a function.
+        objective: the objective of these terms.
+        exposed: maps the activations to differentiate by to the activations at the terms' layers,
+            by layer.
+        compiled: turns a function into a graph.
     """
 
     def __init__(
@@ -360,7 +369,14 @@ class _LayerTerms:
         owned: tf.Tensor,
         slopes: objectives.Targets,
     ) -> tf.Tensor:
-        """Returns the gradient with respect to the activations, given those of the statistics."""
+        """Returns the gradient with respect to the activations.
+
+        Args:
+            features: the activations to differentiate by.
+            targets: targets of all terms.
+            owned: int32, top, bottom, left and right of the owned part of the tile.
+            slopes: derivatives of the loss with respect to the statistics.
+        """
         return self._slope(features, self._own(targets), owned, self._own(slopes))
 
     def _own(self, of_all: objectives.Targets) -> objectives.Targets:
@@ -390,7 +406,7 @@ class _LayerTerms:
 
 
 class _Link:
-    """The activations at the end of a segment, put together from its tiles."""
+    """The activations at the end of a segment, assembled from its tiles."""
 
     def __init__(self, image: Any, stride: int) -> None:
         self._size = [length // stride for length in image.shape[1:3]]
@@ -398,14 +414,14 @@ class _Link:
         self._whole: spill.SpilledArray | None = None
 
     def place(self, part: Any, tile: Tile) -> None:
-        """Writes the positions that a tile owns."""
+        """Writes the owned positions of a tile."""
         if self._whole is None:
             shape = (1, *self._size, part.shape[-1])
             self._whole = spill.SpilledArray(shape, tf.as_dtype(part.dtype).as_numpy_dtype)
         _owned_part(self._whole.mapped(), tile, self._stride)[...] = part
 
     def whole(self) -> spill.SpilledArray | None:
-        """Returns the whole, or None for the last segment."""
+        """Returns the assembled activations, or None for the last segment."""
         return self._whole
 
 
@@ -436,7 +452,7 @@ def on_disk(file: spill.SpillFile) -> Save:
 
 
 def _shown(image: Any, tile: Tile) -> tf.Tensor:
-    """Returns what a tile shows of a picture or a layer: an array, or what gives parts."""
+    """Returns a tile with its halo, cut from an array or from an object with a method `part`."""
     rows, columns = (slice(span.start, span.stop) for span in (tile.rows, tile.columns))
     has_parts = hasattr(image, "part")
     return tf.convert_to_tensor(image.part(rows, columns) if has_parts else image[:, rows, columns])
@@ -447,14 +463,14 @@ def _owned(tile: Tile) -> tf.Tensor:
 
 
 def _owned_part(link: Any, tile: Tile, stride: int) -> Any:
-    """Returns the part of a layer that a tile owns, of a layer that is kept as a whole."""
+    """Returns a view of the part of a whole layer that a tile owns."""
     rows, columns = tile.rows, tile.columns
     top, bottom = rows.first // stride, rows.last // stride
     return link[:, top:bottom, columns.first // stride : columns.last // stride]
 
 
 def added(sums: Any, more: Any) -> Any:
-    """Returns the sums of nested tensors and more of their kind, or these where there are none."""
+    """Returns the sum of two equal nests of tensors; where `sums` is None, `more`."""
     return more if sums is None else tf.nest.map_structure(tf.add, sums, more)
 
 

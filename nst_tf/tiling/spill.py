@@ -16,20 +16,20 @@ import numpy as np
 
 from nst_tf.kernels import arrays
 
-_CACHED = 1 << 18  # Bytes; a multiple of 8.
+_CACHED = 1 << 18  # Bytes that fit into the processor's cache; a multiple of 8.
 
 Arrays = dict[str, dict[str, np.ndarray]]
 
 
 def _folder() -> str:
-    """Returns where the files lie: where they take no memory, unless `TMPDIR` says otherwise."""
-    large = "/var/tmp"  # /tmp is for small files, and may well be in memory.
+    """Returns the folder of the files: `TMPDIR` if it is set, else one on a disk if possible."""
+    large = "/var/tmp"  # /tmp is for small files, and is often in memory.
     fits = "TMPDIR" not in os.environ and os.access(large, os.W_OK)
     return large if fits else tempfile.gettempdir()
 
 
 def room() -> int:
-    """Returns the bytes that are free where the files lie."""
+    """Returns the free bytes on the disk of the files."""
     return shutil.disk_usage(_folder()).free
 
 
@@ -41,7 +41,7 @@ class SpillFile(Sequence[Arrays]):
     """
 
     def __init__(self) -> None:
-        # Without a buffer: what a full disk left in one would be in the way of all that follows.
+        # Unbuffered: on a full disk, data left in a buffer would block all later writes.
         self._file = tempfile.TemporaryFile(buffering=0, dir=_folder())  # noqa: SIM115 (stays open)
         self._end = 0
         self._places: list[dict[str, dict[str, Callable[[], np.ndarray]]]] = []
@@ -50,7 +50,7 @@ class SpillFile(Sequence[Arrays]):
         """Appends arrays or tensors.
 
         Args:
-            arrays: by two names, such as those of a term and of an entry of its target.
+            arrays: arrays by two names, such as those of a term and of an entry of its target.
         """
         self._places.append(
             {
@@ -67,7 +67,7 @@ class SpillFile(Sequence[Arrays]):
     def put(self, array: Any) -> Callable[[], np.ndarray]:
         """Writes an array or a tensor, and returns a function that loads it.
 
-        Booleans take a bit each.
+        A boolean takes one bit.
 
         Raises:
             OSError: the disk has no room.
@@ -112,7 +112,7 @@ class SpillFile(Sequence[Arrays]):
         return found
 
     def _unpack(self, data: np.ndarray) -> None:
-        """Reads a bit for each byte, in parts that stay in the processor's cache."""
+        """Reads bits, one for each byte of `data`, in parts that fit into the processor's cache."""
         packed = np.empty(_CACHED // 8, np.uint8)
         for first in range(0, data.size, _CACHED):
             part = data[first : first + _CACHED]
@@ -122,13 +122,13 @@ class SpillFile(Sequence[Arrays]):
 
 
 def _write(file: io.FileIO, data: memoryview) -> None:
-    """Writes all of the bytes, or raises OSError; a file may take a part of them at a time."""
+    """Writes all bytes, or raises OSError. A single write may take only a part of them."""
     while data:
         data = data[file.write(data) :]
 
 
 def _read(file: io.FileIO, data: memoryview) -> None:
-    """Fills all of the bytes, or raises OSError; a file may give a part of them at a time."""
+    """Fills all bytes, or raises OSError. A single read may give only a part of them."""
     while data:
         count = file.readinto(data)
         if not count:
@@ -137,24 +137,26 @@ def _read(file: io.FileIO, data: memoryview) -> None:
 
 
 class SpilledArray:
-    """An array of zeros in a temporary file, of which parts are read and written.
+    """An array in a temporary file, initially zeros, whose parts are read and written.
+
+    Where the disk has no room, the array is in memory.
 
     Args:
-        shape: of the array.
-        dtype: of the array.
+        shape: shape of the array.
+        dtype: dtype of the array.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._memory: np.ndarray | None = None
         self._file = tempfile.TemporaryFile(dir=_folder())  # noqa: SIM115 (stays open)
-        try:  # A mapped file whose disk is full would be the end of the process.
+        try:  # Writing to a mapped file on a full disk would kill the process.
             os.posix_fallocate(self._file.fileno(), 0, math.prod(shape) * self.dtype.itemsize)
         except (AttributeError, OSError):
             self._memory = np.zeros(shape, dtype)
 
     def mapped(self) -> np.ndarray:
-        """Returns the array, of which only what is looked at takes memory, until it is let go."""
+        """Returns the array, mapped: only accessed parts take memory, until it is released."""
         if self._memory is not None:
             return self._memory
         return np.memmap(self._file, self.dtype, "r+", shape=self.shape)

@@ -21,9 +21,9 @@ class TiledTargets:
 
     Attributes:
         shared: entries that hold for the whole picture.
-        tiles: of the picture, and of the layer that each further segment begins with.
-        maps: likewise, for each tile, the entries that have a value at every position. They grow
-            with the picture, so they lie in spill files.
+        tiles: for each segment of the network, the tiles of its input.
+        maps: for each segment and each tile, the entries that have a value at every position.
+            They grow with the picture, so they are in spill files.
     """
 
     shared: objectives.Targets
@@ -31,18 +31,18 @@ class TiledTargets:
     maps: Sequence[Sequence[objectives.Targets]]
 
     def merged(self, other: TiledTargets) -> TiledTargets:
-        """Returns the entries of both, which are in the same tiles."""
+        """Returns targets with the entries of both, which are in the same tiles."""
         maps = [_Merged(*both) for both in zip(self.maps, other.maps, strict=True)]
         return TiledTargets(objectives.merged(self.shared, other.shared), self.tiles, maps)
 
     def replaced(self, other: TiledTargets) -> TiledTargets:
-        """Returns targets in which those of the terms that the other has take their place."""
+        """Returns targets in which the terms of the other replace those of the same name."""
         maps = [_Replaced(*both) for both in zip(self.maps, other.maps, strict=True)]
         return TiledTargets({**self.shared, **other.shared}, self.tiles, maps)
 
 
 class _Merged(Sequence[objectives.Targets]):
-    """The entries of two sequences of targets, put together where they are read."""
+    """Two sequences of targets whose entries are merged on access."""
 
     def __init__(
         self, one: Sequence[objectives.Targets], other: Sequence[objectives.Targets]
@@ -57,38 +57,40 @@ class _Merged(Sequence[objectives.Targets]):
 
 
 class _Replaced(_Merged):
-    """The targets of two sequences, of which the context's take the place of the first's."""
+    """Two sequences of targets, the second of which replaces terms of the first on access."""
 
     def __getitem__(self, index: Any) -> Any:
         return {**self._one[index], **self._other[index]}
 
 
 class TiledObjective:
-    """Loss and gradient of a picture of any size, in the memory that one tile takes.
+    """Loss and gradient of a picture of any size, in the memory of one tile.
 
     The forward pass adds up the statistics of all tiles. The loss is a function of the sums. The
-    backward pass takes its derivatives through each tile, and adds up the gradients of all pixels
-    that the tile shows. Every position of every layer belongs to one tile, which shows all pixels
-    that the position depends on, so the result is that of the whole picture, to rounding.
+    backward pass propagates its derivatives through each tile, and adds up the gradients of the
+    tile's pixels, halo included. Every position of every layer belongs to one tile, whose halo
+    covers the receptive field of the position. So the result equals that of the whole picture, up
+    to rounding.
 
-    As the weights are fixed, the backward pass of a tile needs little: the activations that the
-    losses look at, and one bit for every other value. They are saved in a spill file; without one
-    the forward pass of the tile is repeated.
+    As the weights are fixed, the backward pass of a tile needs little: the activations at the
+    layers of the terms, and one bit for every other value. They are saved in a spill file; without
+    one the forward pass of the tile is repeated.
 
-    With cuts, the network is parted into segments, each with tiles of its own. The activations at
-    the end of a segment, its link, are the input of the next.
+    Cuts divide the network into segments, each with tiles of its own. The activations at the end
+    of a segment, its link, are the input of the next.
 
-    Of a network that is not `walked` the backward pass of a tile repeats the forward pass, with
+    In a network that is not `walked`, the backward pass of a tile repeats the forward pass, with
     TensorFlow's own gradients.
 
     Args:
-        objective: what is minimised; its losses are functions of sums over positions.
+        objective: the objective; its losses are functions of sums over positions.
         cuts: names of the layers, the lowest first, that each end a segment.
-        keeps: save what the backward pass needs; else the forward pass is repeated.
-        run_eagerly: leave out the graphs, to debug.
+        keeps: save the inputs of the backward pass in a spill file; else the forward pass is
+            repeated.
+        run_eagerly: run without graphs, for debugging.
 
     Raises:
-        ConfigError: the network looks at pictures as a whole, or cannot be cut.
+        ConfigError: the network takes no tiles, or cannot be cut.
     """
 
     def __init__(
@@ -109,16 +111,17 @@ class TiledObjective:
             segments.tiled_segment(part, compiled) for part in objective.segments(cuts)
         ]
         self._keeps = keeps
-        self._spill_files: list[spill.SpillFile] = []  # Of evaluations that have ended.
+        self._spill_files: list[spill.SpillFile] = []  # Left by evaluations, for the next ones.
         self._value = compiled(self._value_and_slopes)
 
     def cut(self, height: int, width: int, sides: Sequence[int]) -> list[list[Tile]]:
         """Returns the tiles of a picture for each segment of the network.
 
         Args:
-            height: of the picture, in pixels.
-            width: of the picture, in pixels.
-            sides: of the tiles of each segment, in pixels of the picture; 0 for a single tile.
+            height: height of the picture, in pixels.
+            width: width of the picture, in pixels.
+            sides: for each segment, the side of its tiles' owned parts, in pixels of the picture;
+                0 for a single tile.
         """
         found, scale = [], 1
         for segment, side in zip(self._segments, sides, strict=True):
@@ -136,13 +139,14 @@ class TiledObjective:
         tiles: Sequence[Sequence[Tile]],
         reference: str,
     ) -> TiledTargets:
-        """Returns the targets that one reference picture asks for; see `Objective.targets`.
+        """Returns the targets that one reference picture supplies; see `Objective.targets`.
 
         Args:
-            image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1]: an array or a tensor.
-            weights: of its pixels, `(1, height, width, regions)`, or `(1, 1, 1, 1)` for all alike.
-            tiles: what `cut` returned for the picture.
-            reference: its name.
+            image: the reference picture, an array or a tensor, float32 of shape
+                `(1, height, width, 3)`, sRGB in [0, 1].
+            weights: weights of its pixels, as for `Objective.targets`.
+            tiles: tiles of the picture, as `cut` returns them.
+            reference: name of the reference.
         """
         sums: Any = {}
         maps = []
@@ -155,7 +159,10 @@ class TiledObjective:
         return TiledTargets(self._objective.summary(sums), tiles, maps)
 
     def view(self, targets: TiledTargets) -> objectives.Targets:
-        """Returns what `Objective.join` takes of a reference, put together in files."""
+        """Returns a reference's targets in the form that `Objective.join` takes.
+
+        The maps of the tiles are assembled in files.
+        """
         found: objectives.Targets = {}
         for segment, tiles, maps in zip(self._segments, targets.tiles, targets.maps, strict=True):
             names = [term.name for term in segment.objective.terms if term.loss.joint]
@@ -181,7 +188,7 @@ class TiledObjective:
     def cut_targets(
         self, targets: objectives.Targets, tiles: Sequence[Sequence[Tile]]
     ) -> TiledTargets:
-        """Returns the targets that `Objective.join` returned, in tiles."""
+        """Returns targets of `Objective.join`, cut into tiles."""
         shared: objectives.Targets = {}
         maps = []
         for segment, cut in zip(self._segments, tiles, strict=True):
@@ -210,11 +217,12 @@ class TiledObjective:
     def value_and_gradient(self, image: Any, targets: TiledTargets) -> optimizers.Evaluation:
         """Returns the loss of a picture, its gradient, and its terms.
 
-        What grows with the picture is kept on the host: the gradient is a NumPy array.
+        The gradient is a NumPy array, since all that grows with the picture is on the host.
 
         Args:
-            image: float32 of shape `(1, height, width, 3)`, sRGB in [0, 1]: an array or a tensor.
-            targets: of the objective's terms.
+            image: the picture, float32 of shape `(1, height, width, 3)`, sRGB in [0, 1]: an
+                array, a tensor, or an object with the method `part` of `spill.SpilledArray`.
+            targets: targets of the objective's terms.
         """
         if not self._keeps:
             return self._evaluate(image, targets, None)
@@ -231,7 +239,7 @@ class TiledObjective:
     def _evaluate(
         self, image: Any, targets: TiledTargets, put: segments.Save | None
     ) -> optimizers.Evaluation:
-        """Returns what `value_and_gradient` does, given a function that saves tensors."""
+        """Returns the result of `value_and_gradient`, given a function that saves tensors."""
         shared, pixels = targets.shared, tf.constant(image.shape[1] * image.shape[2])
         segments_ = list(zip(self._segments, targets.tiles, targets.maps, strict=True))
         inputs, kept = [image], []
@@ -254,7 +262,7 @@ class TiledObjective:
     def _value_and_slopes(
         self, sums: Any, shared: objectives.Targets, pixels: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], Any]:
-        """Returns the loss, its terms, and its derivatives with respect to the sums."""
+        """Returns the loss, its weighted terms, and its derivatives with respect to the sums."""
         with tf.GradientTape() as tape:
             tape.watch(sums)
             loss, terms = self._objective.value(sums, shared, pixels)
@@ -262,19 +270,22 @@ class TiledObjective:
 
 
 def _plane(last: Any, tile: Tile, stride: int) -> spill.SpilledArray:
-    """Returns a map of a layer without values, given that of the last tile."""
+    """Returns an empty map of a whole layer, given the last tile and its part of the map."""
     rows, columns = _positions(tile, stride, last.shape[1:3])
     return spill.SpilledArray((1, rows.stop, columns.stop, *last.shape[3:]), last.dtype)
 
 
 def _positions(tile: Tile, stride: int, size: Sequence[int]) -> tuple[slice, slice]:
-    """Returns the rows and columns of a layer that a tile owns, given how many there are."""
+    """Returns the rows and columns of a layer that a tile owns, given their numbers."""
     top, left = tile.rows.first // stride, tile.columns.first // stride
     return slice(top, top + size[0]), slice(left, left + size[1])
 
 
 def _owned_positions(tile: Tile, last: Tile, stride: int) -> tuple[slice, slice]:
-    """Returns the rows and columns of a layer that a tile owns, the last one all that are left."""
+    """Returns the rows and columns of a layer that a tile owns.
+
+    A tile at the bottom or right edge of the picture owns all that follow.
+    """
 
     def span(own: Span, end: Span) -> slice:
         return slice(own.first // stride, None if own.last == end.last else own.last // stride)

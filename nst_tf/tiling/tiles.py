@@ -1,4 +1,4 @@
-"""Tiles of a picture, each with as much around it as its activations depend on."""
+"""Tiles of a picture, each with a halo that covers the receptive fields of its activations."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ class TilePlan(NamedTuple):
 
     Attributes:
         cuts: names of the layers, the lowest first, that each end one segment of the network.
-        sides: of the tiles of each segment, in pixels of the picture; 0 for a single tile.
-        keeps: whether what the backward pass of tiles needs is saved in a spill file; else the
+        sides: for each segment, the side of its tiles' owned parts, in pixels of the picture; 0
+            for a single tile.
+        keeps: whether the inputs of the tiles' backward pass are saved in a spill file; else the
             forward pass is repeated.
-        style_side: of the tiles that a painting is measured in, all of the network at once, in
-            pixels of it at its size for the level; 0 for a single tile.
+        style_side: side of the tiles of a style picture, in its pixels at its size for the level;
+            0 for a single tile. Style pictures go through the network in one piece.
     """
 
     cuts: tuple[str, ...] = ()
@@ -31,12 +32,12 @@ class TilePlan(NamedTuple):
 
     @property
     def of_styles(self) -> TilePlan:
-        """How a painting is measured."""
+        """The plan of the style pictures."""
         return TilePlan(sides=(self.style_side,), keeps=self.keeps)
 
 
 WHOLE = TilePlan()
-"""All of the picture and all of the network at once."""
+"""The plan with neither tiles nor cuts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +45,10 @@ class Span:
     """One side of a tile, in pixels from the top or the left of the picture.
 
     Attributes:
-        start: of what is shown to the network.
-        stop: of the same.
-        first: of the part that the tile owns.
-        last: the end of that part, exclusive.
+        start: start of the tile, halo included.
+        stop: end of the tile, halo included, exclusive.
+        first: start of the owned part.
+        last: end of the owned part, exclusive.
     """
 
     start: int
@@ -57,17 +58,17 @@ class Span:
 
     @property
     def length(self) -> int:
-        """Pixels that are shown."""
+        """Length in pixels, halo included."""
         return self.stop - self.start
 
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """A rectangle of a picture; every pixel has one tile that owns it.
+    """A rectangle of a picture with a halo. Exactly one tile owns each pixel.
 
     Attributes:
-        rows: its side from the top to the bottom.
-        columns: its side from the left to the right.
+        rows: vertical span of the tile.
+        columns: horizontal span of the tile.
     """
 
     rows: Span
@@ -75,7 +76,7 @@ class Tile:
 
     @property
     def owned(self) -> tuple[int, int, int, int]:
-        """Top, bottom, left and right of the owned part, from the corner of what is shown."""
+        """Top, bottom, left and right of the owned part, from the corner of the halo."""
         rows, columns = self.rows, self.columns
         return (
             rows.first - rows.start,
@@ -91,16 +92,16 @@ def split_into_tiles(
     """Returns the tiles of a picture, row by row.
 
     Args:
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
-        side: of the owned part of a tile, in pixels, at most, but at least `stride`; 0 for a
+        height: height of the picture, in pixels.
+        width: width of the picture, in pixels.
+        side: largest side of a tile's owned part, in pixels, though at least `stride`; 0 for a
             single tile. The tiles of a picture are about equal.
         halo: pixels around its own that an activation depends on.
         stride: pixels between two positions of the deepest layer. Tiles begin at multiples of
-            it, so that the positions of all layers fall into place.
-        to_end: what a tile shows also ends at multiples of `stride` from the end of the picture.
-            TensorFlow's padding SAME begins by the length of the inputs modulo the stride, so this
-            gives a tile the padding of the picture.
+            it, so that the positions of all layers align with those of the whole picture.
+        to_end: whether tiles also end at multiples of `stride` from the end of the picture, halo
+            included. The offset of TensorFlow's SAME padding depends on the input length modulo
+            the stride, so this gives a tile the padding of the picture.
     """
     both = (spans(length, side, halo, stride, to_end=to_end) for length in (height, width))
     return [Tile(rows, columns) for rows, columns in itertools.product(*both)]
@@ -113,7 +114,7 @@ def spans(length: int, side: int, halo: int, stride: int, *, to_end: bool = Fals
     side = -(-steps // count) * stride
 
     def stop(last: int) -> int:
-        beyond = max(0, length - last - halo)  # What is not shown.
+        beyond = max(0, length - last - halo)  # Pixels beyond the halo.
         return length - (beyond // stride * stride if to_end else beyond)
 
     return [
