@@ -3,7 +3,7 @@
     picture = nst_tf.stylize("photo.jpg", "painting.jpg")
     picture.save("result.png")
 
-Names are loaded when they are first used, so that importing the package costs nothing.
+Names are loaded at their first use, so that importing the package is fast.
 """
 
 from __future__ import annotations

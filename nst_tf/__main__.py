@@ -1,4 +1,4 @@
-"""The command, for `python -m nst_tf`."""
+"""Runs the command as `python -m nst_tf`."""
 
 import sys
 

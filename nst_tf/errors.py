@@ -1,4 +1,4 @@
-"""Errors that a person can act on, and the exit status that each gives a command."""
+"""Errors that the user can act on, each with the exit status of the command."""
 
 from __future__ import annotations
 
@@ -8,49 +8,48 @@ from pathlib import Path
 
 
 class StyleTransferError(Exception):
-    """Base of every error that this package raises for a reason the caller can mend."""
+    """Base of all errors of this package that the caller can mend."""
 
     exit_status = 1
 
 
 class ConfigError(StyleTransferError, ValueError):
-    """A setting is unknown, out of range, or at odds with another one."""
+    """A setting is unknown, out of range, or does not fit another one."""
 
     exit_status = 2
 
 
 class ImageError(StyleTransferError):
-    """An input picture cannot be read, or is unfit for the work."""
+    """An input picture cannot be read or used."""
 
 
 class WeightsError(StyleTransferError):
-    """The weights of a backbone cannot be found, fetched or trusted."""
+    """The weights of a backbone cannot be found, downloaded or verified."""
 
 
 class OutputError(StyleTransferError):
-    """A result cannot be written where it was asked for.
+    """A result cannot be written to the given path.
 
     Attributes:
-        elsewhere: the path that it was written to instead, or None.
+        elsewhere: path that the result was written to instead, or None.
     """
 
     elsewhere: Path | None = None
 
 
 class ExistingOutputError(OutputError):
-    """A file is in the way of a result."""
+    """The file of a result exists already."""
 
 
 class CheckpointError(StyleTransferError):
-    """A run cannot go on from what was saved of it."""
+    """A run cannot go on from its checkpoints."""
 
 
 class DivergenceError(StyleTransferError):
     """The loss became NaN or infinite, or no step moved the picture.
 
     Attributes:
-        image: the last good picture, a float32 tensor of shape `(height, width, 3)` in
-            [0, 1].
+        image: the last good picture, a float32 tensor of shape `(height, width, 3)` in [0, 1].
     """
 
     def __init__(self, message: str, image: object) -> None:
@@ -59,7 +58,7 @@ class DivergenceError(StyleTransferError):
 
 
 def reason(error: BaseException) -> str:
-    """Returns in a few words why something failed, for a sentence that says what did."""
+    """Returns the reason of an error in a few words, for use within a sentence."""
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
@@ -67,7 +66,7 @@ def reason(error: BaseException) -> str:
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> ConfigError:
-    """Returns the error for a name that is not one of `valid`, with the nearest match."""
+    """Returns the error for a name that is not one of `valid`; it suggests the nearest match."""
     valid = list(valid)
     message = f"unknown {kind} {name!r}; expected one of: {', '.join(valid)}"
     near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
@@ -78,7 +77,7 @@ def known(kind: str, name: str, valid: Iterable[str]) -> str:
     """Returns `name` if it is one of `valid`.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: the name is not one of `valid`.
     """
     valid = list(valid)
     if name not in valid:

@@ -1,4 +1,4 @@
-"""What watches a stylisation. One callback a file."""
+"""Callbacks, which follow a stylisation. One callback per file."""
 
 from nst_tf.callbacks.callback import Callback, Run, StepEnd, group_terms
 from nst_tf.callbacks.checkpoint import Checkpoint, occupied, require_free

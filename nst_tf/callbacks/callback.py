@@ -1,4 +1,4 @@
-"""The interface of a callback, and what it is told."""
+"""The interface of a callback, and the objects that it receives."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ class Run:
     """One stylisation, from its beginning.
 
     Attributes:
-        config: what the picture is made with.
+        config: the settings.
         backbone: the network.
-        levels: of the pyramid, coarse to fine.
-        device: name of the TensorFlow device that the steps run on.
-        level: index of the level that the run begins in, which is not 0 where it goes on from
-            a snapshot.
-        step: number of the last step that was taken in that level before, or 0.
-        history: entries of the steps that were taken before, as `History` has them.
-        rollbacks: steps, seen so far, after which the run went back to the last good picture.
-        stopping: set to True, at any time, to end the run after the current step.
-        finished: whether all steps were taken; known from `on_end` on.
+        levels: levels of the pyramid, coarse to fine.
+        device: TensorFlow's name of the device that the steps run on.
+        level: index of the level that the run begins in; 0 unless it goes on from a snapshot.
+        step: number of the last step taken in that level by the earlier run, or 0.
+        history: entries of the steps of the earlier run, as in `History`.
+        rollbacks: number of steps so far that were rolled back to the last good picture.
+        stopping: set it to True, at any time, to end the run after the current step.
+        finished: whether all steps were taken; valid from `on_end` on.
         picture: returns the last good picture, float32 `(height, width, 3)` in [0, 1], in the size
-            of its level, or None where no step was taken. Once the run has ended, that is the
-            result; after an error, what there was.
+            of its level, or None before the first step. After the end of the run it returns the
+            result; after an error, the last good picture before it.
     """
 
     config: configs.StyleTransferConfig
@@ -50,7 +49,7 @@ class Run:
     picture: Callable[[], tf.Tensor | None] = lambda: None
 
     def taken(self, level: int) -> int:
-        """Returns how many steps of a level were taken before this run began."""
+        """Returns the number of steps of a level that were taken before this run began."""
         if level == self.level:
             return self.step
         return self.levels[level].steps if level < self.level else 0
@@ -58,16 +57,16 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class StepEnd:
-    """A step that has just ended. Tensors stay on the device until they are read.
+    """A step that has just ended. Its tensors stay on the device until they are read.
 
     Attributes:
         level: index of the level, from 0, coarse to fine.
         step: number of the step in its level, from 1.
-        loss: float32 scalar tensor.
-        terms: the weighted terms of the loss, scalar tensors that add up to it, by name.
+        loss: weighted loss, a float32 scalar tensor.
+        terms: weighted terms of the loss by name, scalar tensors that add up to it.
         picture: returns the picture so far, float32 `(height, width, 3)` in [0, 1].
-        snapshot: returns all that it takes to go on from here. It and `picture` are to be called
-            before the next step, and raise `StyleTransferError` later.
+        snapshot: returns the snapshot after this step. Call it and `picture` before the next step;
+            later they raise `StyleTransferError`.
     """
 
     level: int
@@ -81,7 +80,7 @@ class StepEnd:
 class Callback:
     """Base of all callbacks; each method does nothing until it is overridden.
 
-    Once `on_begin` has returned, one of `on_end` and `on_error` is called, exactly once.
+    After `on_begin` has returned, either `on_end` or `on_error` is called, exactly once.
     """
 
     def on_begin(self, run: Run) -> None:
@@ -96,15 +95,15 @@ class Callback:
     def on_end(self, image: tf.Tensor) -> None:
         """Called once with the finished picture, float32 `(height, width, 3)` in [0, 1].
 
-        A run that was stopped has one, too.
+        A stopped run calls it, too.
         """
 
     def on_error(self, error: BaseException) -> None:
-        """Called once where the run ends by an exception, `KeyboardInterrupt` among them."""
+        """Called once if the run ends by an exception, `KeyboardInterrupt` included."""
 
 
 def group_terms(terms: dict[str, tf.Tensor]) -> dict[str, float]:
-    """Returns the terms summed by what stands before the `/` of their names, as numbers."""
+    """Returns sums of the terms, as numbers, by the part of their names before the first `/`."""
     sums: dict[str, float] = {}
     for name, value in terms.items():
         group = name.partition("/")[0]

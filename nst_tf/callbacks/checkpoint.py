@@ -1,4 +1,4 @@
-"""Checkpoints, from which a run that was killed goes on."""
+"""Checkpoints, from which an interrupted run goes on."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ _KEPT = 2  # The newest, and one to fall back to.
 
 
 class Checkpoint(Callback):
-    """Saves where the run stands, again and again, so that it can go on after whatever happens.
+    """Saves snapshots of the run, from which it can go on after an interruption.
 
-    It does so every so many seconds, at the end of every level, and where the run is stopped.
-    The last two checkpoints are kept. One that cannot be written, for whatever reason, is reported
-    once; the work goes on, and the next is tried when it is due. While a run lasts, no other one
-    can begin in its folder, where the system and the disk have locks.
+    It saves one every so many seconds, at the end of every level, and when the run is stopped, and
+    keeps the last two. A failure to write is reported once; the run goes on, and the next
+    checkpoint is tried when it is due. During a run no other run can begin in the same folder, if
+    the system and the disk support locks.
 
     Args:
-        folder: for the checkpoints of one run at a time; made if it is not there.
-        seconds: from the end of one writing to the beginning of the next; 0 saves every step.
+        folder: folder for the checkpoints of one run at a time; made if it does not exist.
+        seconds: seconds from the end of one writing to the beginning of the next; 0 saves every
+            step.
         overwrite: remove the checkpoints of another run.
     """
 
@@ -54,25 +55,25 @@ class Checkpoint(Callback):
         return self._own[-1] if self._own else None
 
     def load(self) -> snapshots.Snapshot | None:
-        """Returns the newest sound snapshot in the folder, or None where there is none at all.
+        """Returns the newest sound snapshot in the folder, or None if the folder has none.
 
         Raises:
-            CheckpointError: all that are there are damaged, or of another version.
+            CheckpointError: all snapshots are damaged, or one is of another version.
         """
         found = snapshots.newest(self._folder)
         return snapshots.read(found) if found else None
 
     def on_begin(self, run: Run) -> None:
-        """Makes the folder ready.
+        """Prepares the folder.
 
         Raises:
-            ConfigError: another run is at work in it; or it holds checkpoints that the run does
+            ConfigError: another run is using the folder; or it holds checkpoints that the run does
                 not go on from, and `overwrite` is False.
         """
         self._run = run
         self._last: StepEnd | None = None
         self._held.close()
-        with contextlib.suppress(OSError):  # Which is told when there is something to save.
+        with contextlib.suppress(OSError):  # `_save` tries again, and reports.
             self._folder.mkdir(exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(_held(self._folder))
@@ -98,32 +99,32 @@ class Checkpoint(Callback):
             self._save(step)
 
     def on_end(self, image: tf.Tensor) -> None:
-        """Saves the step that the run was stopped at, which is known only now."""
+        """Saves the last step of a stopped run. Only now is it known to be the last."""
         with self._held:
             last = self._last
             if last is not None and self.saved != self._path(last.level, last.step):
                 self._save(last)
 
     def on_error(self, error: BaseException) -> None:
-        """Lets go of the folder."""
+        """Releases the folder."""
         self._held.close()
 
     def remove(self) -> None:
         """Removes the checkpoints, and the folder if nothing else is in it.
 
-        To be called once the finished picture is safe. Those of another run, which has begun in
-        the folder since, are left alone.
+        Call it once the finished picture is saved. If another run has begun in the folder since,
+        nothing is removed.
         """
         self._held.close()
         self._own = []
         with contextlib.suppress(errors.ConfigError), _held(self._folder):
             for path in snapshots.stored(self._folder):
                 _remove(path)
-            with contextlib.suppress(OSError):  # There is something in it, or it is not ours.
+            with contextlib.suppress(OSError):  # Not empty, or not ours to remove.
                 self._folder.rmdir()
 
     def _path(self, level: int, step: int) -> Path:
-        """Returns the place of a checkpoint, which tells the steps taken in all levels."""
+        """Returns the path of a checkpoint, named by the steps taken in all levels."""
         taken = sum(each.steps for each in self._run.levels[:level]) + step
         return self._folder / f"{snapshots.PREFIX}{taken:06d}"
 
@@ -132,7 +133,7 @@ class Checkpoint(Callback):
         try:
             self._folder.mkdir(exist_ok=True)
             snapshots.write(step.snapshot(), path)
-        except Exception as error:  # Whatever it is, the picture is worth more.
+        except Exception as error:  # No failure here may end the run.
             if not self._failed:
                 logger.warning(
                     "%s The work goes on, and the next one is tried.", _in_words(error, path)
@@ -148,7 +149,7 @@ class Checkpoint(Callback):
 
 
 def _in_words(error: Exception, path: Path) -> str:
-    """Returns why a checkpoint cannot be written."""
+    """Returns a sentence about a checkpoint that cannot be written."""
     if isinstance(error, errors.OutputError):
         return str(error)
     reason = getattr(error, "strerror", None) or type(error).__name__
@@ -157,13 +158,13 @@ def _in_words(error: Exception, path: Path) -> str:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Holds a folder, so that another process, or another run in this one, cannot.
+    """Locks a folder against other processes, and against other runs in this one.
 
-    The lock is that of the folder itself: it leaves no file, and ends with the process. Where there
-    are no such locks, and where the folder cannot be opened, nothing is held.
+    The lock is on the folder itself: it leaves no file and ends with the process. Without support
+    for such locks, or if the folder cannot be opened, nothing is locked.
 
     Raises:
-        ConfigError: another one holds it.
+        ConfigError: another run has locked the folder.
     """
     try:
         import fcntl
@@ -180,7 +181,7 @@ def _held(folder: Path) -> Iterator[None]:
                 f"{folder}: another run keeps its checkpoints here, and is at work. Wait for it, "
                 "or choose another folder."
             ) from None
-        except OSError:  # Nor have some disks.
+        except OSError:  # Some file systems have no locks either.
             pass
         yield
     finally:
@@ -188,7 +189,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def require_free(folder: Path) -> None:
-    """Raises ConfigError where a run is at work that keeps its checkpoints in a folder."""
+    """Raises ConfigError if a running stylisation keeps its checkpoints in the folder."""
     with _held(folder):
         pass
 
@@ -202,5 +203,5 @@ def occupied(folder: Path) -> errors.ConfigError:
 
 
 def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # What cannot be removed does no harm.
+    with contextlib.suppress(OSError):  # A checkpoint that stays does no harm.
         files.remove_folder(path)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 class History(Callback):
     """Records level, step, loss, terms and time of every step.
 
-    Losses stay on the device until `entries` is read, so recording does not slow the steps. Where
-    the run goes on from a snapshot, the steps before are part of the record.
+    Losses stay on the device until `entries` is read, so recording does not slow the steps. If the
+    run goes on from a snapshot, the record includes the steps before it.
 
     Attributes:
-        run: the run that was recorded, from its beginning.
+        run: the recorded run; set by `on_begin`.
     """
 
     run: Run
@@ -40,9 +40,9 @@ class History(Callback):
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """One dict a step: `level`, `step`, `loss`, `terms`, and `seconds` since the start.
+        """One dict per step: `level`, `step`, `loss`, `terms`, and `seconds` since the start.
 
-        The time between two runs does not count.
+        The time between a run and its continuation is not counted.
         """
         for level, step, loss, terms, seconds in self._unread:
             entry = {

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM that lose no work."""
+"""Ctrl-C, SIGTERM and SIGHUP without loss of work."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SIGNALS = signals.SIGNALS
-"""What asks a program to end: Ctrl-C, what a batch queue or `kill` sends, a closed terminal."""
+"""Signals that ask a program to end: of Ctrl-C, `kill`, a batch queue, a closed terminal."""
 
 
 class Interrupt(Callback):
     """Lets Ctrl-C, SIGTERM or SIGHUP end the run after the current step.
 
-    A second signal does not wait: it is handled as it was before the run. Outside of the main
-    thread, where Python handles no signals, and for signals that are ignored, it does nothing.
+    A second signal goes to the handler from before the run, at once. Nothing changes for ignored
+    signals, nor outside of the main thread, where Python handles no signals.
 
     Args:
-        hold: hold signals back from the end of the run, or the second signal, until `restore` is
-            called, so that the picture can be saved.
+        hold: hold signals back from the end of the run, or from the second signal, until `restore`
+            is called, so that the picture can be saved.
 
     Attributes:
-        signal: number of the first signal that came, or 0.
+        signal: number of the first signal received, or 0.
     """
 
     def __init__(self, hold: bool = False) -> None:
@@ -75,6 +75,6 @@ class Interrupt(Callback):
             self.restore()
 
     def restore(self) -> None:
-        """Gives the signals back their former meaning."""
+        """Restores the signal handlers from before the run."""
         signals.restore(self._previous)
         self._previous = {}

@@ -1,4 +1,4 @@
-"""A picture file that follows the work."""
+"""A picture file that follows the run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MARK = '{"preview": true}'  # In place of a recipe.
 class Preview(Callback):
     """Refreshes a picture file every so many steps, atomically.
 
-    A preview that cannot be written is reported once, and the next is tried all the same.
+    A failure to write is reported once, and the next preview is still tried.
 
     Args:
-        path: the file; its suffix chooses the format.
+        path: path of the file; its suffix chooses the format.
         every: steps between two refreshes, counted over all levels.
     """
 
@@ -36,14 +36,14 @@ class Preview(Callback):
             return
         try:
             images.save(step.picture(), self._path, recipe=_MARK)
-        except Exception as error:  # Want of memory, too: whatever it is, the work goes on.
+        except Exception as error:  # No failure may end the run, not even MemoryError.
             if not self._failed:
                 logger.warning("No preview for now: %s", errors.reason(error))
             self._failed = True
 
 
 def is_preview(path: str | os.PathLike[str]) -> bool:
-    """Returns whether a file is a picture that `Preview` wrote."""
+    """Returns whether a file is a picture written by `Preview`."""
     try:
         return images.read_recipe(path) == _MARK
     except errors.ImageError:

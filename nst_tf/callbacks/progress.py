@@ -1,4 +1,4 @@
-"""Progress for a person: a live bar on a terminal, a line now and then in a log."""
+"""Progress for the user: a live bar on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from nst_tf.runtime import terminal
 
 
 class Progress(Callback):
-    """Shows level, step, loss, terms, steps a second and the time left.
+    """Shows level, step, loss, terms, steps per second and the time left.
 
     Args:
-        stream: where to write; standard error where it is None. A terminal gets a bar, anything
-            else gets lines, and a stream that fails gets nothing more.
-        seconds: between two lines of a log.
+        stream: output stream; standard error if None. A terminal gets a bar, anything else gets
+            lines. A stream that fails gets nothing more.
+        seconds: seconds between two lines of a log.
     """
 
     def __init__(self, stream: TextIO | None = None, seconds: float = 5.0) -> None:
@@ -28,7 +28,7 @@ class Progress(Callback):
 
     def on_begin(self, run: Run) -> None:
         self._run, self._levels = run, run.levels
-        # Work grows with the pixels of a level, and so does the time that is left.
+        # The time left is estimated by pixels, as the work of a step grows with them.
         self._work = [level.height * level.width for level in run.levels]
         self._total = sum(w * level.steps for w, level in zip(self._work, run.levels, strict=True))
         self._before = sum(w * run.taken(level) for level, w in enumerate(self._work))

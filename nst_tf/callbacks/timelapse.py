@@ -20,23 +20,23 @@ from nst_tf.runtime import files
 logger = logging.getLogger("nst_tf")
 
 FILM_SUFFIXES = (".mp4", ".gif")
-"""What a film can be written as."""
+"""The file formats of a film."""
 
-_MOST_FRAMES = 480  # Of a film; a longer run shows every second step, or every third.
-_LAST_SECONDS = 2.0  # For which the finished picture stands.
-_RATE = {".mp4": 30, ".gif": 20}  # Frames a second.
+_MOST_FRAMES = 480  # Per film; a longer run shows every second step, or every third.
+_LAST_SECONDS = 2.0  # For the finished picture.
+_RATE = {".mp4": 30, ".gif": 20}  # Frames per second.
 _LONGEST_SIDE = {".mp4": 1920, ".gif": 640}  # Of a frame, in pixels.
 
 
 class Timelapse(Callback):
-    """Writes a film of the steps, the coarse ones enlarged: H.264 in `.mp4`, or a `.gif`.
+    """Writes a film of the steps, coarse levels enlarged: H.264 in `.mp4`, or a `.gif`.
 
-    It takes its place once the run has ended or was stopped. A film that cannot be written is
-    reported once, and the run goes on without it.
+    The file appears when the run ends or is stopped. A failure is reported once, and the run goes
+    on without the film.
 
     Args:
-        path: the file; its suffix chooses the format, one of `FILM_SUFFIXES`.
-        overwrite: replace a file that is there.
+        path: path of the film; its suffix, one of `FILM_SUFFIXES`, chooses the format.
+        overwrite: replace an existing file.
     """
 
     def __init__(self, path: str | os.PathLike[str], overwrite: bool = True) -> None:
@@ -74,20 +74,20 @@ class Timelapse(Callback):
 
     @contextlib.contextmanager
     def _reported(self) -> Any:
-        """Tells of what cannot be written, and gives the film up."""
+        """Reports a failure within, and drops the film."""
         try:
             yield
-        except Exception as error:  # Want of memory, too: whatever it is, the work goes on.
+        except Exception as error:  # No failure may end the run, not even MemoryError.
             logger.warning("%s: no film (%s).", self._path, errors.reason(error))
             self._film = None
 
 
 class _Mp4:
-    """An H.264 film, encoded into a temporary file as it comes.
+    """An H.264 film, encoded into a temporary file frame by frame.
 
     Args:
-        height: of a frame, even.
-        width: of a frame, even.
+        height: height of a frame in pixels, even.
+        width: width of a frame in pixels, even.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -99,7 +99,7 @@ class _Mp4:
         self._container = av.open(self._file, "w", format="mp4")
         self._stream = self._container.add_stream("libx264", rate=_RATE[".mp4"])
         self._stream.height, self._stream.width = self._size
-        self._stream.pix_fmt = "yuv420p"  # What every player can show.
+        self._stream.pix_fmt = "yuv420p"  # The format that every player supports.
         self._stream.options = {"crf": "18", "preset": "veryfast"}
 
     def show(self, pixels: np.ndarray) -> None:
@@ -110,7 +110,7 @@ class _Mp4:
         self._container.mux(self._stream.encode(frame))
 
     def write(self, path: Path, overwrite: bool) -> None:
-        """Ends the film and puts it in its place."""
+        """Completes the film and moves it to its path."""
         self._container.mux(self._stream.encode())
         self._container.close()
         self._file.seek(0)
@@ -121,11 +121,11 @@ class _Mp4:
 
 
 class _Gif:
-    """A looping GIF, the frames of which are kept in 256 colours.
+    """A looping GIF. Its frames are kept in memory, in 256 colours each.
 
     Args:
-        height: of a frame.
-        width: of a frame.
+        height: height of a frame in pixels.
+        width: width of a frame in pixels.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -138,7 +138,7 @@ class _Gif:
         self._frames.append(frame.quantize(dither=Image.Dither.FLOYDSTEINBERG))
 
     def write(self, path: Path, overwrite: bool) -> None:
-        """Ends the film and puts it in its place."""
+        """Completes the film and moves it to its path."""
         first, *rest = self._frames
         with files.atomic_file(path, overwrite) as target:
             first.save(
@@ -148,7 +148,7 @@ class _Gif:
 
 
 def _frame_size(height: int, width: int, longest: int) -> tuple[int, int]:
-    """Returns even sides, as H.264 wants them, the longer of which is at most `longest`."""
+    """Returns even sides, as H.264 needs them; the longer one is at most `longest`."""
     scale = min(1.0, longest / max(height, width))
     return max(2, round(height * scale) // 2 * 2), max(2, round(width * scale) // 2 * 2)
 

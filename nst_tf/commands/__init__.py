@@ -1,1 +1,1 @@
-"""The commands: flags in, files out, and a sentence for everything that goes wrong."""
+"""The commands: flags in, files out, errors as sentences."""

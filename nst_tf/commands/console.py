@@ -1,4 +1,4 @@
-"""What every command shares at the terminal: words, the set-up, the exit status."""
+"""Shared by the commands: messages, set-up of TensorFlow, signals and exit status."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from nst_tf.tiling import tiles
 
 
-_LONGEST_NAME = 120  # Bytes of a name that is made from those of the inputs.
+_LONGEST_NAME = 120  # Bytes of a file name made from the names of the inputs.
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. It is dealt with as Ctrl-C is, but for the exit status."""
+    """SIGTERM arrived. It is handled as Ctrl-C is, except for the exit status."""
 
 
 class HungUp(KeyboardInterrupt):
-    """SIGHUP came, likewise."""
+    """SIGHUP arrived. It is handled as Ctrl-C is, except for the exit status."""
 
 
 _INTERRUPTIONS: dict[int, type[KeyboardInterrupt]] = {
     signal.SIGTERM: Terminated,
-    getattr(signal, "SIGHUP", 0): HungUp,  # Windows has none.
+    getattr(signal, "SIGHUP", 0): HungUp,  # Windows has no SIGHUP.
 }
 
 
@@ -51,12 +51,12 @@ def run(
     """Parses a command line, runs the command, and returns its exit status.
 
     Args:
-        argv: program name and flags; those of the process where it is None.
-        owners: the dataclasses whose fields are the flags.
-        command: given the parsed flags, returns the exit status. A `StyleTransferError` that it
-            raises becomes a sentence; the words of a `KeyboardInterrupt`, if it has any, replace
-            the usual ones. SIGTERM raises `Terminated`, SIGHUP `HungUp`.
-        usage: the beginning of the help text, with `{program}` in it.
+        argv: program name and flags; those of the process if None.
+        owners: dataclasses whose fields are the flags.
+        command: function from the parsed flags to the exit status. A `StyleTransferError` that it
+            raises is printed as a sentence. The message of a `KeyboardInterrupt`, if it has one,
+            replaces the usual one. SIGTERM raises `Terminated`, SIGHUP `HungUp`.
+        usage: beginning of the help text, with `{program}` in it.
     """
     argv = list(sys.argv if argv is None else argv)
     program = Path(argv[0]).name
@@ -69,7 +69,7 @@ def run(
             text = _information(values, help_text)
             terminal.Output(sys.stdout).line(text)
             return 0
-        Image.MAX_IMAGE_PIXELS = None  # Here max_pixels is the limit, and it can be raised.
+        Image.MAX_IMAGE_PIXELS = None  # The setting max_pixels is the limit here.
         with _terminable(), _notes_shown():
             return command(values)
     except errors.StyleTransferError as error:
@@ -84,7 +84,7 @@ def run(
 
 
 def stopped_by(cause: KeyboardInterrupt | int) -> int:
-    """Returns the exit status after an exception that a signal raised, or after a signal."""
+    """Returns the exit status after a signal, given its number or its exception."""
     if isinstance(cause, KeyboardInterrupt):
         found = [number for number, kind in _INTERRUPTIONS.items() if isinstance(cause, kind)]
         cause = found[0] if found else signal.SIGINT
@@ -93,7 +93,7 @@ def stopped_by(cause: KeyboardInterrupt | int) -> int:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Lets every signal that asks the program to end raise a `KeyboardInterrupt`."""
+    """Makes every signal of `signals.SIGNALS` raise a `KeyboardInterrupt`."""
     previous = signals.install(lambda number, _: _interrupt(number))
     try:
         yield
@@ -102,7 +102,7 @@ def _terminable() -> Iterator[None]:
 
 
 def interruption(number: int) -> type[KeyboardInterrupt]:
-    """Returns what a signal raises."""
+    """Returns the exception class that a signal raises."""
     return _INTERRUPTIONS.get(number, KeyboardInterrupt)
 
 
@@ -119,36 +119,36 @@ def _information(values: Any, help_text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Tells the person something; standard output stays free for results."""
+    """Prints a message to standard error; standard output stays free for results."""
     terminal.Output(sys.stderr).line(text)
 
 
 def give(path: Path) -> None:
-    """Puts the path of a result on standard output: legible on a terminal, else as it is."""
+    """Prints the path of a result to standard output; on a terminal, control codes are escaped."""
     output = terminal.Output(sys.stdout)
     output.write(f"{terminal.printable(str(path)) if output.isatty() else path}\n")
     output.flush()
 
 
 def result_name(content: str, styles: Sequence[str]) -> str:
-    """Returns the name of what is made from pictures, without a suffix."""
+    """Returns the name of a result, made from the names of its inputs, without a suffix."""
     stems = "_".join(Path(path).stem for path in (content, *styles))
     return files.shortened(stems, _LONGEST_NAME)
 
 
 def painted(content: str, styles: Sequence[str]) -> str:
-    """Returns what is made from pictures, as a person is told."""
+    """Returns the description of a result for the user, given the names of its inputs."""
     return f"{content} in the manner of {' and '.join(styles)}"
 
 
 def gigabytes(count: float) -> str:
-    """Returns a number of bytes in words."""
+    """Returns a number of bytes as text, in GB."""
     return f"{count / 1e9:.1f} GB"
 
 
 @contextlib.contextmanager
 def _notes_shown() -> Iterator[None]:
-    """Lets the notes of the package through to the person at the terminal, each once."""
+    """Prints the log messages of the package to the terminal, each once."""
     logger = logging.getLogger("nst_tf")
     handler = _Notes()
     before = logger.level
@@ -173,11 +173,11 @@ class _Notes(logging.Handler):
         self._said.add(text)
 
 
-# The set-up.
+# Set-up of TensorFlow and the network.
 
 
 def build_backbone(config: configs.StyleTransferConfig) -> backbones.Backbone:
-    """Returns the network of a run, and shows the progress of a download."""
+    """Returns the network of a run, and shows the progress of its download."""
     load_tensorflow([config])
     from nst_tf import backbones, objective
     from nst_tf.engine import transfer
@@ -195,14 +195,14 @@ def announce(
     plans: Sequence[tiles.TilePlan],
     given: sources.Pictures,
 ) -> None:
-    """Tells what a run works with, and the memory that it takes.
+    """Prints device, network, tiles and expected memory of a run.
 
     Args:
-        config: of the run.
-        model: its network.
-        levels: of its pyramid.
-        plans: how each of them is looked at.
-        given: its pictures.
+        config: settings of the run.
+        model: the network.
+        levels: levels of the pyramid.
+        plans: tile plan of each level.
+        given: pictures of the run.
     """
     from nst_tf.engine import transfer
     from nst_tf.records import environment
@@ -229,10 +229,10 @@ def announce(
 
 
 def load_tensorflow(settings: Sequence[configs.StyleTransferConfig]) -> None:
-    """Imports TensorFlow and what needs it, in silence.
+    """Imports TensorFlow and the modules that need it, without its log output.
 
     Args:
-        settings: of the runs to come, which tell the kernels that suit them.
+        settings: settings of all runs to come; they decide whether oneDNN is preferred.
 
     Raises:
         ConfigError: Keras is set to another backend.
@@ -245,16 +245,16 @@ def load_tensorflow(settings: Sequence[configs.StyleTransferConfig]) -> None:
         from nst_tf.engine import transfer
 
         _let_gpu_memory_grow()
-        transfer.find_device("cpu")  # Sets all devices up, which has its own messages.
+        transfer.find_device("cpu")  # Initialises all devices, which logs.
 
 
 @contextlib.contextmanager
 def _native_log_hidden() -> Iterator[None]:
-    """Hides what TensorFlow's native code prints while it loads, unless loading fails."""
+    """Hides the output of TensorFlow's native code while it loads, unless loading fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     terminal.Output(sys.stderr).flush()
     shown = os.dup(2)
-    # Ctrl-C in the midst of native code would break the import.
+    # Ctrl-C during native code would break the import.
     with signals.held() as came, tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
@@ -274,7 +274,7 @@ def _let_gpu_memory_grow() -> None:
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):
-        with contextlib.suppress(RuntimeError):  # It is in use already, and stays as it is.
+        with contextlib.suppress(RuntimeError):  # Already in use; its setting stays.
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
@@ -289,7 +289,7 @@ def _device_name(device: str | None) -> str:
 
 @contextlib.contextmanager
 def _download_bar() -> Iterator[Any]:
-    """Yields a download progress callback that draws a bar once the first bytes arrive."""
+    """Yields a callback for the progress of a download; its bar appears with the first bytes."""
     import tqdm
 
     bars: list[tqdm.tqdm] = []

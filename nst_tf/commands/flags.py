@@ -1,4 +1,4 @@
-"""Config dataclasses to absl flags, and a command line back to config dataclasses."""
+"""Turns config dataclasses into absl flags, and a command line back into config dataclasses."""
 
 from __future__ import annotations
 
@@ -80,19 +80,19 @@ NEIGHBOURS = {
     "style_path": "style",
     "tv": "tv_weight",
 }
-"""What other programs call a flag of this one, for hints."""
+"""Flag names of other programs and the flags here that they correspond to, for hints."""
 
 
-_LONGEST_NAME = 60  # Characters of a flag's name, none of which has half as many.
+_LONGEST_NAME = 60  # Characters; no flag's name has half as many.
 
 
 class _Parser(flags.ArgumentParser):
-    """Parses the text of a flag, and says what it expected when it cannot.
+    """Parses the text of a flag; an error names the expected form.
 
-    A list, and whatever a flag that may be repeated names, become a tuple.
+    Lists and repeatable flags become tuples.
 
     Attributes:
-        one_input: whether it names a file to read, and only one.
+        one_input: whether the flag names a single file to read.
     """
 
     def __init__(self, field: dataclasses.Field[Any], kind: Any) -> None:
@@ -128,12 +128,13 @@ class _Serializer(flags.ArgumentSerializer):
 
 
 def _meant(text: str, field: dataclasses.Field[Any]) -> tuple[str, ...]:
-    """Returns the paths that a person means: of `~`, of a pattern, or of a list with commas.
+    """Returns the paths that a text stands for: with `~`, as a pattern, or as a list with commas.
 
-    A file whose name is the text as it stands is always that file.
+    If a file of exactly this name exists, it is meant.
 
     Raises:
-        ValueError: it is no path, matches nothing, or is several files where one is expected.
+        ValueError: the text is no path, matches nothing, or matches several files where one is
+            expected.
     """
     path = os.path.expanduser(text)
     if os.path.exists(path):
@@ -157,7 +158,7 @@ def _meant(text: str, field: dataclasses.Field[Any]) -> tuple[str, ...]:
 
 
 def define(*dataclass_types: type) -> flags.FlagValues:
-    """Returns flags for every field of the given config dataclasses."""
+    """Returns flags for all fields of the given config dataclasses."""
     values = flags.FlagValues()
     for owner in dataclass_types:
         for field in dataclasses.fields(owner):
@@ -179,25 +180,25 @@ def _define_flag(values: flags.FlagValues, field: dataclasses.Field[Any], kind: 
 
 
 def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """Parses a command line, its first entry being the program's name.
+    """Parses a command line, whose first entry is the program's name.
 
-    Flags of the command line count before those of a flagfile, and those of a flagfile before
-    those of the files that it names in turn.
+    The command line takes precedence over a flagfile, and a flagfile over the flagfiles that it
+    names in turn.
 
     Raises:
         ConfigError: a flag is unknown, its value is unreadable, or an input is given twice; a
-            flagfile cannot be read; or there are loose arguments.
+            flagfile cannot be read; or there are arguments without a flag.
     """
     for arguments in _sources(list(argv[1:])):
         _parse_source(values, arguments)
 
 
 def _sources(arguments: list[str], within: tuple[str, ...] = ()) -> list[list[str]]:
-    """Returns the arguments of every flagfile that is named, and then the others.
+    """Returns the arguments of all named flagfiles, and then the remaining arguments.
 
     Args:
-        arguments: of the command line, or lines of a flagfile.
-        within: the flagfiles that are being read.
+        arguments: arguments of the command line, or lines of a flagfile.
+        within: the flagfiles being read, from the outermost to the innermost.
     """
     sources, own = [], []
     rest = iter(arguments)
@@ -217,7 +218,7 @@ def _sources(arguments: list[str], within: tuple[str, ...] = ()) -> list[list[st
 
 
 def _lines(path: str) -> list[str]:
-    """Returns the flags in a file, one a line, without comments."""
+    """Returns the flags in a file, one per line, without comments."""
     if not path:
         raise errors.ConfigError("--flagfile names no file; expected --flagfile=FILE.")
     try:
@@ -240,13 +241,13 @@ def _lines(path: str) -> list[str]:
 def _parse_source(values: flags.FlagValues, arguments: list[str]) -> None:
     """Parses the arguments of one source.
 
-    Of a flag that is given twice the last value counts, as wrappers of a command rely on. Only a
-    second input is refused, for the first would be left out in silence.
+    If a flag is given twice, the last value counts, because wrappers of commands rely on that. A
+    second input is refused, because the first would be silently ignored.
     """
     before = {name: values[name].present for name in values}
     for argument in arguments:
         name = argument.lstrip("-").partition("=")[0]
-        if argument.startswith("-") and len(name) > _LONGEST_NAME:  # absl looks for near ones.
+        if argument.startswith("-") and len(name) > _LONGEST_NAME:  # Slow in absl.
             hint = _hint(name[:_LONGEST_NAME], values)
             raise errors.ConfigError(
                 f"unknown flag --{name[:_LONGEST_NAME]}...{hint} --helpfull lists all flags."
@@ -272,7 +273,7 @@ def _parse_source(values: flags.FlagValues, arguments: list[str]) -> None:
 
 
 def _hint(name: str, values: flags.FlagValues) -> str:
-    """Returns a sentence, after a space, that tells the flag that an unknown one may stand for."""
+    """Returns a space and a sentence that suggests a flag for an unknown one, or an empty text."""
     name, _, value = name.partition(" ")
     plain = re.sub(r"\W+", "_", name).strip("_").lower()
     found = plain if plain in values else NEIGHBOURS.get(plain)
@@ -282,7 +283,7 @@ def _hint(name: str, values: flags.FlagValues) -> str:
 
 
 def _loose(rest: Sequence[str], values: flags.FlagValues) -> errors.ConfigError:
-    """Returns the error for arguments that belong to no flag."""
+    """Returns the error for arguments without a flag."""
     name = rest[0].partition("=")[0].strip("-\u2010\u2011\u2012\u2013\u2014\u2212")
     if name != rest[0] and name in values:
         hint = f"write --{rest[0][rest[0].index(name) :]}"
@@ -298,10 +299,10 @@ def _loose(rest: Sequence[str], values: flags.FlagValues) -> errors.ConfigError:
 
 
 def parse_value(owner: type, name: str, text: str) -> Any:
-    """Returns the value of one field of a dataclass, read as its flag reads it.
+    """Returns the value of one field of a dataclass, parsed as its flag is.
 
     Raises:
-        ConfigError: the text is not readable as such a value.
+        ConfigError: the text is not a value of the field.
     """
     values = flags.FlagValues()
     field = next(field for field in dataclasses.fields(owner) if field.name == name)
@@ -311,12 +312,12 @@ def parse_value(owner: type, name: str, text: str) -> Any:
 
 
 def to_dataclass(values: flags.FlagValues, owner: type, **defaults: Any) -> Any:
-    """Returns the `owner` that parsed flags describe.
+    """Returns an instance of `owner` with the values of parsed flags.
 
     Args:
-        values: flags from `define`, parsed.
+        values: parsed flags from `define`.
         owner: the dataclass to build.
-        **defaults: stand in for the defaults of the class where a flag was not given.
+        **defaults: defaults that replace those of the class for flags that were not given.
     """
     return owner(**{**defaults, **given(values, owner)})
 
@@ -327,13 +328,13 @@ def to_config(
     settings: Mapping[str, Any] = types.MappingProxyType({}),
     **changes: Any,
 ) -> config.StyleTransferConfig:
-    """Returns the settings of a stylisation that parsed flags describe, without a warning.
+    """Returns the settings of parsed flags, without warnings.
 
     Args:
-        values: flags from `define`, parsed.
-        preset: a published recipe to begin with, or an empty text.
-        settings: to begin with where there is no preset.
-        **changes: settings that come on top, as the flags do.
+        values: parsed flags from `define`.
+        preset: name of a published recipe to start from, or an empty string.
+        settings: settings to start from without a preset.
+        **changes: settings that override these, as the flags do.
 
     Raises:
         ConfigError: a setting is not valid.
@@ -345,7 +346,7 @@ def to_config(
 
 
 def given(values: flags.FlagValues, owner: type) -> dict[str, Any]:
-    """Returns the values of the fields of `owner` whose flags were given."""
+    """Returns the values of those fields of `owner` whose flags were given."""
     found = {
         field.name: values[field.name].value
         for field in dataclasses.fields(owner)
@@ -358,13 +359,13 @@ def given(values: flags.FlagValues, owner: type) -> dict[str, Any]:
 
 
 def help_text(program: str, *dataclass_types: type, usage: str = USAGE, full: bool = True) -> str:
-    """Returns the help of fields, by group, with their defaults, after `usage`.
+    """Returns the help text: `usage`, then all flags by group, with their defaults.
 
     Args:
-        program: its name.
-        *dataclass_types: whose fields are the flags.
-        usage: the beginning of the text, with `{program}` in it.
-        full: whether it shows all fields, or only the first page.
+        program: name of the program.
+        *dataclass_types: dataclasses whose fields are the flags.
+        usage: beginning of the text, with `{program}` in it.
+        full: whether to show all flags, or only the first page.
     """
     fields = [field for owner in dataclass_types for field in dataclasses.fields(owner)]
     groups: dict[str, list[str]] = {}

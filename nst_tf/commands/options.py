@@ -1,4 +1,4 @@
-"""What belongs to one run of a command, such as file names, and has no part in the picture."""
+"""Options of one run of a command, such as file names, that do not affect the picture."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class FileOptions:
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepOptions:
-    """The files of one run of the sweep, and what it varies."""
+    """The files of one run of the sweep, and the settings that it varies."""
 
     content: str = setting("", "Sweep", "the photo to repaint (required)", path="read", first=True)
     style: tuple[str, ...] = setting(
@@ -138,10 +138,10 @@ class SweepOptions:
 
 
 def paths(options: FileOptions | SweepOptions) -> sources.Paths:
-    """Returns the pictures of a command, those in folders included.
+    """Returns the input pictures of a command; a folder stands for all pictures in it.
 
     Raises:
-        ConfigError: photo or painting was not given.
+        ConfigError: content or style is missing.
         ImageError: a folder holds no picture.
     """
     for role, given in (("content", [options.content]), ("style", options.style)):

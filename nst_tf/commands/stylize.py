@@ -1,4 +1,4 @@
-"""The command: flags in, a picture file out, and a sentence for everything that goes wrong."""
+"""The command: flags in, a picture file out, errors as sentences."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMES = {
         )
     },
 }  # fmt: skip
-"""The flags that stand for the fields of a job."""
+"""The flags of the fields of a job."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     130: stopped by Ctrl-C. 143: by SIGTERM. 129: by SIGHUP.
 
     Args:
-        argv: program name and flags; those of the process where it is None.
+        argv: program name and flags; those of the process if None.
     """
     return console.run(argv, flags.ALL, _command)
 
@@ -55,7 +55,7 @@ def _command(values: Any) -> int:
 
 
 def _config(values: Any, options: FileOptions) -> configs.StyleTransferConfig:
-    """Returns the settings, and tells what is not as it was in the recipe that is replayed."""
+    """Returns the settings, and prints their differences from a recipe to replay."""
     given = flags.given(values, configs.StyleTransferConfig)
     replayed = recipe.load(options.replay) if options.replay else None
     if replayed is None:
@@ -108,7 +108,7 @@ def _run(job: jobs.Job) -> int:
 
 
 def _announce(job: jobs.Job, levels: Sequence[pyramid.Level]) -> None:
-    """Tells what is about to happen, from the headers of the files alone."""
+    """Prints inputs, output, sizes and steps, from the headers of the files alone."""
     content, styles = job.inputs.sizes(job.config)
     steps = ", ".join(f"{level.width}x{level.height} in {level.steps} steps" for level in levels)
     assert isinstance(job.inputs, jobs.Paths)
@@ -122,7 +122,7 @@ def _announce(job: jobs.Job, levels: Sequence[pyramid.Level]) -> None:
 
 
 def _tell_what_was_read(ready: jobs.Ready) -> None:
-    """Tells what was understood of the content mask, and where the run goes on."""
+    """Prints the regions of the content mask, and the checkpoint that the run goes on from."""
     job = ready.job
     if ready.pictures.content_mask:
         regions = inputs.regions_of(ready.pictures.content_mask, "content mask")
@@ -134,14 +134,14 @@ def _tell_what_was_read(ready: jobs.Ready) -> None:
         console.say(f"{job.checkpoints.folder}: no checkpoint to resume; starting anew.")
 
 
-# After the work.
+# After the run.
 
 
 def _shown(outcome: jobs.Outcome, interrupt: callbacks.Interrupt, start: float) -> int:
-    """Tells what became of the job, and returns the exit status.
+    """Prints the outcome of a job, and returns the exit status.
 
     Raises:
-        BaseException: what ended it, in words, where it is not done.
+        BaseException: the job is not done; the message says why.
     """
     if not outcome.done:
         raise _unfinished(outcome, interrupt.signal)
@@ -160,11 +160,11 @@ def _shown(outcome: jobs.Outcome, interrupt: callbacks.Interrupt, start: float) 
 
 
 def _unfinished(outcome: jobs.Outcome, number: int) -> BaseException:
-    """Returns the error that tells how a job has ended that is not done.
+    """Returns the error for a job that is not done.
 
     Args:
-        outcome: of the job.
-        number: of the signal that came, or 0.
+        outcome: outcome of the job.
+        number: number of the signal received, or 0.
     """
     failure, kept = outcome.error, outcome.path
     how = f" --resume goes on from {outcome.checkpoint}." if outcome.checkpoint else ""
@@ -173,7 +173,7 @@ def _unfinished(outcome: jobs.Outcome, number: int) -> BaseException:
         said = f"Stopped. What there is so far is {kept}.{how}" if kept else ""
         return kind(said or (how and f"Interrupted.{how}"))
     if isinstance(failure, errors.OutputError) and kept == failure.elsewhere:
-        return failure  # Of the picture, which says where that is.
+        return failure  # Its message has the path of the picture.
     if kept is None and not how and isinstance(failure, errors.StyleTransferError):
         return failure
     where = f" The last good picture is {kept}." if kept else ""

@@ -1,6 +1,6 @@
 """Every setting of a stylisation: its default, its help text and its checks.
 
-Needs no TensorFlow, so that flags are read and refused at once.
+Importing it needs no TensorFlow, so that flags are parsed and checked at once.
 """
 
 from nst_tf.config.fields import (

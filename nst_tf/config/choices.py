@@ -1,6 +1,6 @@
-"""Choices that may be objects: losses, each with a weight, and the network.
+"""Settings that may hold objects: losses, each with a weight, and the network.
 
-Needs no TensorFlow.
+Importing it needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from nst_tf.config import objects
 from nst_tf.config.fields import shown
 
 Losses = dict[Any, float]
-"""The weight of each loss, by its name or the loss itself."""
+"""The weight of each loss, by its name or by the loss object."""
 
 
 def described(choice: Any) -> str:
-    """Returns a name as it is, or the class of an object and its constructor's arguments."""
+    """Returns a name unchanged, or an object as its class with its constructor's arguments."""
     return choice if isinstance(choice, str) else objects.in_words(objects.describe(choice))
 
 
 def is_loss(value: Any) -> bool:
-    """Returns whether a value is a loss of its own."""
+    """Returns whether a value is a loss object."""
     return isinstance(value, objects.LossLike) and not isinstance(value, type)
 
 
 def holds_objects(text: Any) -> bool:
-    """Returns whether a written choice of losses stands for objects."""
+    """Returns whether a choice of losses, in its written form, includes objects."""
     return isinstance(text, str) and "(" in text
 
 
@@ -38,14 +38,14 @@ def read_losses(field: str, value: Any) -> str | tuple[tuple[Any, float], ...]:
 
     Args:
         field: name of the setting, for the error.
-        value: names joined by `+`, each with its weight after a colon or all without; a loss; or
-            a mapping from names and losses to weights.
+        value: names joined by `+`, with weights after colons or without; a loss; or a mapping from
+            names and losses to weights.
 
     Returns:
-        A text where all are named; else pairs of a name, or a loss, and its weight.
+        A string if all losses are named; else pairs of a name or loss and its weight.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: the value is none of these.
     """
     if isinstance(value, str):
         return value
@@ -70,12 +70,12 @@ def _is_pair(pair: Any) -> bool:
 
 
 def losses_of(field: str, value: Any) -> Losses:
-    """Returns the weight of each loss, given what `read_losses` returned.
+    """Returns the weight of each loss, given the result of `read_losses`.
 
-    Losses that are joined without weights share the weight alike.
+    Losses joined without weights share the weight equally.
 
     Raises:
-        ConfigError: a loss is there twice, or a weight is no finite number above 0.
+        ConfigError: a loss occurs twice, or a weight is not a finite number above 0.
     """
     pairs = _parsed(field, value) if isinstance(value, str) else value
     found: Losses = {}
@@ -105,17 +105,17 @@ def _parsed(field: str, text: str) -> list[tuple[str, float]]:
 
 
 def written_losses(value: Any) -> str:
-    """Returns a choice of losses as its flag is written; objects are `described`."""
+    """Returns a choice of losses in the form of its flag; objects as `described` returns them."""
     if isinstance(value, str):
         return value
     return "+".join(f"{described(choice)}:{weight:g}" for choice, weight in value)
 
 
 def read_backbone(field: str, value: Any) -> Any:
-    """Returns a network as it is.
+    """Returns a network unchanged.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the value is not a network.
     """
     if isinstance(value, objects.BackboneLike) and not isinstance(value, type):
         return value

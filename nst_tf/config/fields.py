@@ -1,6 +1,6 @@
-"""Fields of a settings dataclass: help text, valid values, and reading a value from text.
+"""Fields of a settings dataclass: help text, valid values, and parsing of a value.
 
-A field becomes a command-line flag and a line of `--help` by itself. Needs no TensorFlow.
+Each field automatically becomes a command-line flag and a line of `--help`. Needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ logger = logging.getLogger("nst_tf")
 
 
 class Need(NamedTuple):
-    """What a setting needs of another one to have an effect.
+    """A condition on another setting without which a setting has no effect.
 
     Attributes:
-        field: the other setting.
-        words: what it should be, for a person.
-        met: whether it is, given all settings.
+        field: name of the other setting.
+        words: the condition, in words for the user.
+        met: predicate of all settings that tells whether the condition holds.
     """
 
     field: str
@@ -40,11 +40,11 @@ class Need(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What a value must be.
+    """A condition on a value.
 
     Attributes:
-        words: the same for a person, after "expected".
-        holds: whether it is, given the value in its declared type.
+        words: the condition, in words for the user, after "expected".
+        holds: predicate of the value in its declared type.
     """
 
     words: str
@@ -85,18 +85,19 @@ def setting(
     """Returns a dataclass field that carries its help text, help group and valid values.
 
     Args:
-        default: of the field.
-        group: heading of the help under which it stands.
-        help: its help text.
-        choices: the valid values, or none where any value may be.
-        first: whether it stands on the first page of the help.
-        repeated: its flag may be given several times, and the field is a tuple of their texts.
-        path: what is done with the file that it may name.
-        amount: it is a text that may be a whole number.
-        needs: without which it has no effect, and a warning says so.
-        rule: that its value must keep, if there is one.
-        reader: returns the value in the form that is kept, given the field's name and what was
-            given, where that may be more than text.
+        default: default of the field.
+        group: heading of its section in the help.
+        help: help text.
+        choices: the valid values; empty if any value is valid.
+        first: whether it is on the first page of the help.
+        repeated: whether its flag may be given several times; the field is then a tuple of their
+            texts.
+        path: whether the value names a file to read or to write; an empty string if neither.
+        amount: whether the field is text that may also be given as a whole number.
+        needs: conditions without which the setting has no effect and a warning is logged.
+        rule: condition on the value, or None.
+        reader: function from the field's name and a given value other than text to the value to
+            keep, or None.
     """
     metadata = {
         "group": group,
@@ -117,7 +118,7 @@ _Owner = TypeVar("_Owner")
 
 
 def documented(owner: type[_Owner]) -> type[_Owner]:
-    """Writes the type, help text and default of every field into the docstring of a dataclass."""
+    """Adds type, help text and default of every field to the docstring of a dataclass."""
     summary, *sections = inspect.cleandoc(owner.__doc__ or "").split("\n\nRaises:")
     entries = [
         textwrap.fill(
@@ -135,7 +136,7 @@ def documented(owner: type[_Owner]) -> type[_Owner]:
 
 
 def written(value: Any, separator: str = ",") -> str:
-    """Returns a value as its flag is written, and whole numbers without a fraction."""
+    """Returns a value in the form of its flag; floats that are whole numbers without `.0`."""
     if isinstance(value, tuple):
         return separator.join(written(item) for item in value) or "(empty)"
     if isinstance(value, bool):
@@ -144,11 +145,11 @@ def written(value: Any, separator: str = ",") -> str:
 
 
 def idle(settings: Any, names: Collection[str]) -> list[str]:
-    """Returns a sentence for each setting that has no effect, as another one switches it off.
+    """Returns a sentence for each setting without effect because another one disables it.
 
     Args:
         settings: an instance of a dataclass of `setting` fields.
-        names: of the settings that are looked at. Those that have their default are passed over.
+        names: names of the settings to check. Settings with their default value are skipped.
     """
     found = []
     for field in dataclasses.fields(settings):
@@ -167,13 +168,13 @@ def idle(settings: Any, names: Collection[str]) -> list[str]:
 
 
 def warn_idle(*given: tuple[Any, Collection[str]]) -> None:
-    """Logs what `idle` returns for settings and names, each sentence once."""
+    """Logs the sentences of `idle` for settings and names, each once."""
     for sentence in dict.fromkeys(text for each in given for text in idle(*each)):
         logger.warning("%s", sentence)
 
 
 def coerce_all(settings: Any) -> None:
-    """Brings all fields to their declared types, and checks each for itself."""
+    """Converts all fields to their declared types, and checks each by itself."""
     owner: type = type(settings)
     for field in dataclasses.fields(owner):
         value = coerce(field, kinds(owner)[field.name], settings)
@@ -182,13 +183,13 @@ def coerce_all(settings: Any) -> None:
 
 @functools.cache
 def kinds(owner: type) -> dict[str, Any]:
-    """Returns the types of the fields of a dataclass, by their names, as their flags have them."""
+    """Returns the types of the flags of a dataclass's fields, by name."""
     return {name: each[0] for name, each in _alternatives(owner).items()}
 
 
 @functools.cache
 def _alternatives(owner: type) -> dict[str, tuple[Any, ...]]:
-    """Returns, for each field, the type of its flag, and the protocols of objects in its place."""
+    """Returns for each field the type of its flag, and the protocols of its objects, if any."""
     return {name: _members(hint) for name, hint in typing.get_type_hints(owner).items()}
 
 
@@ -198,11 +199,11 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 
 def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
-    """Returns the value of a field in its declared type; a text is read as its flag is.
+    """Returns the value of a field in its declared type; text is parsed as its flag is.
 
     Raises:
-        ConfigError: the value is of another type, not one of the field's choices, against its
-            rule, or an object that cannot be described.
+        ConfigError: the value is of another type, is not one of the field's choices, breaks its
+            rule, or is an object that cannot be described.
     """
     value = getattr(owner, field.name)
     if field.metadata["reader"] and not isinstance(value, str):
@@ -225,7 +226,7 @@ def coerce(field: dataclasses.Field[Any], kind: Any, owner: object) -> Any:
 
 
 def _object(field: dataclasses.Field[Any], protocols: Sequence[type], value: Any) -> Any:
-    """Returns an object that stands in place of a name."""
+    """Returns an object given in place of a name, after checking it."""
     if isinstance(value, type) or not isinstance(value, tuple(protocols)):
         methods = [name for each in protocols for name in vars(each) if not name.startswith("_")]
         raise errors.ConfigError(
@@ -237,7 +238,7 @@ def _object(field: dataclasses.Field[Any], protocols: Sequence[type], value: Any
 
 
 def _entries(field: dataclasses.Field[Any], value: Any) -> Iterable[Any]:
-    """Returns the entries of a list, or the one that stands for it."""
+    """Returns the entries of a list; a single value is a list of one."""
     if isinstance(value, str) and not field.metadata["repeated"]:
         return split(value)
     if isinstance(value, (str, bytes, os.PathLike, Mapping)):
@@ -249,7 +250,7 @@ def _entries(field: dataclasses.Field[Any], value: Any) -> Iterable[Any]:
 
 
 def split(text: str) -> list[str]:
-    """Returns the entries of a list that is written with commas."""
+    """Returns the entries of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
@@ -279,11 +280,11 @@ def _scalar(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
 
 
 def read(kind: type, text: str) -> Any:
-    """Returns the value of type `kind` that a flag's text stands for.
+    """Parses the text of a flag as a value of type `kind`.
 
     Raises:
         ValueError: the text is no such value.
-        ArithmeticError: likewise.
+        ArithmeticError: the text is a fraction that is no finite number.
     """
     if kind is bool:
         truths = {name: value for value, names in _TRUTHS.items() for name in names}
@@ -296,14 +297,14 @@ def read(kind: type, text: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Returns a value for an error, which may be of any size and type."""
+    """Returns a value of any type as short text, for an error."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if not isinstance(value, (str, bytes, numbers.Number, tuple, list, dict, type(None))):
         return f"an object of type {type(value).__name__}"
     try:
         text = " ".join(repr(value).split())
-    except (ValueError, RecursionError):  # Python writes no number of thousands of digits.
+    except (ValueError, RecursionError):  # Python refuses to print thousands of digits.
         return f"a very long {type(value).__name__}"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
@@ -316,5 +317,5 @@ _ACCEPTED: dict[type, type] = {
 }
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _TRUTHS = {True: ("true", "t", "yes", "y", "on", "1"), False: ("false", "f", "no", "n", "off", "0")}
-_LARGEST = 2**63 - 1  # As TensorFlow's whole numbers.
+_LARGEST = 2**63 - 1  # The largest int64.
 _LONGEST_SHOWN = 80  # Characters of a value in an error.

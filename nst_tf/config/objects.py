@@ -1,4 +1,4 @@
-"""Objects in place of names: a loss or an optimiser of one's own. Needs no TensorFlow."""
+"""Objects in place of names: custom losses, optimisers and networks. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Self = TypeVar("_Self", bound="Configurable")
 
 @runtime_checkable
 class OptimizerLike(Protocol):
-    """What a config takes for an optimiser; `nst_tf.optimizers.Optimizer` is one."""
+    """The protocol of an optimiser in a config; `nst_tf.optimizers.Optimizer` implements it."""
 
     def init(self, image: Any, steps: int) -> Any:
         """Returns the state before the first step."""
@@ -25,7 +25,7 @@ class OptimizerLike(Protocol):
 
 @runtime_checkable
 class LossLike(Protocol):
-    """What a config takes for a loss; `nst_tf.losses.Loss` is one."""
+    """The protocol of a loss in a config; `nst_tf.losses.Loss` implements it."""
 
     def statistics(self, features: Any, weights: Any, target: Any) -> Any:
         """Returns sums over positions."""
@@ -36,7 +36,7 @@ class LossLike(Protocol):
 
 @runtime_checkable
 class BackboneLike(Protocol):
-    """What a config takes for a network; `nst_tf.Backbone` is one."""
+    """The protocol of a network in a config; `nst_tf.Backbone` implements it."""
 
     name: str
     architecture: Any
@@ -46,22 +46,22 @@ class BackboneLike(Protocol):
 
 
 class Configurable:
-    """An object that the arguments of its constructor describe; it keeps them as attributes.
+    """An object described by the arguments of its constructor, which it keeps as attributes.
 
-    Two of one class with the same arguments are equal.
+    Two objects of one class with the same arguments are equal.
     """
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor, by their names, as Keras does.
+        """Returns the arguments of the constructor by name, as Keras does.
 
         Raises:
-            ConfigError: one of them is not kept as an attribute of its name.
+            ConfigError: an argument is not kept as an attribute of its name.
         """
         return _arguments(self)
 
     @classmethod
     def from_config(cls: type[_Self], config: Mapping[str, Any]) -> _Self:
-        """Returns the object that `get_config` described."""
+        """Returns the object with the arguments that `get_config` returned."""
         return cls(**config)
 
     def __eq__(self, other: object) -> bool:
@@ -79,10 +79,10 @@ class Configurable:
 def describe(value: Any) -> dict[str, Any]:
     """Returns class and settings of an object, ready for JSON: `{"class": ..., "settings": ...}`.
 
-    The settings are what its `get_config` returns, or else the arguments of its constructor.
+    The settings are the result of its `get_config`, or else the arguments of its constructor.
 
     Raises:
-        ConfigError: it neither has `get_config` nor keeps its arguments as attributes.
+        ConfigError: the object has no `get_config` and does not keep its arguments as attributes.
     """
     own = getattr(value, "get_config", None)
     settings = own() if own else _arguments(value)
@@ -90,7 +90,7 @@ def describe(value: Any) -> dict[str, Any]:
 
 
 def is_description(value: Any) -> bool:
-    """Returns whether a value has the form of what `describe` returns."""
+    """Returns whether a value has the form of a result of `describe`."""
     return (
         isinstance(value, dict)
         and value.keys() == {"class", "settings"}
@@ -100,19 +100,19 @@ def is_description(value: Any) -> bool:
 
 
 def in_words(description: Mapping[str, Any]) -> str:
-    """Returns what `describe` returned as a person writes it, such as `Adam(epsilon=1e-08)`."""
+    """Returns a result of `describe` as a call, such as `Adam(epsilon=1e-08)`."""
     return _call(description["class"], description["settings"], _WORDS.repr)
 
 
 def plain(value: Any) -> Any:
-    """Returns a setting ready for JSON: a tuple as a list, a function by its name."""
+    """Returns a setting ready for JSON: a tuple as a list, a function as its name."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
     if isinstance(value, Mapping):
         return {str(name): plain(each) for name, each in value.items()}
-    for convert in ("numpy", "tolist"):  # Of a tensor, of an array.
+    for convert in ("numpy", "tolist"):  # A tensor has the first, an array the second.
         if hasattr(value, convert):
             return plain(getattr(value, convert)())
     if hasattr(value, "__qualname__"):
@@ -120,7 +120,7 @@ def plain(value: Any) -> Any:
     return describe(value)
 
 
-_WORDS = reprlib.Repr()  # Which neither long lists nor deep ones are too much for.
+_WORDS = reprlib.Repr()  # Safe for long and for deeply nested lists.
 _WORDS.maxlevel, _WORDS.maxlist, _WORDS.maxstring = 3, 20, 300
 
 
@@ -129,7 +129,7 @@ def _call(name: str, settings: Mapping[str, Any], word: Callable[[Any], str]) ->
 
 
 def _arguments(value: Any) -> dict[str, Any]:
-    """Returns the arguments that an object was made with, which it keeps under their names."""
+    """Returns the constructor's arguments of an object, from its attributes of these names."""
     parameters = inspect.signature(type(value)).parameters.values()
     named = [
         each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)

@@ -1,7 +1,7 @@
 """Every setting of a stylisation, its default and its help text, in one frozen dataclass.
 
-A field of `StyleTransferConfig` becomes a command-line flag, a line of `--help` and an entry
-of the saved recipe by itself.
+Each field of `StyleTransferConfig` automatically becomes a command-line flag, a line of `--help`
+and an entry of the saved recipe.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ logger = logging.getLogger("nst_tf")
 
 BACKBONES = ("auto", *vgg_layers.CONVOLUTIONS)
 GIVEN = "(given)"
-"""The `init` of a run that is handed the picture to begin with."""
+"""The `init` of a run whose initial picture is given as an argument."""
 CUSTOM = "custom"
-"""The backbone of a config whose network a program hands to `StyleTransfer`."""
+"""The `backbone` of a config whose network is given to `StyleTransfer` as an object."""
 INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
 OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "steepest_descent", "fixed_step_lbfgs")
 CONTENT_NORMALIZATIONS = {
@@ -60,17 +60,17 @@ STYLE_NORMALIZATIONS = {
     "remd": ("relative",),
 }
 WHOLE_LOSSES = ("remd", "self_similarity")
-"""Those that look at a picture as a whole, so that it cannot be cut into tiles."""
+"""Losses that need the whole picture at once, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
-_AS_IT_IS, _STEEPNESS = 0.5, 2  # The strength that changes nothing, and its power in the weights.
-_LEAST_WEIGHT = 1e-20  # Of the largest one.
+_AS_IT_IS, _STEEPNESS = 0.5, 2  # The neutral strength, and the power of it in the weights.
+_LEAST_WEIGHT = 1e-20  # Of the largest of the three weights.
 PADDINGS = ("zeros", "reflect", "replicate", "circular")
 OUTSIDES = ("style", "keep")
 COLORS = ("style", "content", "match")
 COLOR_SPACES = ("lab", "yiq", "rgb")
 COLOR_METHODS = ("covariance", "histogram")
 PUBLISHED = "Published scales"
-"""The group of the settings that a published recipe needs, and hardly anybody else."""
+"""The group of settings that hardly anything but a published recipe needs."""
 
 
 _CONTENT = (
@@ -159,19 +159,19 @@ _LIMIT = Rule(
 
 
 def _side(settings: Any) -> int | None:
-    """Returns the side of the tiles that is asked for, 0 for none, or None."""
+    """Returns the given side of the tiles, 0 for no tiles, or None for `auto`."""
     return None if settings.tile_size == "auto" else int(settings.tile_size)
 
 
 def _distinct(normalizations: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Returns the normalisations of all losses, each once."""
+    """Returns the normalisations of all losses, without repeats."""
     return tuple(dict.fromkeys(name for each in normalizations.values() for name in each))
 
 
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StyleTransferConfig:
-    """What a picture is made with. Every attribute is a flag of the command as well.
+    """The settings of a picture. Every attribute is also a flag of the command.
 
     Raises:
         ConfigError: a value is unknown or out of range.
@@ -527,7 +527,7 @@ class StyleTransferConfig:
         warn_idle((self, self._settings().keys() - derived))
 
     def _settle(self) -> None:
-        """Brings all settings to their types, and checks them."""
+        """Converts all settings to their types, and checks them."""
         coerce_all(self)
         _check_together(self)
         if self.content_style_ratio:
@@ -545,30 +545,30 @@ class StyleTransferConfig:
 
     @property
     def content_losses(self) -> choices.Losses:
-        """The weight of each loss in `content_loss`, by its name or the loss itself."""
+        """The weight of each loss in `content_loss`, by its name or by the loss object."""
         return choices.losses_of("content_loss", self.content_loss)
 
     @property
     def style_losses(self) -> choices.Losses:
-        """The weight of each loss in `style_loss`, likewise."""
+        """The weight of each loss in `style_loss`, by its name or by the loss object."""
         return choices.losses_of("style_loss", self.style_loss)
 
     @property
     def network_name(self) -> str:
-        """The name of the backbone, which is `custom` for an object that is no VGG of nst_tf."""
+        """The name of the backbone; `custom` for an object that is no VGG of nst_tf."""
         if isinstance(self.backbone, str):
             return self.backbone
         return self.backbone.name if self.backbone.architecture else CUSTOM
 
     @property
     def network(self) -> dict[str, Any]:
-        """The settings that a network is built with, as `nst_tf.backbones.build` takes them."""
+        """The settings of the network, as arguments of `nst_tf.backbones.build`."""
         names = ("pooling", "precision", "padding", "activation_scale")
         return {"path": self.weights, **{name: getattr(self, name) for name in names}}
 
     @property
     def whole(self) -> str:
-        """The setting that needs a picture to be looked at as a whole, or an empty text."""
+        """The setting that rules out tiles, as `name=value`, or an empty string."""
         if self.padding == "circular":
             return "padding=circular"
         for kind in ("content", "style"):
@@ -580,7 +580,7 @@ class StyleTransferConfig:
 
     @property
     def with_strength(self) -> StyleTransferConfig:
-        """The settings with `strength` worked into the weights and the noise of the start."""
+        """The settings with `strength` folded into the weights and the noise of the start."""
         return self if self.strength == _AS_IT_IS else self._with_strength
 
     @functools.cached_property
@@ -596,9 +596,9 @@ class StyleTransferConfig:
         return self.from_dict({**self._settings(), **changes})
 
     def replace(self, **changes: Any) -> StyleTransferConfig:
-        """Returns a copy with some settings changed, checked anew.
+        """Returns a copy with some settings changed, and checks it.
 
-        A new content weight takes the place of a ratio, and a new ratio that of a content weight.
+        A new content weight replaces a ratio, and a new ratio replaces a content weight.
 
         Raises:
             ConfigError: a change is no setting, or not valid.
@@ -611,7 +611,8 @@ class StyleTransferConfig:
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as JSON-ready values, for a recipe or a report.
 
-        An object is its class and its settings, `{"class": ..., "settings": ...}`.
+        An optimiser object becomes `{"class": ..., "settings": ...}`. Losses become their written
+        form, and a network its name.
         """
         named = {
             "backbone": self.network_name,
@@ -624,11 +625,11 @@ class StyleTransferConfig:
     def from_dict(
         cls, settings: Mapping[str, Any], warn_of: Collection[str] = ()
     ) -> StyleTransferConfig:
-        """Returns the config that `to_dict` described.
+        """Returns the config of a result of `to_dict`.
 
         Args:
-            settings: values of fields, by their names; the others have their defaults.
-            warn_of: names of settings that are warned about where they have no effect.
+            settings: values of fields by name; other fields have their defaults.
+            warn_of: names of settings to warn about if they have no effect.
 
         Raises:
             ConfigError: a name is no setting, or its value is not valid.
@@ -646,12 +647,12 @@ class StyleTransferConfig:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> StyleTransferConfig:
-        """Returns a published recipe.
+        """Returns the settings of a published recipe.
 
-        Layers that the backbone lacks are replaced by the nearest ones, which is logged.
+        Layers that the backbone lacks are replaced by the nearest ones; each replacement is logged.
 
         Args:
-            name: an entry of `nst_tf.presets`.
+            name: name of a preset in `nst_tf.presets`.
             **changes: settings that differ from the recipe.
 
         Raises:
@@ -661,7 +662,7 @@ class StyleTransferConfig:
 
 
 def of_group(group: str) -> set[str]:
-    """Returns the names of the settings under a heading of the help."""
+    """Returns the names of the settings in a group of the help."""
     fields = dataclasses.fields(StyleTransferConfig)
     return {field.name for field in fields if field.metadata["group"] == group}
 
@@ -670,8 +671,8 @@ def published(preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings of a preset, with layers that the backbone has.
 
     Args:
-        preset: its name.
-        changes: settings to come on top, of which the backbone counts here.
+        preset: name of the preset.
+        changes: settings that will override these; only the backbone matters here.
 
     Raises:
         ConfigError: there is no such preset.
@@ -681,17 +682,17 @@ def published(preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     return _fitted(settings, preset, backbone) if backbone in vgg_layers.CONVOLUTIONS else settings
 
 
-_RATIO = frozenset(("style_weight", "content_style_ratio"))  # What a content weight follows from.
+_RATIO = frozenset(("style_weight", "content_style_ratio"))  # Give the content weight.
 
 
 def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns settings with changes, of which the last way to weigh the content counts.
+    """Returns settings with changes, and resolves the two ways to weigh the content.
 
-    A new content weight takes the place of an old ratio, and a content weight that follows from a
-    ratio is left out where the ratio or the style weight is new.
+    A new content weight replaces an old ratio. A content weight derived from a ratio is dropped if
+    the ratio or the style weight is new.
 
     Raises:
-        ConfigError: the changes give both.
+        ConfigError: the changes give both a content weight and a ratio.
     """
     merged = {**settings, **changes}
     if "content_weight" in changes:
@@ -711,7 +712,7 @@ def _two_content_weights(weight: float, ratio: float) -> errors.ConfigError:
 
 
 def _fitted(settings: Mapping[str, Any], preset: str, backbone: str) -> dict[str, Any]:
-    """Returns the settings of a preset with layers that the backbone has."""
+    """Returns the settings of a preset with each layer replaced by the backbone's nearest one."""
     fitted = dict(settings)
     for kind in ("content_layers", "style_layers"):
         fitted[kind] = tuple(vgg_layers.nearest(name, backbone) for name in settings[kind])
@@ -723,7 +724,7 @@ def _fitted(settings: Mapping[str, Any], preset: str, backbone: str) -> dict[str
 
 
 def _check_together(config: StyleTransferConfig) -> None:
-    """Refuses settings that do not go together."""
+    """Refuses combinations of settings that do not fit each other."""
     _check_losses(config, "content", CONTENT_NORMALIZATIONS)
     _check_losses(config, "style", STYLE_NORMALIZATIONS)
     if config.whole and config.tile_size not in ("auto", "0"):
@@ -758,12 +759,12 @@ def _check_together(config: StyleTransferConfig) -> None:
 def _check_losses(
     config: StyleTransferConfig, kind: str, normalizations: Mapping[str, tuple[str, ...]]
 ) -> None:
-    """Refuses a loss that there is not, and a normalisation that one of them does not have."""
+    """Refuses an unknown loss, and a normalisation that a named loss lacks."""
     names = getattr(config, f"{kind}_losses")
     normalization = getattr(config, f"{kind}_normalization")
     for name in names:
         if not isinstance(name, str):
-            continue  # Which has its own.
+            continue  # A loss object has its own normalisation.
         if choices.holds_objects(name):
             raise errors.ConfigError(
                 f"{kind}_loss is {name}, a loss that a program made for itself; only a program "
@@ -779,7 +780,7 @@ def _check_losses(
 
 
 def read_bytes(amount: str) -> int:
-    """Returns the bytes of an amount such as `4GB`, in powers of ten, or 0 where it is none."""
+    """Returns the bytes of an amount such as `4GB`, in powers of ten, or 0 if it is not valid."""
     match = re.fullmatch(r"([0-9.]+) *([KMGT]?)B?", amount.strip().upper())
     try:
         return round(float(match[1]) * 1000 ** " KMGT".index(match[2] or " ")) if match else 0
@@ -815,9 +816,9 @@ def has_objective(config: StyleTransferConfig) -> bool:
 
 
 def _check_layers(config: StyleTransferConfig) -> None:
-    """Refuses a layer that the backbone lacks; `auto` may become VGG19, which has them all.
+    """Refuses a layer that the backbone lacks; `auto` may become VGG19, which has all layers.
 
-    What layers a network has that a program hands in, `StyleTransfer` looks up.
+    Layers of a custom network are checked by `StyleTransfer`.
     """
     backbone = "vgg19" if config.backbone == "auto" else config.network_name
     for name in (*config.content_layers, *config.style_layers):

@@ -1,7 +1,7 @@
 """Names and strides of the VGG layers, known without building a network.
 
-Keras calls a layer `block4_conv2`, the papers call it `conv4_2`, and PyTorch users say
-`relu4_2`. All three mean the activation after the ReLU.
+Keras calls a layer `block4_conv2`, papers call it `conv4_2`, and PyTorch users call it `relu4_2`.
+All three names mean the activations after the ReLU.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def names(backbone: str) -> list[str]:
 
 
 def canonical(name: str, backbone: str) -> str:
-    """Returns the Keras name of a layer that is given in any of the three spellings.
+    """Returns the Keras name of a layer, given in any of the three spellings.
 
     Args:
         name: `block4_conv2`, `conv4_2`, `relu4_2` or `block4_pool`.
-        backbone: a key of `CONVOLUTIONS`. Layers of another network have one name only.
+        backbone: a key of `CONVOLUTIONS`. For any other network the name is returned unchanged.
 
     Raises:
         ConfigError: the backbone has no such layer.
@@ -43,19 +43,18 @@ def canonical(name: str, backbone: str) -> str:
 
 
 def spelled(name: str) -> str:
-    """Returns a layer name in the spelling of Keras, whether or not there is such a layer."""
+    """Returns a layer name in the spelling of Keras, whether or not the layer exists."""
     match = re.fullmatch(r"(?:conv|relu)(\d)_(\d)", name)
     return f"block{match[1]}_conv{match[2]}" if match else name
 
 
 def nearest(name: str, backbone: str) -> str:
-    """Returns the layer of `backbone` that stands for a layer of any VGG.
+    """Returns the layer of `backbone` nearest to a layer of any VGG, by its Keras name.
 
-    It is the layer of that name, in its canonical spelling, or, where the block has fewer
-    convolutions, its last one.
+    It is the layer of the same name, or, if the block has fewer convolutions, the last one in it.
 
     Args:
-        name: in any of the spellings that `canonical` takes.
+        name: a layer name in any of the spellings that `canonical` takes.
         backbone: a key of `CONVOLUTIONS`.
 
     Raises:
@@ -70,7 +69,7 @@ def nearest(name: str, backbone: str) -> str:
 
 
 def stride(name: str) -> int:
-    """Returns the pixels between two neighbouring positions of the layer `name`.
+    """Returns the pixels between two neighbouring positions of a layer.
 
     Args:
         name: a Keras layer name, as `canonical` returns it.

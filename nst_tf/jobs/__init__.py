@@ -1,4 +1,4 @@
-"""One picture to make, from its inputs to its files, for every surface. Needs no TensorFlow.
+"""Makes one picture, from its inputs to its files. Importing it needs no TensorFlow.
 
     job = nst_tf.jobs.Job(
         nst_tf.jobs.Paths("photo.jpg", ["painting.jpg"]),
@@ -8,8 +8,8 @@
     outcome = nst_tf.jobs.run(job)
     print(outcome.status, outcome.path, outcome.reason)
 
-`run` does all of it. `check`, `read` and `plan` are its parts, for a surface that has something to
-say between them; `run` takes what `plan` returns, too.
+`run` does all of it. `check`, `read` and `plan` are its parts, for a program that reports to its
+user between them. `run` also takes the result of `plan`.
 """
 
 from nst_tf.imaging.sources import Paths, Pictures

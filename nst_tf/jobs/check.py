@@ -1,4 +1,4 @@
-"""What can be found out about a job before any work: from its settings, headers and folders."""
+"""Checks of a job before any work, from its settings, picture headers and folders."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _EXTRAS = ("plot", "report", "mask_overlay", "timelapse")
 
 
 class _Names(dict[str, str]):
-    """What a person calls fields, which is their own name where nothing else is known."""
+    """The user's names of fields; a field without an entry goes by its own name."""
 
     def __missing__(self, field: str) -> str:
         return field
 
 
 def check(job: Job, names: Mapping[str, str] = MappingProxyType({})) -> list[pyramid.Level]:
-    """Makes sure, as far as the headers of the inputs tell, that a job can be done.
+    """Checks a job, as far as the headers of its inputs allow.
 
-    Everything that it is to write can be written, and replaces neither an input, nor another
-    output, nor what is there, unless that is asked for.
+    Every output must be writable. No output may replace an input or another output, nor an
+    existing file unless `overwrite` is set.
 
     Args:
-        job: to be done.
-        names: what a person calls the fields of `Outputs` and `Checkpoints`, and a
-            `content_mask`, where it is not their own name, such as `--report`.
+        job: the job.
+        names: the user's names, such as `--report`, of the fields of `Outputs` and `Checkpoints`
+            and of `content_mask`; a field without an entry goes by its own name.
 
     Returns:
-        The levels that the picture will pass through.
+        The levels of the pyramid, coarse to fine.
 
     Raises:
         ConfigError: the settings do not fit each other or the inputs.
         ImageError: an input cannot be used.
-        OutputError: an output cannot be written, or is in the way.
+        OutputError: an output cannot be written, or a file is in its way.
     """
     names = _Names(names)
     if job.checkpoints:
@@ -54,7 +54,7 @@ def check(job: Job, names: Mapping[str, str] = MappingProxyType({})) -> list[pyr
 
 
 def _check_checkpoints(checkpoints: Checkpoints, overwrite: bool, names: _Names) -> None:
-    """Makes sure that checkpoints can be written, and that no other run's are in the way."""
+    """Checks that the checkpoints can be written and that the folder holds no other run's."""
     folder = Path(checkpoints.folder)
     if os.path.isfile(folder):
         name = names["folder"]
@@ -66,7 +66,7 @@ def _check_checkpoints(checkpoints: Checkpoints, overwrite: bool, names: _Names)
 
 
 def _check_outputs(job: Job, names: _Names) -> None:
-    """Makes sure that everything that is asked for can be written."""
+    """Checks that every output can be written."""
     outputs = job.outputs
     _check_picture(outputs, names)
     _check_overlay(job, names)
@@ -129,7 +129,7 @@ def _check_suffix(field: str, path: str, suffixes: Sequence[str], names: _Names)
 
 
 def _written(outputs: Outputs, names: _Names) -> dict[str, Path]:
-    """Returns the files that are written, by what a person calls them."""
+    """Returns the files that the job writes, by the user's names of them."""
     written = {
         names[field]: Path(path)
         for field in (*_EXTRAS, "picture")
@@ -139,9 +139,10 @@ def _written(outputs: Outputs, names: _Names) -> dict[str, Path]:
 
 
 def _check_apart(job: Job, written: Mapping[str, Path], names: _Names) -> None:
-    """Refuses two outputs that are one file, and an output that is an input.
+    """Refuses two outputs in one file, and an output that is an input.
 
-    The picture may replace the one that it begins with or is a replay of, which are read before.
+    The picture may replace the initial picture and the replayed picture: both are read before it
+    is written.
     """
     outputs = dict(written)
     if job.outputs.picture and job.outputs.partial:

@@ -1,4 +1,4 @@
-"""What is to be made: a picture, from which inputs, with which settings, into which files."""
+"""The description of a job: inputs, settings and files of one picture."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from nst_tf.runtime import files
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """The files that a job writes. An empty text is no file.
+    """The files that a job writes. An empty string stands for no file.
 
     Attributes:
-        picture: where the picture goes; its suffix, a key of `imaging.images.FORMATS`, chooses
-            the format.
-        bit_depth: bits a channel of it: 8, or 16 for PNG.
-        overwrite: replace outputs, and checkpoints of another run, that are there.
-        partial: keep the last good picture of a run that does not end well, in `partial_path`.
-        preview_every: steps between two refreshes of `preview_path`; 0 for none.
-        timelapse: a film of the steps, one of `callbacks.FILM_SUFFIXES`.
-        report: a record of the run, in JSON.
-        plot: the loss curves, one of `PLOT_SUFFIXES`.
-        mask_overlay: the photo with the regions of its mask laid over it.
+        picture: path of the picture; its suffix, a key of `imaging.images.FORMATS`, chooses the
+            format.
+        bit_depth: bits per channel of the picture: 8, or 16 for PNG.
+        overwrite: replace existing outputs, and checkpoints of another run.
+        partial: keep the last good picture of an unfinished run in `partial_path`.
+        preview_every: steps between two refreshes of `preview_path`; 0 for no preview.
+        timelapse: path of a film of the steps, with one of `callbacks.FILM_SUFFIXES`.
+        report: path of a record of the run, in JSON.
+        plot: path of the loss curves, with one of `PLOT_SUFFIXES`.
+        mask_overlay: path of the content with the regions of its mask laid over it.
     """
 
     picture: str = dataclasses.field(default="", kw_only=False)
@@ -50,17 +50,18 @@ class Outputs:
 
 
 PLOT_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
-"""What loss curves can be drawn as."""
+"""The file formats of the loss curves."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
-    """Where a job keeps its checkpoints, which are removed once the picture is written.
+    """The checkpoints of a job. They are removed once the picture is written.
 
     Attributes:
-        folder: of this job alone.
-        seconds: between two checkpoints.
-        resume: go on from the newest one there, or begin where there is none.
+        folder: folder of the checkpoints, for this job alone.
+        seconds: seconds between two checkpoints.
+        resume: go on from the newest checkpoint in the folder, or from the beginning if there is
+            none.
     """
 
     folder: str
@@ -73,12 +74,13 @@ class Job:
     """One picture to make.
 
     Attributes:
-        inputs: the files, or the pictures decoded, which several jobs may share.
+        inputs: the files, or the decoded pictures, which several jobs may share.
         config: the settings.
-        outputs: the files to write; none by default, and the picture is in the outcome alone.
-        checkpoints: or None for none.
-        replay: a picture whose recipe names the same inputs and weights, or else the job fails;
-            an empty text for none.
+        outputs: the files to write. By default there are none, and only the outcome holds the
+            picture.
+        checkpoints: folder and timing of the checkpoints; None for no checkpoints.
+        replay: path of a picture to make again, or an empty string. The job fails unless the
+            recipe of that picture names the same inputs and weights.
     """
 
     inputs: sources.Paths | sources.Pictures

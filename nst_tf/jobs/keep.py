@@ -1,4 +1,4 @@
-"""Saving a picture that must not be lost."""
+"""Saves a picture, elsewhere if need be."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 def keep(result: Result, path: Path, bit_depth: int = 8, overwrite: bool = False) -> Path:
-    """Writes a picture and returns where; finds it another place rather than lose it.
+    """Writes a picture and returns its path. If that fails, it tries other folders.
 
     Args:
         result: the picture.
-        path: where it should go. Without `overwrite` a free name near it is taken, of several
-            programs that save at the same moment by each another.
-        bit_depth: bits a channel.
-        overwrite: replace a file that is there.
+        path: the wanted path. Without `overwrite`, an existing file gives the picture a free name
+            beside it; programs that save at the same moment get different names.
+        bit_depth: bits per channel.
+        overwrite: replace an existing file.
 
     Raises:
-        OutputError: it could not be written there; `elsewhere` tells where it is instead.
+        OutputError: the picture could not be written at `path`; the attribute `elsewhere` has its
+            path in another folder, or None if no folder took it.
     """
     try:
         if overwrite:
@@ -48,14 +49,14 @@ def keep(result: Result, path: Path, bit_depth: int = 8, overwrite: bool = False
 def _save_under_free_name(result: Result, path: Path, bit_depth: int) -> Path:
     name, number = path, 2
     while True:
-        if not os.path.lexists(name):  # Which spares the work of encoding.
+        if not os.path.lexists(name):  # Else encoding would be wasted.
             with contextlib.suppress(errors.ExistingOutputError):
                 return result.save(name, bit_depth)
         name, number = files.sibling(path, f"-{number}{path.suffix}"), number + 1
 
 
 def _refuges() -> Iterator[Path]:
-    """Yields folders where a picture may be kept that cannot be written where it should be."""
+    """Yields the folders to try when the wanted one fails."""
     with contextlib.suppress(OSError):
         yield Path(tempfile.gettempdir())
     with contextlib.suppress(RuntimeError):

@@ -1,4 +1,4 @@
-"""What became of a job."""
+"""The outcome of a job."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ Status = Literal["done", "stopped", "diverged", "failed"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a job, whatever came of it.
+    """The outcome of a job, whether it succeeded or failed.
 
-    What is not known, because the job did not get that far, is empty.
+    Attributes that the job did not get to are empty.
 
     Attributes:
-        status: `done`: every file that the job cannot do without is written. `stopped`: by a
-            callback, or by a `KeyboardInterrupt` within the steps. `diverged`: the loss became
-            NaN, or no step moved the picture. `failed`: for any other reason.
-        reason: why the job is not done, in a sentence; empty where it is.
-        picture: the picture, the last good one where the run did not end well, or None.
-        path: where the picture is, which is not where it should be if that failed; or None.
-        config: the settings, `auto` resolved; None where the job got no network.
-        levels: of the pyramid, coarse to fine.
-        history: of every step, as `callbacks.History` has it.
-        recipe: of the picture; see `nst_tf.Result`.
-        device: TensorFlow's name of what the steps ran on.
-        rollbacks: steps after which the run went back to the last good picture.
-        seconds: that the steps took.
-        earlier_seconds: that the steps took before the checkpoint that the run went on from.
+        status: `done`: the picture and every other required file are written. `stopped`: a
+            callback, or a `KeyboardInterrupt` within the steps, ended the run. `diverged`: the
+            loss became NaN, or no step moved the picture. `failed`: any other failure.
+        reason: why the job is not done, in a sentence; empty if it is done.
+        picture: the picture, the last good one of an unfinished run, or None.
+        path: path of the written picture, which differs from the wanted one if that could not be
+            written; or None.
+        config: the settings, `auto` resolved; None if the job got no network.
+        levels: levels of the pyramid, coarse to fine.
+        history: entries of all steps, as in `callbacks.History`.
+        recipe: recipe of the picture; see `nst_tf.Result`.
+        device: TensorFlow's name of the device that the steps ran on.
+        rollbacks: number of steps that were rolled back to the last good picture.
+        seconds: seconds that the steps took.
+        earlier_seconds: seconds that the steps before the checkpoint took, in a resumed run.
         peak_memory: the most bytes used so far: of the GPU, or of the process on the CPU.
-        checkpoint: to go on from; None where the picture is done.
-        unwritten: why a report or a plot is not there, in a sentence, by its path.
-        error: what ended the job, to be raised again by whoever wants an exception; or None.
+        checkpoint: path of the checkpoint to go on from; None if the picture is done.
+        unwritten: why a report or a plot could not be written, in a sentence, by its path.
+        error: the exception that ended the job, for callers that want to raise it; or None.
     """
 
     status: Status
@@ -63,29 +64,29 @@ class Outcome:
 
     @property
     def done(self) -> bool:
-        """Whether the picture is there."""
+        """Whether the picture is finished and written."""
         return self.status == "done"
 
     @property
     def network(self) -> Mapping[str, str]:
-        """Name, source of the weights (`weights`) and their `sha256`; empty where none is known."""
+        """`name`, source of the weights (`weights`) and their `sha256`; empty if unknown."""
         return self.recipe.get("backbone", {})
 
 
 def of_error(error: BaseException) -> Outcome:
-    """Returns the outcome of a job that an error has ended."""
+    """Returns the outcome of a job that ended by an error."""
     return Outcome(status_of(error), in_words(error), error=error)
 
 
 def status_of(error: BaseException | None) -> Status:
-    """Returns how a run ended that did not take all its steps; None where it was stopped."""
+    """Returns the status of an unfinished run, given its error, or None for a stopped one."""
     if error is None or isinstance(error, KeyboardInterrupt):
         return "stopped"
     return "diverged" if isinstance(error, errors.DivergenceError) else "failed"
 
 
 def in_words(error: BaseException | None) -> str:
-    """Returns why a run ended, in a sentence."""
+    """Returns why a run ended early, in a sentence."""
     if error is None or isinstance(error, KeyboardInterrupt):
         return "the run was stopped before its last step."
     if isinstance(error, errors.StyleTransferError):

@@ -1,4 +1,4 @@
-"""The way from a job to its first step: the pictures, the network, and what they are to become."""
+"""Prepares a job for its first step: pictures, checkpoint, network and tile plans."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ class Ready:
     """A job whose pictures are read.
 
     Attributes:
-        job: to be done.
-        config: its settings; `auto` is the network of the checkpoint, where there is one.
-        pictures: decoded.
-        levels: of the pyramid, coarse to fine.
-        replayed: the recipe that is made again, or None.
-        checkpoint: to go on from, or None.
-        about: what the checkpoint says of itself; empty without one.
+        job: the job.
+        config: the settings; with a checkpoint, its network stands for `auto`.
+        pictures: the decoded pictures.
+        levels: levels of the pyramid, coarse to fine.
+        replayed: the recipe to make again, or None.
+        checkpoint: path of the checkpoint to go on from, or None.
+        about: the record of the checkpoint, as `snapshot.read_about` returns it; empty without
+            one.
     """
 
     job: Job
@@ -46,15 +47,15 @@ class Ready:
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """A job that is ready, and the network that does it.
+    """A job that is ready to run, with its network.
 
     Attributes:
         ready: the job with its pictures.
-        config: its settings, `auto` resolved.
+        config: the settings, `auto` resolved.
         backbone: the network, which other jobs may share.
-        recipe: of the picture.
-        plans: how each level is looked at.
-        start: where the run goes on, or None.
+        recipe: recipe of the picture.
+        plans: tile plan of each level.
+        start: snapshot that the run goes on from, or None.
     """
 
     ready: Ready
@@ -65,7 +66,7 @@ class Planned:
     start: snapshots.Snapshot | None = None
 
     def with_outputs(self, **changes: Any) -> Planned:
-        """Returns the job with other outputs."""
+        """Returns the job with some fields of its `Outputs` changed."""
         job = self.ready.job
         job = dataclasses.replace(job, outputs=dataclasses.replace(job.outputs, **changes))
         return dataclasses.replace(self, ready=dataclasses.replace(self.ready, job=job))
@@ -75,12 +76,12 @@ def read(job: Job) -> Ready:
     """Reads the pictures of a job, each once, and writes the overlay of the mask.
 
     Raises:
-        ConfigError: masks and settings do not fit each other, or the checkpoint is of another
+        ConfigError: masks and settings do not fit each other, or the checkpoint belongs to another
             picture.
         ImageError: a picture cannot be used.
-        CheckpointError: no checkpoint can be read.
+        CheckpointError: there are checkpoints, and none can be read.
         OutputError: the overlay cannot be written.
-        StyleTransferError: the recipe that is replayed is of other pictures.
+        StyleTransferError: the recipe to replay names other pictures.
     """
     replayed = recipe.load(job.replay) if job.replay else None
     given = job.inputs
@@ -96,11 +97,11 @@ def read(job: Job) -> Ready:
 
 
 def read_pictures(paths: sources.Paths, config: configs.StyleTransferConfig) -> sources.Pictures:
-    """Returns pictures decoded, for one job or for several.
+    """Returns the decoded pictures, for one job or for several.
 
     Raises:
-        ConfigError: one takes more memory than there may be.
-        ImageError: one cannot be used, or its file changed in the meantime.
+        ConfigError: a picture takes more memory than the limit allows.
+        ImageError: a picture cannot be used, or its file changed in the meantime.
     """
     roles = paths.roles(config)
     hashes = recipe.input_hashes(roles)
@@ -118,7 +119,7 @@ def _save_overlay(job: Job, given: sources.Pictures) -> None:
 
 
 def _resumed(ready: Ready) -> Ready:
-    """Returns a job with its checkpoint, if there is one, once it is sure that it is its own."""
+    """Returns a job with its checkpoint, if there is one, after checking that it fits the job."""
     assert ready.job.checkpoints
     found = snapshots.newest(Path(ready.job.checkpoints.folder))
     if not found:
@@ -130,16 +131,16 @@ def _resumed(ready: Ready) -> Ready:
 
 
 def plan(ready: Ready, backbone: backbones.Backbone) -> Planned:
-    """Plans a job, by the memory that is free now.
+    """Plans the levels of a job by the memory that is free now.
 
     Args:
         ready: the job with its pictures.
-        backbone: a network that fits its settings.
+        backbone: a network that fits the settings.
 
     Raises:
         ConfigError: this machine has no such device, or no tile is small enough.
         CheckpointError: the checkpoint can no longer be read.
-        StyleTransferError: the recipe that is replayed has other weights.
+        StyleTransferError: the recipe to replay names other weights.
     """
     from nst_tf.engine import result, transfer
 
@@ -158,7 +159,7 @@ def plan(ready: Ready, backbone: backbones.Backbone) -> Planned:
 
 
 def network_settings(config: configs.StyleTransferConfig) -> tuple[Any, ...]:
-    """Returns the settings that a network is built from; jobs that agree on them can share one."""
+    """Returns the settings that define a network; jobs with equal ones can share it."""
     from nst_tf import objective
 
     layers = frozenset(objective.used_layers(config))

@@ -1,4 +1,4 @@
-"""The report of a finished run in JSON, and its loss curves."""
+"""The report of a finished run, in JSON, and its loss curves."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from nst_tf.runtime import files
 
 
 def _in_json(value: Any) -> Any:
-    """Returns a value without the infinities and NaNs that JSON does not have."""
+    """Returns a value with None for infinities and NaNs, which JSON lacks."""
     if isinstance(value, Mapping):
         return {name: _in_json(each) for name, each in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write(outcome: Outcome, path: str, overwrite: bool = False) -> None:
-    """Writes the record of a run as JSON.
+    """Writes the report of a run as JSON.
 
     Args:
-        outcome: of the run.
-        path: the file.
-        overwrite: replace one that is there.
+        outcome: outcome of the run.
+        path: path of the report.
+        overwrite: replace an existing file.
 
     Raises:
         OSError: the file cannot be written.
@@ -50,17 +50,17 @@ def write(outcome: Outcome, path: str, overwrite: bool = False) -> None:
 
 
 def plot(outcome: Outcome, path: str, overwrite: bool = False) -> None:
-    """Draws loss and terms over all steps of a run.
+    """Draws the loss and its terms over all steps of a run.
 
     Args:
-        outcome: of the run.
-        path: the file; its suffix, one of `PLOT_SUFFIXES`, chooses the format.
-        overwrite: replace one that is there.
+        outcome: outcome of the run.
+        path: path of the plot; its suffix, one of `PLOT_SUFFIXES`, chooses the format.
+        overwrite: replace an existing file.
 
     Raises:
         OSError: the file cannot be written.
     """
-    from matplotlib.figure import Figure  # Slow to import, and seldom asked for.
+    from matplotlib.figure import Figure  # Slow to import, and rarely needed.
 
     history = outcome.history
     figure = Figure(figsize=(8, 4.5), layout="constrained")

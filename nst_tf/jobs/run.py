@@ -1,4 +1,4 @@
-"""Doing a job, whatever comes of it."""
+"""Runs a job and returns its outcome."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def run(
 ) -> Outcome:
     """Makes one picture and its files.
 
-    Nothing that goes wrong is raised, so that other jobs can go on: it is the outcome. That holds
-    for a `KeyboardInterrupt` within the steps, too, after which the last good picture is saved;
-    whoever makes several pictures looks for the status `stopped`.
+    Errors are not raised but returned in the outcome, so that a batch goes on. That includes a
+    `KeyboardInterrupt` within the steps, after which the last good picture is saved; a batch checks
+    for the status `stopped`.
 
     Args:
-        job: what is to be made, or that as `plan` returned it.
-        engine: whose network and compiled steps are used where they fit. Several jobs may share
-            one, in several threads.
-        callbacks: told of the progress.
+        job: the job, or the result of `plan`.
+        engine: a `StyleTransfer` whose network and compiled steps are reused if they fit. Several
+            jobs may share one, in several threads.
+        callbacks: callbacks that follow the run.
 
     Returns:
-        What became of it. The picture that is done is where the outputs say, under another free
-        name if that was taken in the meantime, and holds its recipe.
+        The outcome. A finished picture holds its recipe. It is at the path in the outputs, or under
+        another free name if that was taken in the meantime.
     """
     try:
         planned = job if isinstance(job, Planned) else _planned(job, engine)
@@ -57,7 +57,7 @@ def run(
         return _run(planned, engine, callbacks)
     finally:
         if engine is None:
-            gc.collect()  # A network refers to itself, and would stay until Python next looks.
+            gc.collect()  # A network refers to itself, so only a collection frees it.
 
 
 def _planned(job: Job, engine: transfer.StyleTransfer | None) -> Planned:
@@ -69,7 +69,7 @@ def _planned(job: Job, engine: transfer.StyleTransfer | None) -> Planned:
 def _network(
     config: configs.StyleTransferConfig, engine: transfer.StyleTransfer | None
 ) -> backbones.Backbone:
-    """Returns the network of an engine, or a new one where that does not fit."""
+    """Returns the network of an engine if it fits the config, else a new one."""
     from nst_tf import backbones, objective
     from nst_tf.engine import transfer
 
@@ -111,7 +111,7 @@ def _run(
     for checkpoint in checkpoints:
         checkpoint.remove()
     kept = dataclasses.replace(kept, checkpoint=None)
-    # Whoever wants the run to stop wants nothing but the picture.
+    # After a stop, only the picture is wanted.
     return kept if history.run.stopping else _with_extras(kept, planned.ready.job)
 
 
@@ -120,7 +120,7 @@ def _stylize(
     engine: transfer.StyleTransfer | None,
     watchers: Sequence[callbacks.Callback],
 ) -> BaseException | None:
-    """Runs the steps, and returns what ended them before their time, if anything did."""
+    """Runs the steps, and returns the exception that ended them early, or None."""
     given = planned.ready.pictures
     try:
         _engine(planned, engine).stylize(
@@ -147,7 +147,7 @@ def _checkpoints(job: Job) -> list[callbacks.Checkpoint]:
 
 
 def _shows(job: Job) -> list[callbacks.Callback]:
-    """Returns what shows the picture on the way."""
+    """Returns the callbacks that show the picture during the run."""
     outputs, found = job.outputs, list[callbacks.Callback]()
     if outputs.preview_every:
         found.append(callbacks.Preview(outputs.preview_path, outputs.preview_every))
@@ -162,8 +162,8 @@ def _shows(job: Job) -> list[callbacks.Callback]:
 def _found(
     planned: Planned, history: callbacks.History, failure: BaseException | None, seconds: float
 ) -> Outcome:
-    """Returns what a run has come to, none of which is written yet."""
-    run = getattr(history, "run", None)  # It has none before it has begun.
+    """Returns the outcome of a run before any file is written."""
+    run = getattr(history, "run", None)  # Missing if the run failed before its beginning.
     picture = _last_good(run)
     finished = run is not None and picture is not None and run.finished
     if finished and failure:
@@ -206,7 +206,7 @@ def _with_run(
 
 
 def _last_good(run: callbacks.Run | None) -> Any:
-    """Returns the picture that a run has come to, or None where there is none."""
+    """Returns the last good picture of a run, or None."""
     try:
         return run and run.picture()
     except Exception as error:
@@ -215,7 +215,7 @@ def _last_good(run: callbacks.Run | None) -> Any:
 
 
 def _steps(history: callbacks.History) -> list[dict[str, Any]]:
-    """Returns what is known of the steps, which is nothing where a device has failed."""
+    """Returns the entries of the steps; none if reading them from the device fails."""
     try:
         return history.entries
     except Exception as error:
@@ -224,7 +224,7 @@ def _steps(history: callbacks.History) -> list[dict[str, Any]]:
 
 
 def _kept(found: Outcome, job: Job) -> Outcome:
-    """Returns an outcome whose picture is written, as far as that is asked for and possible."""
+    """Writes the picture, if it is wanted and possible, and returns the outcome with its path."""
     outputs = job.outputs
     if found.picture is None or not outputs.picture or not (found.done or outputs.partial):
         return found
@@ -240,7 +240,7 @@ def _kept(found: Outcome, job: Job) -> Outcome:
 
 
 def _with_extras(outcome: Outcome, job: Job) -> Outcome:
-    """Writes report and plot; the picture is safe by now, so a failure is only noted."""
+    """Writes report and plot. The picture is safe by now, so a failure is only recorded."""
     outputs, unwritten = job.outputs, {}
     for path, write in ((outputs.report, report.write), (outputs.plot, report.plot)):
         try:

@@ -1,1 +1,1 @@
-"""What is written down of a run: recipe, snapshot, software and machine."""
+"""Records of a run: recipe, snapshot, software and machine."""

@@ -1,4 +1,4 @@
-"""What shapes the last bits of a picture beside its settings: software, machine, network."""
+"""Software, machine and network, which shape the last bits of a picture beside its settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nst_tf.runtime import backend
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of everything that shapes a picture."""
+    """Returns the versions of the package, of Python and of the libraries that shape a picture."""
     found = {"nst_tf": nst_tf.__version__, "python": platform.python_version()}
     for package in ("tensorflow", "keras", "numpy", "numba", "pillow"):
         with contextlib.suppress(metadata.PackageNotFoundError):  # Numba can be missing.
@@ -27,10 +27,11 @@ def versions() -> dict[str, str]:
 
 
 def machine(device: str | None) -> dict[str, Any]:
-    """Returns what of the machine has a say in the last bits of a picture.
+    """Returns the properties of the machine that affect the last bits of a picture.
 
     Args:
-        device: TensorFlow's name of what the picture is made on, or None where it chooses.
+        device: TensorFlow's name of the device that the picture is made on, or None to let
+            TensorFlow choose.
     """
     return {
         "device": _device_name(device),
@@ -43,12 +44,12 @@ def machine(device: str | None) -> dict[str, Any]:
 
 
 def surroundings(device: str | None) -> dict[str, dict[str, Any]]:
-    """Returns what has a say in the last bits of a picture: `versions` and `machine`."""
+    """Returns `versions` and `machine`, which affect the last bits of a picture."""
     return {"versions": versions(), "machine": machine(device)}
 
 
 def _device_name(device: str | None) -> str:
-    """Returns `CPU`, or what the maker of a GPU calls it."""
+    """Returns `CPU`, or the maker's name of the GPU."""
     gpus = tf.config.get_visible_devices("GPU")
     if not gpus or "CPU" in (device or "").upper():
         return "CPU"
@@ -57,7 +58,7 @@ def _device_name(device: str | None) -> str:
 
 
 def _threads() -> int:
-    """Returns how many threads TensorFlow shares an operation out to."""
+    """Returns the number of threads over which TensorFlow splits an operation."""
     asked = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
     return (
         tf.config.threading.get_intra_op_parallelism_threads()
@@ -69,7 +70,7 @@ def _threads() -> int:
 
 
 def network(model: backbones.Backbone) -> dict[str, str]:
-    """Returns name, weight source and weight hash of a network."""
+    """Returns `name`, weight source (`weights`) and weight hash (`sha256`) of a network."""
     file = model.weight_file
     without = "random" if model.architecture else "a Keras model"
     return {

@@ -1,4 +1,4 @@
-"""The record inside a finished picture from which it can be made again."""
+"""The recipe: the record inside a finished picture from which it can be made again."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from nst_tf.runtime import files
 logger = logging.getLogger("nst_tf")
 
 _LONGEST_TEXT, _LONGEST_LIST = 4096, 10_000  # In a recipe; a path may be that long.
-_LONGEST_QUOTE = 300  # Characters of a recipe that are told at a time.
+_LONGEST_QUOTE = 300  # Characters of a recipe in one message.
 _FILES = {"init": "begins with the picture", "weights": "uses the weights"}
 _OF_THE_MACHINE = configs.of_group("Machine") - {"precision"}
-"""Settings that shape at most the last bits, and guard the machine that they are given on."""
+"""Settings that affect at most the last bits, and belong to the machine they are given on."""
 
 
 def input_hashes(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Returns name and SHA-256 of each input file, by its role.
+    """Returns name and SHA-256 of each input file, by role.
 
     Args:
-        paths: path by role, such as `content`.
+        paths: path of each file, by role, such as `content`.
     """
     return {
         role: {"name": os.path.basename(path), "sha256": files.file_hash(path)}
@@ -37,13 +37,13 @@ def input_hashes(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def inputs_of(pictures: Mapping[str, images.Picture]) -> dict[str, dict[str, str]]:
-    """Returns what a recipe says of pictures, by role.
+    """Returns the recipe's entries of pictures, by role.
 
-    That is name and SHA-256 of the file of each. Of a picture that was no file it is
-    `Picture.digest`, marked as `of` the `pixels`.
+    An entry has the name and SHA-256 of the file. For a picture that was no file it has
+    `Picture.digest`, marked by `"of": "pixels"`.
 
     Args:
-        pictures: by role, as `imaging.sources.Pictures.roles` returns them.
+        pictures: the pictures by role, as `imaging.sources.Pictures.roles` returns them.
     """
     return {_role(role): _described(picture) for role, picture in pictures.items()}
 
@@ -64,15 +64,15 @@ def require_unchanged(
     hashes: Mapping[str, Mapping[str, str]],
     pictures: Mapping[str, images.Picture],
 ) -> None:
-    """Makes sure that the pictures that were read are the files that were hashed before.
+    """Checks that no file changed between its hashing and its reading.
 
     Args:
-        paths: path by role.
-        hashes: what `input_hashes` returned of them, before they were read.
-        pictures: that were read from them, as `inputs_of` takes them.
+        paths: path of each file, by role.
+        hashes: result of `input_hashes`, from before the reading.
+        pictures: the pictures read from the files, as `inputs_of` takes them.
 
     Raises:
-        ImageError: a file was another one by then.
+        ImageError: a file changed.
     """
     read = inputs_of(pictures)
     for role, path in paths.items():
@@ -92,9 +92,9 @@ def record(
 
     Args:
         config: the settings, `auto` resolved.
-        backbone: name, weight source and hash.
-        surroundings: `versions` of the software and the `machine`.
-        inputs: what `inputs_of` returned.
+        backbone: name, weight source and weight hash of the network.
+        surroundings: `versions` of the software and properties of the `machine`.
+        inputs: result of `inputs_of`.
     """
     return {"config": config.to_dict(), "backbone": backbone, "inputs": inputs, **surroundings}
 
@@ -102,11 +102,11 @@ def record(
 def provenance(
     config: configs.StyleTransferConfig, pictures: Mapping[str, images.Picture]
 ) -> dict[str, Any]:
-    """Returns what a run is made with, as far as it is known before there is a network.
+    """Returns settings and inputs of a run, which are known before the network is.
 
     Args:
         config: the settings.
-        pictures: every picture that goes into the result, by its role.
+        pictures: all input pictures, by role.
     """
     hashes = {f"{role} picture": picture.digest for role, picture in pictures.items()}
     return {"config": config.to_dict(), "inputs": hashes}
@@ -115,23 +115,23 @@ def provenance(
 def with_network(
     config: configs.StyleTransferConfig, then: Mapping[str, Any]
 ) -> configs.StyleTransferConfig:
-    """Returns settings with the network that an earlier run took for `auto`.
+    """Returns settings with `auto` replaced by the network that an earlier run took for it.
 
     Args:
         config: the settings.
-        then: what the earlier run was made with.
+        then: provenance of the earlier run.
     """
     network = then.get("backbone", {}).get("network")
     known = config.backbone == "auto" and network in configs.BACKBONES
     return config.replace(backbone=network) if known else config
 
 
-# Whether two pictures are the same.
+# Comparing two records.
 
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """An input of a recipe: a file, whose name does not matter, or the pixels of a picture."""
+    """An input of a recipe: a file, compared without its name, or the pixels of a picture."""
 
     sha256: str
     of: str
@@ -144,7 +144,7 @@ class _File:
 
 
 def essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a recipe says in the sections of `provenance`, for `require_same`."""
+    """Returns a recipe in the sections of `provenance`, for `require_same`."""
     names = ("config", "objective", "versions", "machine")
     sections = {name: recipe[name] for name in names if name in recipe}
     if network := recipe.get("backbone"):
@@ -164,12 +164,12 @@ def _named(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, _File]:
 def differences(
     then: Mapping[str, Any], now: Mapping[str, Any], place: str = "checkpoint"
 ) -> list[str]:
-    """Returns in words where two records of what a picture is made with differ.
+    """Returns the differences between two records, in words.
 
     Args:
-        then: sections of names and values, as in `place`.
-        now: likewise; sections that either lacks are not compared.
-        place: what holds the first record.
+        then: sections of names and values, from `place`.
+        now: sections of the present run. Only sections that both records have are compared.
+        place: where the first record comes from.
     """
     return [
         f"{_printable(name)}: {_short(then[section].get(name))} in the {place}, {_short(value)} now"
@@ -183,19 +183,19 @@ def differences(
 def require_same(
     then: Mapping[str, Any], now: Mapping[str, Any], place: str = "checkpoint"
 ) -> None:
-    """Makes sure that a picture can come out as it did, or would have.
+    """Checks that a run makes the same picture as the run of an earlier record.
 
-    Other settings, inputs and weights are refused. Other software and another machine may have a
-    say in the last bits: they are named in a warning, and so is what an older record lacks.
+    Other settings, inputs and weights are refused. Other software and another machine may change
+    the last bits: a warning names them, as well as sections that an older record lacks.
 
     Args:
         then: sections of names and values, as `provenance` and `essence` return them.
-        now: likewise, as far as they are known.
-        place: what holds the first record, `checkpoint` or `recipe`.
+        now: sections of the present run, as far as they are known.
+        place: where the first record comes from, `checkpoint` or `recipe`.
 
     Raises:
-        ConfigError: the checkpoint is of another picture.
-        StyleTransferError: the recipe is.
+        ConfigError: the checkpoint belongs to another picture.
+        StyleTransferError: the recipe belongs to another picture.
     """
     shades = {name: now[name] for name in ("versions", "machine") if name in now}
     rest = {name: section for name, section in now.items() if name not in shades}
@@ -230,19 +230,19 @@ def require_inputs(
     config: configs.StyleTransferConfig,
     pictures: Mapping[str, images.Picture],
 ) -> None:
-    """Makes sure that the inputs are those of a recipe.
+    """Checks that the inputs are those of a recipe.
 
-    A file has to be the same file. Where the recipe knows the pixels alone, because its input was
-    an array, any picture with these pixels will do. An initial picture that only one of them has
-    is another setting, `init`, and no other input.
+    A file must be the same file. If the recipe has only the hash of the pixels, because its input
+    was an array, any picture with these pixels is accepted. If only one of the two runs has an
+    initial picture, that is a difference in the setting `init`, not in the inputs.
 
     Args:
-        recipe: that is replayed.
-        config: the settings that it is replayed with.
-        pictures: by role, as `inputs_of` takes them.
+        recipe: the recipe to replay.
+        config: the settings of the replay.
+        pictures: the pictures by role, as `inputs_of` takes them.
 
     Raises:
-        StyleTransferError: some are missing, additional or other ones; all are named.
+        StyleTransferError: inputs are missing, additional or different; the message names all.
     """
     began_with_file = recipe["config"].get("init") not in configs.INITIALISATIONS
     apart = set() if began_with_file == config.goes_on else {"init"}
@@ -258,16 +258,16 @@ def require_inputs(
 
 
 def require_same_maker(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Makes sure of the weights of a recipe, and tells of other software and another machine.
+    """Checks the weights of a recipe, and warns of other software and another machine.
 
-    The weights of another network, which is another setting, are not looked at.
+    If the replay sets another network, the weights are not compared.
 
     Args:
-        then: the recipe that is replayed.
-        now: the recipe of what is made from it.
+        then: the recipe to replay.
+        now: the recipe of the replay.
 
     Raises:
-        StyleTransferError: the weights are others.
+        StyleTransferError: the weights differ.
     """
     before, after = essence(then), essence(now)
     chosen = before["config"].get("backbone") == after["config"]["backbone"]
@@ -275,12 +275,12 @@ def require_same_maker(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     require_same(before, {name: after[name] for name in names}, "recipe")
 
 
-_WORDS = reprlib.Repr()  # Which neither long lists nor deep ones are too much for.
+_WORDS = reprlib.Repr()  # Safe for long and for deeply nested lists.
 _WORDS.maxlevel, _WORDS.maxlist, _WORDS.maxother = 3, 20, _LONGEST_QUOTE
 
 
 def _short(value: Any) -> str:
-    """Returns a value in words, a hash by its beginning."""
+    """Returns a value in words, a hash as its first digits."""
     if value is None:
         return "nothing"
     if objects.is_description(value):
@@ -290,7 +290,7 @@ def _short(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """Returns a text short enough to be told, and without codes that a terminal obeys."""
+    """Returns a text cut to the length of a message, with control codes escaped."""
     text = text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
@@ -299,17 +299,17 @@ def _quoted(text: str) -> str:
     return f"'{_printable(text)}'"
 
 
-# What is taken from a recipe, which anybody may have written.
+# Reading a recipe. It is untrusted: anybody may have written it.
 
 
 def load(path: str) -> dict[str, Any]:
     """Reads the recipe of a picture.
 
     Returns:
-        What `record` returned; older recipes lack some sections.
+        The recipe, as `record` returned it; older recipes lack some sections.
 
     Raises:
-        ImageError: the file is no picture, or holds no recipe, or no sound one.
+        ImageError: the file is no picture, or holds no valid recipe.
     """
     try:
         recipe = files.parse_json(images.read_recipe(path))
@@ -330,12 +330,12 @@ def load(path: str) -> dict[str, Any]:
 
 
 def _is_object(value: Any) -> bool:
-    """Returns whether a setting of a recipe stands for an object, or for losses with one."""
+    """Returns whether a setting of a recipe describes an object, or losses with an object."""
     return objects.is_description(value) or choices.holds_objects(value)
 
 
 def _without_objects(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns settings with defaults in place of objects, which `settings` refuses."""
+    """Returns settings with defaults in place of objects; `settings` refuses objects later."""
     return {
         name: getattr(configs.StyleTransferConfig, name, value) if _is_object(value) else value
         for name, value in settings.items()
@@ -343,7 +343,7 @@ def _without_objects(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_recipe(value: Any) -> bool:
-    """Returns whether a value has the form of what `record` returns, or once returned."""
+    """Returns whether a value has the form of a recipe, of this version or an earlier one."""
     if not (isinstance(value, dict) and isinstance(value.get("inputs"), dict)):
         return False
     inputs = [*value["inputs"].values()]
@@ -373,15 +373,15 @@ def _is_single(value: Any) -> bool:
 
 
 def settings(recipe: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """Returns the settings of a recipe, but for those that belong to the machine it is replayed on.
+    """Returns the settings of a recipe without those of the machine.
 
     Args:
-        recipe: that is replayed.
+        recipe: the recipe to replay.
         given: names of the settings that the command line gives.
 
     Raises:
-        ConfigError: the recipe asks for a file that the command line does not name, or for an
-            object, which only a program has.
+        ConfigError: the recipe names a file that the command line does not give, or an object or
+            objective that only the program that made the picture has.
     """
     found = essence(recipe)["config"]
     if "objective" in recipe:
@@ -407,11 +407,11 @@ def settings(recipe: Mapping[str, Any], given: Collection[str]) -> dict[str, Any
 def changes(
     recipe: Mapping[str, Any], config: configs.StyleTransferConfig, given: Collection[str]
 ) -> list[str]:
-    """Returns, in sentences, the settings that are not those of a recipe.
+    """Returns sentences about the settings that differ from those of a recipe.
 
     Args:
-        recipe: that is replayed.
-        config: the settings that it is replayed with.
+        recipe: the recipe to replay.
+        config: the settings of the replay.
         given: names of the settings that the command line gives.
     """
     then, now = essence(recipe)["config"], config.to_dict()

@@ -1,4 +1,4 @@
-"""Where a run stands, and its keeping in a folder from which the run can go on."""
+"""Snapshots of a run, and their folders on disk, from which the run can go on."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nst_tf")
 
 PREFIX = "checkpoint-"
-_FORMAT = 7  # Of the files; a number that is not known is refused.
+_FORMAT = 7  # Version of the files; other versions are refused.
 _RUN, _TENSORS, _SUMS = "run.json", "tensors.bin", "SHA256SUMS"
-_LONGEST = 64 << 20  # Bytes of a record, which has some hundreds a step.
+_LONGEST = 64 << 20  # Bytes of `run.json`; a step takes some hundreds.
 _TYPES = ("bool", "float16", "float32", "float64", "int32", "int64", "uint8", "uint16")
 
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """All that it takes to go on from the end of a step as if the run had never stopped.
+    """The state of a run after a step, from which it goes on as if it had never stopped.
 
     Attributes:
         level: index of the level, from 0, coarse to fine.
-        step: number of the last step that was taken in it, from 1.
-        tensors: `image`, that the steps walk on, float32 `(1, height, width, 3)`; and `state/NAME`
-            for each entry of the optimiser's state. Those of a snapshot on disk are read when they
-            are asked for, and not kept.
-        plans: how each level is looked at. That depends on the memory that is free, and has a
-            say in the last bits of the picture.
-        history: the entries of all steps so far, as `callbacks.History` has them.
-        provenance: what the picture is made with: `config`, `inputs`, `backbone`, `versions`,
-            `machine`.
+        step: number of the last step taken in the level, from 1.
+        tensors: `image`, the optimiser's iterate, float32 `(1, height, width, 3)`; `state/NAME` for
+            each entry of the optimiser's state; and `begun_with`, the picture at the beginning of
+            the level, if a loss needs it. Tensors of a snapshot on disk are read at each access and
+            not kept.
+        plans: tile plan of each level. The plans depend on the memory that was free, and affect
+            the last bits of the picture.
+        history: entries of all steps so far, as in `callbacks.History`.
+        provenance: settings, inputs and environment of the run: `config`, `inputs`, `backbone`,
+            `versions`, `machine`.
     """
 
     level: int
@@ -58,17 +59,17 @@ class Snapshot:
 
 
 def stored(folder: Path) -> list[Path]:
-    """Returns the snapshots in a folder, damaged ones included, in the order of their steps."""
+    """Returns the snapshots in a folder in the order of their steps, damaged ones included."""
     names = re.compile(rf"{PREFIX}\d{{6,}}")
     found = [path for path in folder.glob(f"{PREFIX}*") if names.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
 
 
 def newest(folder: Path) -> Path | None:
-    """Returns the newest sound snapshot in a folder, or None where there are none at all.
+    """Returns the newest sound snapshot in a folder, or None if the folder has no snapshot.
 
     Raises:
-        CheckpointError: there are some, and all are damaged; or one is of another version.
+        CheckpointError: all snapshots are damaged, or one is of another version.
     """
     found = stored(folder)
     for path in reversed(found):
@@ -86,14 +87,13 @@ def newest(folder: Path) -> Path | None:
 
 
 def write(snapshot: Snapshot, path: Path) -> None:
-    """Writes a snapshot as a folder, which is there once it is whole.
+    """Writes a snapshot as a folder, which appears once it is complete.
 
-    `run.json` says what is in it, and `SHA256SUMS` is readable by `sha256sum --check`.
-    `tensors.bin` has the values of the tensors one after the other, in the order of `run.json`
-    and the lowest byte first.
+    `run.json` describes the contents, and `sha256sum --check` reads `SHA256SUMS`. `tensors.bin`
+    holds the values of the tensors one after the other, in the order of `run.json`, little-endian.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the snapshot cannot be written.
     """
     about = {
         "format": _FORMAT,
@@ -124,10 +124,10 @@ def write(snapshot: Snapshot, path: Path) -> None:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Returns what a snapshot says of itself, which takes no TensorFlow.
+    """Returns the contents of `run.json`. It needs no TensorFlow.
 
     Raises:
-        CheckpointError: it is of another version, or what it says cannot be.
+        CheckpointError: the snapshot is of another version, or its `run.json` is not valid.
     """
     try:
         _require_size(path, _RUN, 0, _LONGEST)
@@ -147,10 +147,10 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> Snapshot:
-    """Reads a sound snapshot. Its tensors stay on disk until they are asked for.
+    """Reads a sound snapshot. Its tensors stay on disk until they are accessed.
 
     Raises:
-        CheckpointError: it is of another version, or damaged.
+        CheckpointError: the snapshot is of another version, or damaged.
     """
     about = read_about(path)
     plans = [
@@ -165,14 +165,14 @@ def read(path: Path) -> Snapshot:
 
 
 class _DamagedError(errors.CheckpointError):
-    """A snapshot is not as it was written, or was not written by this program."""
+    """A snapshot was changed since it was written, or was not written by this program."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: damaged ({reason}).")
 
 
 class _Stored(Mapping[str, "tf.Tensor"]):
-    """The tensors of a snapshot, each read, to the memory of the host, when it is asked for."""
+    """The tensors of a snapshot, each read into the memory of the host when it is accessed."""
 
     def __init__(self, folder: Path, shapes: Mapping[str, tuple[Sequence[int], str]]) -> None:
         self._folder = folder
@@ -207,18 +207,18 @@ class _Stored(Mapping[str, "tf.Tensor"]):
 
 
 def _bytes(values: np.ndarray) -> memoryview:
-    """Returns the values as they are stored."""
+    """Returns the values in their format on disk."""
     stored = values.astype(values.dtype.newbyteorder("<"), copy=False)
     return np.ascontiguousarray(stored).reshape(-1).view(np.uint8).data
 
 
-# What is read may come from anybody, its hashes included.
+# Checks. The files are untrusted, and so are their hashes: anybody may have written them.
 
 
 def _check(path: Path) -> None:
-    """Raises CheckpointError where a snapshot is of another version, damaged or made up.
+    """Raises CheckpointError if a snapshot is of another version, damaged or forged.
 
-    What else lies in its folder, such as the notes of a file manager, does not matter.
+    Other files in the folder, such as those of a file manager, are ignored.
     """
     try:
         _require_size(path, _SUMS, 0, _LONGEST)
@@ -237,7 +237,7 @@ def _check(path: Path) -> None:
 
 
 def _check_file(path: Path, name: str, noted: Mapping[str, str], least: int, most: int) -> None:
-    """Raises CheckpointError where a file is not the one that was written."""
+    """Raises CheckpointError if the size or the hash of a file is wrong."""
     try:
         _require_size(path, name, least, most)
         if files.file_hash(path / name) != noted.get(name):
@@ -247,7 +247,7 @@ def _check_file(path: Path, name: str, noted: Mapping[str, str], least: int, mos
 
 
 def _require_size(path: Path, name: str, least: int, most: int) -> None:
-    """Raises CheckpointError where a file is not regular, or not as long as it should be.
+    """Raises CheckpointError if a file is not regular, or of a wrong size.
 
     A link may lead anywhere, and a pipe never ends.
     """
@@ -271,7 +271,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Returns whether a value is a shape, of a size that can be, and the name of a type."""
+    """Returns whether a value is a shape of a possible size and the name of a dtype."""
     return (
         isinstance(value, list)
         and len(value) == 2
@@ -319,14 +319,14 @@ _RECORD: dict[Any, Any] = {
         **{name: {...: _is_anything} for name in ("inputs", "backbone", "versions")},
     },
 }
-"""What `run.json` has to say, for `_misfit`."""
+"""The schema of `run.json`, for `_misfit`."""
 
 
 def _misfit(value: Any, schema: Any, place: str) -> str:
-    """Returns the first place where a value is not what a schema says, or an empty text.
+    """Returns the first place where a value violates a schema, or an empty string.
 
-    A schema is a function that tells whether a value is right; or a list with the schema of
-    every item; or a dict with the schema of each key, and with that of other keys as `...`.
+    A schema is a predicate; or a list with the schema of every item; or a dict with the schema of
+    each required key, and that of all other keys under `...`.
     """
     if callable(schema):
         return "" if schema(value) else place
@@ -348,7 +348,7 @@ def _misfit(value: Any, schema: Any, place: str) -> str:
 
 
 def _contradiction(about: Mapping[str, Any]) -> str:
-    """Returns what in a record is at odds with the rest of it, or an empty text."""
+    """Returns the name of an entry that contradicts the rest of a record, or an empty string."""
     shapes = [shape for shape, _ in about["tensors"].values()]
     if any(len(shape) == 4 and shape != about["tensors"]["image"][0] for shape in shapes):
         return "tensors"

@@ -1,1 +1,1 @@
-"""The process and its machine: Keras' backend, a host program's scopes, limits, signals, files."""
+"""The process and its machine: Keras' backend, the host program, limits, signals, files."""

@@ -1,4 +1,4 @@
-"""The one Keras backend that this package works with, and the kernels that TensorFlow uses."""
+"""Choice of the Keras backend and of TensorFlow's kernels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def require_tensorflow() -> None:
     """Refuses every Keras backend but TensorFlow, if possible before Keras is imported.
 
     Raises:
-        ConfigError: Keras is set to another backend, or cannot be imported as it is set.
+        ConfigError: Keras is set to another backend, or cannot be imported with its settings.
     """
     name = _configured_backend()
     if "keras" in sys.modules or name == "tensorflow":
@@ -38,14 +38,14 @@ def require_tensorflow() -> None:
 
 
 def _keras_settings() -> Path:
-    """Returns the file that Keras reads its settings from."""
+    """Returns the path of Keras' settings file."""
     home = os.path.expanduser("~")
     folder = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
     return Path(os.path.expanduser(os.environ.get("KERAS_HOME", folder)), "keras.json")
 
 
 def _configured_backend() -> str:
-    """Returns the backend that Keras will take, as far as its settings can be read."""
+    """Returns the backend that Keras will use; `tensorflow` if its settings cannot be read."""
     if name := os.environ.get("KERAS_BACKEND"):
         return name
     try:
@@ -55,11 +55,11 @@ def _configured_backend() -> str:
 
 
 def claim_process() -> None:
-    """Sets what TensorFlow, Keras and matplotlib need in a process that is the command's own.
+    """Sets the environment of Keras and matplotlib, in a process of the command's own.
 
-    Keras takes TensorFlow, whatever its settings file says. matplotlib, which Keras imports, draws
-    into files only, so a notebook's backend that the shell has inherited is set aside. What is
-    imported already stays as it is, and so does `KERAS_BACKEND` where it is set.
+    Keras uses TensorFlow, whatever its settings file says. matplotlib, which Keras imports, draws
+    into files only, which overrides a notebook's backend inherited by the shell. Modules already
+    imported keep their settings, and a given `KERAS_BACKEND` stays.
     """
     if "keras" not in sys.modules and not os.environ.get("KERAS_BACKEND"):
         os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -68,11 +68,11 @@ def claim_process() -> None:
 
 
 def prefer_onednn() -> None:
-    """Has TensorFlow use oneDNN on processors with AVX2 at most, where it would not by itself.
+    """Makes TensorFlow use oneDNN on processors with AVX2 at most, where it is off by default.
 
-    With the kernels of `backbones.FrozenConv2D` a step of 512 pixels takes 0.71 of the time, in
-    float32; oneDNN has no bfloat16 there. An environment variable that is set stays. Once
-    TensorFlow is imported it is too late, and nothing is done.
+    With the kernels of `backbones.FrozenConv2D`, a step at 512 pixels then takes 0.71 of the time,
+    in float32; oneDNN has no bfloat16 there. A given environment variable stays. Once TensorFlow is
+    imported, this has no effect.
     """
     if "tensorflow" not in sys.modules and vector_instructions() == "avx2":
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -80,19 +80,19 @@ def prefer_onednn() -> None:
 
 @functools.cache
 def vector_instructions() -> str:
-    """Returns `avx512f` or `avx2`, the widest that the processor is known to have, or nothing."""
+    """Returns the widest vector instructions known: `avx512f`, `avx2`, or an empty string."""
     flags = _processor().get("flags", "").split()
     return next((name for name in ("avx512f", "avx2") if name in flags), "")
 
 
 def processor() -> str:
-    """Returns the name of the processor, or of its kind where it has none."""
+    """Returns the name of the processor, or else of its architecture."""
     return _processor().get("model name") or platform.processor() or platform.machine()
 
 
 @functools.cache
 def _processor() -> dict[str, str]:
-    """Returns what Linux says of the first processor, by the names that it uses."""
+    """Returns Linux' fields of the first processor in `/proc/cpuinfo`, by name."""
     try:
         first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
     except OSError:  # Not Linux.

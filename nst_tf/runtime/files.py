@@ -1,4 +1,4 @@
-"""Files of any kind: hashes, and writing that leaves whole files or none."""
+"""Files of any kind: hashes, names and atomic writing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_LONGEST_NAME = 255  # Bytes that file systems take.
+_LONGEST_NAME = 255  # Bytes; the limit of file systems.
 
 
 def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
@@ -36,11 +36,11 @@ def stream_hash(file: BinaryIO, kind: str = "sha256") -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Returns what a JSON text says that anybody may have written.
+    """Parses JSON from an untrusted source.
 
     Raises:
-        ValueError: it is no JSON, is nested too deep, or holds a whole number beyond the range of
-            floating-point ones.
+        ValueError: the text is no JSON, is nested too deep, or holds a whole number beyond the
+            range of floating-point numbers.
     """
     try:
         return json.loads(text, parse_int=_whole_number)
@@ -58,21 +58,21 @@ def _whole_number(digits: str) -> int:
 def atomic_file(
     path: str | os.PathLike[str], overwrite: bool = True
 ) -> Iterator[io.BufferedWriter]:
-    """Opens a temporary file beside `path` that takes its place once it is whole.
+    """Opens a temporary file beside `path`, which is renamed to `path` once it is complete.
 
     Args:
-        path: the file to make or replace. A link is written through, to what it points to.
-        overwrite: False leaves a file alone that is there, or comes there in the meantime, and
-            a link too.
+        path: the file to make or replace. A link is followed, and its target replaced.
+        overwrite: whether to replace a file. If False, an existing file or link stays untouched,
+            even one that appears in the meantime.
 
     Raises:
-        FileExistsError: the file is there, and `overwrite` is False.
-        OSError: it cannot be written. What was there before is untouched.
+        FileExistsError: the file exists, and `overwrite` is False.
+        OSError: the file cannot be written. A previous file is untouched.
     """
     path = Path(os.path.realpath(path) if overwrite else path)
     temporary = path.with_name(f".nst_tf-{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "xb") as file:  # Never through a link that lies in wait.
+        with open(temporary, "xb") as file:  # Never follows a planted link.
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -88,16 +88,16 @@ def atomic_file(
 
 
 def _place(temporary: Path, path: Path) -> None:
-    """Gives a file its name, unless that is taken.
+    """Renames a file to `path`, unless that exists.
 
     Raises:
-        FileExistsError: it is.
+        FileExistsError: `path` exists.
     """
     try:
         os.link(temporary, path)
     except FileExistsError:
         raise
-    except OSError:  # The file system has no links, so that the name is taken first.
+    except OSError:  # The file system has no links: reserve the name first.
         open(path, "xb").close()
         try:
             os.replace(temporary, path)
@@ -107,24 +107,24 @@ def _place(temporary: Path, path: Path) -> None:
 
 
 def probe(path: str | os.PathLike[str]) -> None:
-    """Makes sure that a file can be made at `path`, and leaves no trace.
+    """Checks that a file can be written at `path`, and leaves no trace.
 
     Raises:
-        OSError: it cannot, or something is there that is no file.
-        ValueError: no path can be like this.
+        OSError: it cannot be written, or something other than a file exists there.
+        ValueError: the path is not valid.
     """
     with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.stat(path).st_mode):  # Which a name that is too long fails, too.
+        if not stat.S_ISREG(os.stat(path).st_mode):  # Also fails for a name that is too long.
             raise OSError(errno.EINVAL, "no regular file")
     with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
         pass
 
 
 def identity(path: str | os.PathLike[str]) -> tuple[object, ...]:
-    """Returns what all names of one file have in common, whether or not the file is there yet.
+    """Returns a key that is equal for all names of one file, which need not exist yet.
 
-    Two files that are not there count as one where their names differ in case or in Unicode's
-    composition only, as many file systems would have it.
+    Two files that do not exist count as one if their names differ only in case or in Unicode
+    composition, because many file systems treat such names as equal.
     """
     try:
         found = os.stat(path)
@@ -136,13 +136,13 @@ def identity(path: str | os.PathLike[str]) -> tuple[object, ...]:
 
 
 def sibling(path: Path, ending: str) -> Path:
-    """Returns a path in the same folder: the stem of `path`, as far as it fits, and an ending."""
+    """Returns a path in the same folder: the stem of `path`, cut if need be, and an ending."""
     stem = shortened(path.stem, _LONGEST_NAME - len(os.fsencode(ending)))
     return path.with_name(stem + ending)
 
 
 def shortened(name: str, size: int) -> str:
-    """Returns the beginning of a name, in whole characters, that takes at most `size` bytes."""
+    """Returns a name cut, at a whole character, to at most `size` bytes."""
     while len(os.fsencode(name)) > size:
         name = name[:-1]
     return name
@@ -150,9 +150,9 @@ def shortened(name: str, size: int) -> str:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Makes a temporary folder beside `path` that takes its place once its files are whole.
+    """Makes a temporary folder beside `path`, renamed to `path` once its files are complete.
 
-    Where the process is killed, the temporary folder stays, and `leftovers` finds it.
+    If the process is killed, the temporary folder stays, and `leftovers` finds it.
     """
     temporary = _hidden(path, "new")
     try:
@@ -168,7 +168,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder, if it is there; who looks for it finds the whole of it or nothing.
+    """Removes a folder, if it exists, atomically: others see all of it or nothing.
 
     Raises:
         OSError: it cannot be removed.
@@ -184,13 +184,13 @@ def _hidden(path: Path, end: str) -> Path:
 
 
 def leftovers(folder: Path, prefix: str) -> list[Path]:
-    """Returns what a killed process left of folders whose names begin with `prefix`."""
+    """Returns temporary folders of a killed process, for names that begin with `prefix`."""
     return [path for end in ("new", "old") for path in folder.glob(f".{prefix}*.{end}")]
 
 
 def _sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, would outlive a power cut."""
-    if os.name == "nt":  # Which has no such call for folders, nor for files opened to read.
+    """Flushes a file, or the names in a folder, to the disk."""
+    if os.name == "nt":  # Windows syncs neither folders nor files opened to read.
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""What a host program may have set or be about to do, and how work is kept out of its reach."""
+"""Isolation from a host program: its scopes, and the exit of its interpreter."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nst_tf import errors
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
-_MOST_SECONDS = 60.0  # That the end of a program waits for a step to end.
+_MOST_SECONDS = 60.0  # The longest wait for a step at the exit.
 
 
 def undisturbed(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Decorates a function that computes eagerly, which the scopes of a host may not allow.
+    """Decorates a function that needs eager execution, outside of the host's scopes.
 
-    Scopes of Keras in which layers compute their activations twice count for nothing within.
+    Within it, `keras.RematScope`, in which layers recompute their activations, is switched off.
 
     Raises:
         ConfigError: the call is within a `tf.function`, a `tf.Graph` or the scope of a
@@ -51,8 +51,8 @@ def _require_eager() -> None:
         )
 
 
-# The end of the interpreter. A thread that is a daemon is not waited for, and TensorFlow ends the
-# process with an error where such a thread is at work in it by then.
+# The exit of the interpreter. Python does not wait for daemon threads, and TensorFlow aborts the
+# process if such a thread still computes then.
 
 _leaving = threading.Event()
 _changed = threading.Condition()
@@ -60,9 +60,9 @@ _working: set[int] = set()
 
 
 def leave_if_over() -> None:
-    """Ends the work of this thread, for good, if the interpreter is about to exit.
+    """Blocks this thread for ever if it is a daemon and the interpreter is about to exit.
 
-    To be called between two steps. Nobody is there any more to see the picture.
+    Call it between two steps. No one can use the picture any more.
     """
     if _leaving.is_set() and threading.current_thread().daemon:
         _ends()
@@ -71,7 +71,7 @@ def leave_if_over() -> None:
 
 @contextlib.contextmanager
 def _at_work() -> Iterator[None]:
-    """Has the interpreter wait, before it exits, until this thread comes to `leave_if_over`."""
+    """Makes the interpreter wait, at its exit, until this thread calls `leave_if_over`."""
     thread = threading.get_ident()
     if thread in _working:
         yield

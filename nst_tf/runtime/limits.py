@@ -1,4 +1,4 @@
-"""What containers, batch systems and shells leave of a machine's memory to this process."""
+"""Limits that containers, batch systems and shells set to the memory of this process."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _FILES = {
     "cgroup2": ("memory.max", "memory.current", "inactive_file"),
     "cgroup": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
-"""Of both versions of control groups: limit, use, and the part of the use that is given back."""
+"""Files of both versions of control groups: limit, usage, and the reclaimable part of the usage."""
 
 
 def free(used: int, root: Path = Path("/")) -> float:
-    """Returns the bytes that this process may still take, infinite where nothing limits it.
+    """Returns the bytes that this process may still take, infinite without a limit.
 
     Args:
-        used: bytes that it has taken. Some of them, as of shared libraries, may be on the account
-            of another group; they count here too.
-        root: of the file system in which `proc` and `sys` lie.
+        used: bytes that the process has taken. Some of them, such as shared libraries, may be
+            charged to another group; they count here too.
+        root: folder that contains `proc` and `sys`.
     """
     left = [_left_in(group, used, *_FILES[kind]) for kind, group in _groups(root)]
     return min([*left, _left_to_address()])
 
 
 def _left_in(group: Path, used: int, limit: str, use: str, given_back: str) -> float:
-    """Returns what a control group leaves to its processes."""
+    """Returns the bytes that a control group leaves to its processes."""
     try:
         most = int((group / limit).read_text())
         taken = int((group / use).read_text())
@@ -39,7 +39,7 @@ def _left_in(group: Path, used: int, limit: str, use: str, given_back: str) -> f
 
 
 def _groups(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yields the control groups that this process is in, each with its file system's type."""
+    """Yields the control groups of this process, each with its file system's type."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
         mounts = (root / "proc/self/mountinfo").read_text().splitlines()
@@ -61,13 +61,13 @@ def _groups(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _upwards(path: PurePosixPath, mounted: PurePosixPath) -> list[PurePosixPath]:
-    """Returns a group and those it is in, as far as they are mounted, relative to that place."""
+    """Returns a group and its parents, as far as they are mounted, relative to the mount."""
     inside = path.relative_to(mounted) if path.is_relative_to(mounted) else PurePosixPath()
     return [inside, *inside.parents]
 
 
 def _left_to_address() -> float:
-    """Returns the bytes that the limit of `ulimit -v` leaves, infinite where there is none."""
+    """Returns the bytes left by the limit of `ulimit -v`, infinite without a limit."""
     try:
         import resource
     except ImportError:  # Windows.

@@ -1,4 +1,4 @@
-"""Signals that ask a program to end, as Ctrl-C, `kill` and a closed terminal send them."""
+"""Signals that ask a program to end: of Ctrl-C, `kill` and a closed terminal."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SIGNALS = tuple(
 
 
 def install(handler: Callable[[int, Any], object]) -> dict[int, Any]:
-    """Sets the handler of all `SIGNALS`, and returns those before, for `restore`.
+    """Sets the handler of all `SIGNALS`, and returns the previous handlers, for `restore`.
 
-    A signal that is ignored stays so: `nohup` asks for that, and a shell for its background jobs.
-    Outside of the main thread, where Python handles no signals, nothing is set.
+    Ignored signals stay ignored, as `nohup` and shells with background jobs ask for. Outside of the
+    main thread, where Python handles no signals, nothing is set.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    kept = (signal.SIG_IGN, None)  # None is a handler that Python does not know.
+    kept = (signal.SIG_IGN, None)  # None stands for a handler not set from Python.
     found = [number for number in SIGNALS if signal.getsignal(number) not in kept]
     return {number: signal.signal(number, handler) for number in found}
 
@@ -35,7 +35,7 @@ def restore(previous: Mapping[int, Any]) -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[list[int]]:
-    """Holds signals back; yields a list that grows by those that come."""
+    """Holds signals back; yields a list to which arriving signals are appended."""
     came: list[int] = []
     previous = install(lambda number, _: came.append(number))
     try:

@@ -1,4 +1,4 @@
-"""Words for the person at the terminal. They are worth less than the work, and never end it."""
+"""Output to the terminal. Its failures never end a run."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 class Output:
-    """A text stream that may be missing, closed, full or broken: what it cannot take is left out.
+    """A text stream that may be missing, closed, full or broken; failed output is dropped.
 
-    Characters that its encoding lacks are escaped. A file descriptor that fails is replaced by the
-    null device, so that what is left in buffers does not fail again when the process ends.
+    Characters that its encoding lacks are escaped. A failing file descriptor is replaced by the
+    null device, so that buffered text does not fail again at the exit of the process.
 
     Args:
-        stream: such as `sys.stderr`, which is None in a windowed program.
+        stream: a stream such as `sys.stderr`, which is None in a windowed program.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes a text, if that can be done, and returns its length."""
+        """Writes a text, if possible, and returns its length."""
         self._attempt("write", self._encodable(text))
         return len(text)
 
     def flush(self) -> None:
-        """Writes what is buffered, if that can be done."""
+        """Flushes the stream, if possible."""
         self._attempt("flush")
 
     def isatty(self) -> bool:
-        """Returns whether a person looks on."""
+        """Returns whether the stream is a terminal."""
         try:
             return bool(self._stream.isatty())
         except Exception:
             return False
 
     def line(self, text: str) -> None:
-        """Writes a line at once, without what a terminal would take for a command."""
+        """Writes and flushes a line, with control characters escaped."""
         self.write(printable(text) + "\n")
         self.flush()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)  # What tqdm asks of a file.
+        return getattr(self._stream, name)  # For attributes that tqdm needs.
 
     def _encodable(self, text: str) -> str:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
@@ -59,7 +59,7 @@ class Output:
             getattr(self._stream, method)(*arguments)
         except OSError:
             self._give_up()
-        except Exception:  # None, closed, a signal in the midst of another write, a host's own.
+        except Exception:  # None, closed, interrupted by a signal, or replaced by a host.
             pass
 
     def _give_up(self) -> None:
@@ -79,7 +79,7 @@ def printable(text: str) -> str:
 def fill_standard_streams() -> None:
     """Opens the null device as every standard stream that is closed.
 
-    Else the next file that is opened takes its number, and gets what native code has to say.
+    Otherwise the next opened file would take its number, and receive the output of native code.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass

@@ -1,1 +1,1 @@
-"""The command that makes a picture for every combination of settings."""
+"""The sweep: the command that makes a picture for every combination of settings."""

@@ -1,4 +1,4 @@
-"""The sweep: one photo and one painting, every combination of settings, and a contact sheet."""
+"""The sweep: one content, one style or more, every combination of settings, a contact sheet."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ Quote a --grid that holds a semicolon. Settings that are not swept are given as 
 SHEET, TABLE = "sheet.png", "losses.csv"
 _LAST_COLUMNS = ("seconds", "picture")
 _UNWEIGHTED = " unweighted"
-_LONGEST_REASON = 80  # Characters of what the sheet says about a cell that failed.
+_LONGEST_REASON = 80  # Characters of the reason in a failed cell.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the sweep and returns its exit status.
 
-    0: all pictures are there. 1: a file, the weights or a picture failed. 2: a flag is wrong.
+    0: all pictures exist. 1: a file, the weights or a picture failed. 2: a flag is wrong.
     130: stopped by Ctrl-C. 143: by SIGTERM. 129: by SIGHUP.
 
     Args:
-        argv: program name and flags; those of the process where it is None.
+        argv: program name and flags; those of the process if None.
     """
     return console.run(argv, flags.SWEEP, _command, USAGE)
 
@@ -78,19 +78,19 @@ def _command(values: Any) -> int:
     return status
 
 
-# Before the work.
+# Before the runs.
 
 
 @dataclasses.dataclass
 class Entry:
-    """A cell, and what became of it.
+    """A cell and its outcome.
 
     Attributes:
-        cell: to make.
-        path: of the picture; its report is beside it.
-        job: that makes it, planned; None where that is not known yet.
-        outcome: `kept`, `made`, or why there is no picture, in a word.
-        reason: the same in words, where it failed.
+        cell: the cell.
+        path: path of the picture; its report is beside it.
+        job: the planned job of the picture; None before planning.
+        outcome: one of `not run`, `kept`, `made`, `diverged` and `failed`.
+        reason: why the picture failed, in words; else empty.
     """
 
     cell: grid.Cell
@@ -101,25 +101,25 @@ class Entry:
 
     @property
     def report(self) -> Path:
-        """The file of the JSON report."""
+        """Path of the JSON report."""
         return self.path.with_suffix(".json")
 
     @property
     def done(self) -> bool:
-        """Whether the picture is there."""
+        """Whether the picture exists."""
         return self.outcome in ("kept", "made")
 
     @property
     def planned(self) -> jobs.Planned:
-        """The job."""
+        """The job, once it is planned."""
         assert self.job is not None
         return self.job
 
 
 def _read_pictures(plan: grid.SweepPlan) -> dict[str, sources.Pictures]:
-    """Returns the pictures by initial image, each decoded once.
+    """Returns the pictures of the cells by their setting `init`, each picture decoded once.
 
-    They fit each other with the settings of all cells.
+    Masks and pictures are checked against the settings of all cells.
     """
     found: dict[str, sources.Pictures] = {}
     config = plan.cells[0].config.replace(init="noise", max_pixels=plan.max_pixels)
@@ -135,8 +135,8 @@ def _read_pictures(plan: grid.SweepPlan) -> dict[str, sources.Pictures]:
 
 @contextlib.contextmanager
 def _made_folder(folder: Path) -> Iterator[None]:
-    """Makes the folder, and takes it away again if nothing came into it."""
-    existed = os.path.isdir(folder)  # Path.is_dir raises where the name is too long.
+    """Makes the folder, and removes it afterwards if it is new and empty."""
+    existed = os.path.isdir(folder)  # Path.is_dir raises for a name that is too long.
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -148,12 +148,12 @@ def _made_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         if not existed:
-            with contextlib.suppress(OSError):  # There is something in it.
+            with contextlib.suppress(OSError):  # The folder is not empty.
                 folder.rmdir()
 
 
 def _check_derived(plan: grid.SweepPlan) -> None:
-    """Refuses to replace a sheet or a table that no sweep has written."""
+    """Refuses to replace a sheet or a table that was not made by a sweep."""
     paths = [plan.folder / SHEET, plan.folder / TABLE]
     for path in paths:
         images.probe_writable(path)
@@ -179,12 +179,12 @@ def _existing(paths: Sequence[Path], how: str) -> errors.OutputError:
 
 
 def _prepare(plan: grid.SweepPlan, given: Mapping[str, sources.Pictures]) -> list[Entry]:
-    """Returns all cells in their order, with one network for all that can share it."""
+    """Returns all cells in their order, planned; cells with equal network settings share it."""
     console.load_tensorflow([cell.config for cell in plan.cells])
     models: dict[tuple[Any, ...], backbones.Backbone] = {}
     found: dict[str, Entry] = {}
     largest = sorted(plan.cells, key=lambda cell: -math.prod(cell.size))
-    for cell in largest:  # The first of each network is the one that takes most memory.
+    for cell in largest:  # The first cell of each network takes most memory.
         key = jobs.network_settings(cell.config)
         told = key in models
         if not told:
@@ -203,7 +203,7 @@ def _job(plan: grid.SweepPlan, cell: grid.Cell, given: sources.Pictures) -> jobs
 
 
 def _check_pictures(plan: grid.SweepPlan, entries: Sequence[Entry]) -> None:
-    """Finds the pictures that need not be made again, and refuses to replace any other."""
+    """Marks the pictures that can be kept, and refuses to replace any other."""
     others = []
     for entry in entries:
         if not entry.path.exists():
@@ -225,11 +225,11 @@ def _is_made_by(entry: Entry) -> bool:
         return False
     recipes = found, entry.planned.recipe
     then, now = ({**recipe.essence(made), "machine": None} for made in recipes)
-    return then == now  # Another machine has a say in the last bits alone.
+    return then == now  # Another machine changes the last bits only.
 
 
 def _read_report(entry: Entry) -> dict[str, Any] | None:
-    """Returns the report of a picture, or None where it is missing, damaged or another's."""
+    """Returns the report of a picture, or None if it is missing, damaged or of another picture."""
     try:
         read = files.parse_json(entry.report.read_text())
         same = read["config"] == entry.planned.config.to_dict()
@@ -240,11 +240,11 @@ def _read_report(entry: Entry) -> dict[str, Any] | None:
         return None
 
 
-# The work.
+# The runs.
 
 
 def _run(plan: grid.SweepPlan, entries: Sequence[Entry]) -> int:
-    """Makes the pictures that are not there yet, and returns the exit status."""
+    """Makes the missing pictures, and returns the exit status."""
     engines: dict[int, transfer.StyleTransfer] = {}
     for number, entry in enumerate(entries, 1):
         kept = ": kept" if entry.done else ""
@@ -255,17 +255,17 @@ def _run(plan: grid.SweepPlan, entries: Sequence[Entry]) -> int:
 
 
 def _make(entry: Entry, engines: dict[int, transfer.StyleTransfer]) -> int:
-    """Makes one picture and its report, and returns the exit status if a signal came, or 0.
+    """Makes one picture and its report; returns the exit status of a received signal, or 0.
 
     Args:
-        entry: what to make.
-        engines: by network, which the pictures share with all that is compiled.
+        entry: entry of the picture.
+        engines: engine of each network, by `id`; pictures share its compiled steps.
     """
     from nst_tf.engine import transfer
 
     interrupt = callbacks.Interrupt(hold=True)
     try:
-        entry.report.unlink(missing_ok=True)  # A picture must never stand beside another's report.
+        entry.report.unlink(missing_ok=True)  # No picture may stand beside another's report.
         planned = entry.planned
         key = id(planned.backbone)
         if key not in engines:
@@ -273,7 +273,7 @@ def _make(entry: Entry, engines: dict[int, transfer.StyleTransfer]) -> int:
         _note(entry, jobs.run(planned, engines[key], [callbacks.Progress(), interrupt]))
     except KeyboardInterrupt as stop:
         return console.stopped_by(stop)
-    except Exception as error:  # Whatever it is, the other cells are not to blame.
+    except Exception as error:  # The other cells go on after any error.
         _fail(entry, error)
     finally:
         interrupt.restore()
@@ -281,11 +281,11 @@ def _make(entry: Entry, engines: dict[int, transfer.StyleTransfer]) -> int:
 
 
 def _note(entry: Entry, outcome: jobs.Outcome) -> None:
-    """Notes what became of a picture, and writes its report.
+    """Records the outcome of a picture, and writes its report.
 
     Raises:
         OutputError: the report cannot be written.
-        BaseException: what ended the run.
+        BaseException: the error that ended the run.
     """
     if outcome.error:
         raise outcome.error
@@ -297,7 +297,7 @@ def _note(entry: Entry, outcome: jobs.Outcome) -> None:
 
 
 def _fail(entry: Entry, error: Exception) -> None:
-    """Notes and tells why there is no picture."""
+    """Records and prints why a picture failed."""
     entry.outcome = "diverged" if isinstance(error, errors.DivergenceError) else "failed"
     entry.reason = str(error).partition("\n")[0]
     if not isinstance(error, errors.StyleTransferError):
@@ -320,11 +320,11 @@ def _say_summary(entries: Sequence[Entry], seconds: float) -> None:
     console.say(f"{len(entries)} pictures: {counts}, in {seconds:.0f} s.")
 
 
-# After the work.
+# After the runs.
 
 
 def contact_sheet(plan: grid.SweepPlan, entries: Sequence[Entry]) -> sheet.Sheet:
-    """Returns the sheet of a sweep, whose entries are in the order of the plan's cells."""
+    """Returns the contact sheet of a sweep, given the entries in the order of the plan's cells."""
     names = [Path(name) for name in (plan.paths.content, *plan.paths.styles)]
     shown = [_shown(each.path, plan.max_pixels) if each.done else _gap(each) for each in entries]
     count = len(plan.columns)
@@ -340,13 +340,13 @@ def contact_sheet(plan: grid.SweepPlan, entries: Sequence[Entry]) -> sheet.Sheet
 
 
 def _gap(entry: Entry) -> str:
-    """Returns what the sheet shows in the place of a picture."""
+    """Returns the words that the sheet shows in place of a missing picture."""
     reason = textwrap.shorten(entry.reason, _LONGEST_REASON, placeholder="...")
     return f"{entry.outcome}: {reason}" if reason else entry.outcome
 
 
 def _shown(path: Path, max_pixels: int) -> np.ndarray:
-    """Returns the colours of a picture file, on white where it is transparent."""
+    """Returns the colours of a picture file, composed on white."""
     picture = images.load(path, max_pixels)
     if picture.alpha is None:
         return picture.rgb
@@ -360,10 +360,10 @@ def _write_sheet(plan: grid.SweepPlan, entries: Sequence[Entry]) -> None:
 
 
 def table(plan: grid.SweepPlan, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Returns one row a cell: swept values, losses at the last step, seconds, and the file.
+    """Returns one row per cell: swept values, losses at the last step, seconds, and the file.
 
-    A loss is weighted; `<group> unweighted` is its value at weight 1, which can be compared
-    between cells of different weights.
+    Losses are weighted; `<group> unweighted` is the value at weight 1, which is comparable between
+    cells of different weights.
     """
     settings = [
         {name: configs.written(value) for name, value in entry.cell.settings.items()}

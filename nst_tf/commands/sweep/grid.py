@@ -1,4 +1,4 @@
-"""What a sweep makes: axes of settings, and a checked cell for every combination."""
+"""The grid of a sweep: axes of settings, and a checked cell for every combination."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _LONGEST_NAME = 120  # Characters of a picture's file name, without its suffix.
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """A setting and the values that are tried.
+    """A swept setting and its values.
 
     Attributes:
         name: a field of `StyleTransferConfig`, or `preset`.
-        values: of that field's type, all different.
+        values: values to try, of that field's type, all different.
     """
 
     name: str
@@ -40,9 +40,9 @@ class Cell:
     """One picture of a sweep.
 
     Attributes:
-        settings: the swept fields and their values here, in the order of the axes.
+        settings: the swept fields and their values in this cell, in the order of the axes.
         config: all settings.
-        levels: that the picture will pass through.
+        levels: levels of the pyramid, coarse to fine.
     """
 
     settings: Mapping[str, Any]
@@ -51,17 +51,17 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The swept values in one line."""
+        """The swept settings and values in one line."""
         return label(self.settings, ", ")
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the picture."""
+        """Height and width of the picture, in pixels."""
         return self.levels[-1].height, self.levels[-1].width
 
     @property
     def name(self) -> str:
-        """The name of the picture file: safe on every system, and no other cell's."""
+        """The name of the picture file: valid on every system, and different in every cell."""
         text = ",".join(
             f"{name}={configs.written(value, '+')}" for name, value in self.settings.items()
         )
@@ -74,14 +74,14 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class SweepPlan:
-    """A sweep whose every picture has been checked.
+    """A sweep with all its cells checked.
 
     Attributes:
-        options: the command's.
-        paths: of the pictures.
-        axes: what is swept, in the order given.
-        given: settings of all cells that were given as flags.
-        cells: row by row.
+        options: options of the command.
+        paths: paths of the input pictures.
+        axes: swept settings, in the order given.
+        given: settings given as flags, the same in all cells.
+        cells: all cells, row by row.
     """
 
     options: SweepOptions
@@ -92,13 +92,13 @@ class SweepPlan:
 
     @property
     def folder(self) -> Path:
-        """Where everything is written."""
+        """The folder of all outputs."""
         name = console.result_name(self.options.content, self.options.style)
         return Path(self.options.output or f"{name}_sweep")
 
     @property
     def max_pixels(self) -> int:
-        """The largest input picture that any cell accepts, in pixels."""
+        """The size of the largest input picture that any cell accepts, in pixels."""
         return max(cell.config.max_pixels for cell in self.cells)
 
     @property
@@ -113,14 +113,14 @@ class SweepPlan:
 
 
 def plan(options: SweepOptions, values: Any) -> SweepPlan:
-    """Returns the sweep that is asked for, from the headers of the pictures alone.
+    """Returns the checked plan of a sweep, from the headers of the pictures alone.
 
     Args:
-        options: the command's.
-        values: the parsed flags, of which those that are settings go into every cell.
+        options: options of the command.
+        values: parsed flags; those that are settings apply to every cell.
 
     Raises:
-        ConfigError: a flag, a grid or the settings of a cell are not right.
+        ConfigError: a flag, a grid or the settings of a cell are not valid.
         ImageError: a picture cannot be used.
     """
     axes = read_grids(options.grid)
@@ -143,14 +143,14 @@ def plan(options: SweepOptions, values: Any) -> SweepPlan:
 
 
 def read_grids(texts: Sequence[str]) -> tuple[Axis, ...]:
-    """Returns the axes that `--grid` flags describe.
+    """Returns the axes of the `--grid` flags.
 
     Args:
-        texts: each `FIELD=VALUES`, values separated by commas, or by semicolons where each is
-            a list.
+        texts: texts of the form `FIELD=VALUES`, with values separated by commas, or by semicolons
+            if each value is a list.
 
     Raises:
-        ConfigError: there is none, or one is not right.
+        ConfigError: there is no text, or one is not valid.
     """
     if not texts:
         raise errors.ConfigError(
@@ -203,7 +203,7 @@ def _combinations(axes: Sequence[Axis]) -> list[dict[str, Any]]:
 
 
 def _cell(values: Any, sweep: SweepPlan, settings: dict[str, Any]) -> Cell:
-    """Returns a cell, its settings checked against each other and against the pictures."""
+    """Returns a cell, with its settings checked against each other and the pictures."""
     options, paths = sweep.options, sweep.paths
     try:
         changes = {name: value for name, value in settings.items() if name != "preset"}

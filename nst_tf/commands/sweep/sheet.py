@@ -1,7 +1,7 @@
 """A contact sheet: a table of pictures with a label for every row and column.
 
-Pictures are never enlarged. They are shown as they are, or, where the sheet would become too
-large, all reduced alike.
+Pictures are never enlarged. They keep their size, or, if the sheet would become too large, are all
+reduced by the same factor.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from nst_tf.imaging import images
 
 LONGEST_SIDE = 4000
-"""Pixels that neither side of a sheet exceeds, but where a great many pictures need more."""
+"""Pixels of a sheet's longer side at most, unless a great many pictures need more."""
 
-_SMALLEST = 16  # Pixels of the long side of a picture that is not reduced further.
+_SMALLEST = 16  # Pixels of the long side; a picture is not reduced below.
 _INK, _FAINT, _PAPER, _BLANK = "#1a1a1a", "#6e6e6e", "#ffffff", "#ececec"
-_MOST_LINES = 3  # That a long line of words is broken into.
+_MOST_LINES = 3  # Into which a long label is broken.
 
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """What a contact sheet shows.
+    """The contents of a contact sheet.
 
     Attributes:
-        title: above everything.
-        note: below the title, smaller.
-        sources: pictures of any size that stand small beside the title, float32
-            `(height, width, 3)` in [0, 1].
-        rows: label of each row, or one empty text where rows need none. Parts are separated by
-            line breaks.
-        columns: label of each column, likewise.
-        pictures: for each row its pictures, or words for a place without one.
-        size: height and width of the largest picture, those that are missing included.
+        title: text above everything.
+        note: text below the title, smaller.
+        sources: the inputs, shown small beside the title: float32 `(height, width, 3)` in [0, 1],
+            of any size.
+        rows: label of each row, its parts separated by line breaks; one empty string for a single
+            row without a label.
+        columns: label of each column, in the same form.
+        pictures: the cells of each row: pictures, or words in place of a missing one.
+        size: height and width of the largest picture in pixels, missing ones included.
     """
 
     title: str
@@ -90,9 +90,9 @@ def _grid(rows: Sequence[Sequence[Image.Image]], gap: int, align: float = 0.5) -
     """Returns pictures in rows and columns.
 
     Args:
-        rows: of the pictures, all of one length.
+        rows: rows of pictures, all of one length.
         gap: pixels between two rows or columns.
-        align: where in its column a picture stands, from 0, left, to 1, right.
+        align: horizontal place of a picture in its column, from 0 (left) to 1 (right).
     """
     heights = [max(cell.height for cell in row) for row in rows]
     widths = [max(cell.width for cell in column) for column in zip(*rows, strict=True)]
@@ -118,7 +118,7 @@ def _picture(picture: np.ndarray, scale: float) -> Image.Image:
 
 
 def _blank(words: str, font: int, height: int, width: int) -> Image.Image:
-    """Returns the words for a place without a picture, on grey."""
+    """Returns the words in place of a missing picture, on grey."""
     text = _words(words, round(0.85 * font), max(width, 10 * font), ink=_FAINT, paper=_BLANK)
     ground = Image.new("RGB", (max(width, text.width), max(height, text.height)), _BLANK)
     ground.paste(text, ((ground.width - text.width) // 2, (ground.height - text.height) // 2))
@@ -128,7 +128,7 @@ def _blank(words: str, font: int, height: int, width: int) -> Image.Image:
 def _words(
     words: str, font: int, room: int, align: str = "center", ink: str = _INK, paper: str = _PAPER
 ) -> Image.Image:
-    """Returns words as a picture of about `room` pixels' width at most; long lines are broken."""
+    """Returns words as a picture at most about `room` pixels wide; long lines are broken."""
     face = _face(font)
     lines = "\n".join(_broken(line, face, room) for line in words.split("\n"))
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
@@ -139,7 +139,7 @@ def _words(
 
 
 def _broken(line: str, face: ImageFont.FreeTypeFont, room: int) -> str:
-    """Breaks a line so that it fits, and leaves out the middle of a very long one."""
+    """Breaks a line into lines of `room` pixels, and omits the middle of a very long one."""
     lines = [""]
     for part in re.split("(?<=[ ,;=/])", line):
         if lines[-1] and face.getlength(lines[-1] + part) > room:
@@ -155,6 +155,6 @@ def _broken(line: str, face: ImageFont.FreeTypeFont, room: int) -> str:
 
 @functools.cache
 def _face(size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib  # Its font has accents and other scripts, which Pillow's lacks.
+    import matplotlib  # Its font has accents and scripts that Pillow's lacks.
 
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
