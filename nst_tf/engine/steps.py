@@ -10,8 +10,6 @@ from nst_tf import objective as objectives
 from nst_tf import optimizers
 from nst_tf.kernels import graphs
 
-_MOST_GRAPHS = 16  # Graphs of one function, for its most recently used signatures.
-
 Step = Callable[
     [tf.Variable, dict[str, tf.Variable], objectives.Targets],
     tuple[tf.Tensor, dict[str, tf.Tensor]],

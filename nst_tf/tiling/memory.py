@@ -121,8 +121,6 @@ class _Segment:
         halo: halo of a tile.
         bytes: bytes of its activations per pixel.
         widest: bytes of its largest layer per pixel.
-        held: bytes per pixel of all layers up to the largest, which are in memory during the
-            backward pass of the largest.
         products: multiplications of a forward pass per pixel.
         walked: whether its layers are a chain of `backbones.Layer`s.
     """
@@ -132,7 +130,6 @@ class _Segment:
     halo: int
     bytes: float
     widest: float
-    held: float
     products: float
     walked: bool
 
@@ -160,14 +157,12 @@ def _segment(costs: tuple[backbones.LayerCost, ...], begin: int, end: int) -> _S
     part = costs[begin:end]  # Empty if all losses are at the picture itself.
     below = max((cost.halo for cost in costs[:begin]), default=0)
     widest = max((cost.bytes for cost in part), default=0.0)
-    last = max((i for i, cost in enumerate(part) if cost.bytes == widest), default=0)
     return _Segment(
         part,
         max((cost.stride for cost in part), default=1),
         max((cost.halo for cost in part), default=1) - below,
         sum(cost.bytes for cost in part),
         widest,
-        sum(cost.bytes for cost in part[: last + 1]),
         sum(cost.products for cost in part),
         all(cost.walked for cost in part),
     )
