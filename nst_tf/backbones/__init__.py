@@ -28,7 +28,7 @@ _ARCHITECTURES = {
 
 
 def get(identifier: str | Architecture) -> Architecture:
-    """Returns the architecture of that name, or the one that is given.
+    """Returns the architecture of that name, or the given one.
 
     Raises:
         ConfigError: there is no backbone of that name.
@@ -51,21 +51,21 @@ def build(
     activation_scale: str = "own",
     progress: weights.Progress | None = None,
 ) -> Backbone:
-    """Returns the backbone that a config asks for, its weights loaded.
+    """Returns the backbone of a config, with its weights loaded.
 
     Args:
-        name: `vgg19`, `vgg16`, or `auto` for the first of the two whose weights can be had.
+        name: `vgg19`, `vgg16`, or `auto` for the first of the two with available weights.
         layers: layers to expose, in any spelling that `nst_tf.config.vgg_layers.canonical` knows.
-        path: a Keras weight file to load instead of the ImageNet weights.
+        path: path of a Keras weight file to load instead of the ImageNet weights.
         pooling: `max` or `avg`.
-        precision: `float32` or `bfloat16`, of the convolutions alone.
+        precision: dtype of the convolutions alone, `float32` or `bfloat16`.
         padding: `zeros`, `reflect`, `replicate` or `circular`; see `Backbone`.
         activation_scale: `own`, `caffe`, `torchvision` or `unit`; see `Backbone`.
         progress: called with the bytes done and the bytes in all during a download.
 
     Raises:
         ConfigError: a name is unknown.
-        WeightsError: the weights cannot be had, or the file is not right.
+        WeightsError: the weights are not available, or the file does not fit.
     """
     found = weights.locate(_candidates(name), path, progress)
     return Backbone(

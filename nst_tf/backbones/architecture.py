@@ -1,4 +1,4 @@
-"""What tells one backbone from another."""
+"""The architecture of a backbone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from nst_tf.backbones.pooling import FrozenAveragePooling2D, FrozenMaxPooling2D
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A network of `keras.applications` and where its ImageNet weights are.
+    """A network of `keras.applications`, and the place of its ImageNet weights.
 
     Attributes:
-        name: of the network.
-        application: builds the Keras model; called with `include_top=False`.
-        mean: what the Keras weights expect to be subtracted from blue, green and red in
+        name: name of the network.
+        application: function that builds the Keras model, called with `include_top=False`.
+        mean: mean that the Keras weights expect to be subtracted from blue, green and red in
             0 to 255.
-        url: of the Keras weight file without the classifier.
+        url: address of the Keras weight file without the classifier.
         md5: hash of that file, as `keras.applications` records it.
         bundled: name of the weight file beside this module, or an empty text.
     """
@@ -34,16 +34,16 @@ class Architecture:
     bundled: str = ""
 
     def layers(self, pooling: str = "max") -> list[keras.layers.Layer]:
-        """Returns the layers of a new network, unconnected, from the picture to the depth.
+        """Returns the layers of a new network, unconnected, the shallowest first.
 
-        Weights are random, and the layers are those of `convolution` and `pooling`.
+        Weights are random. The classes of the layers are those of `convolution` and `pooling`.
 
         Args:
             pooling: `max` or `avg`.
         """
         pool = FrozenAveragePooling2D if pooling == "avg" else FrozenMaxPooling2D
         kinds = {keras.layers.Conv2D: FrozenConv2D, keras.layers.MaxPooling2D: pool}
-        state = random.getstate()  # Keras draws the seeds of its initialisers there.
+        state = random.getstate()  # Keras draws the seeds of initialisers from it.
         try:
             made = self.application(include_top=False, weights=None).layers[1:]
             return [

@@ -24,20 +24,20 @@ from nst_tf.backbones.segment import exposing
 from nst_tf.config import vgg_layers as layer_names
 
 IMAGE = "image"
-"""Name under which a backbone exposes its own input."""
+"""Name of the output in which a backbone exposes its own input."""
 
 
 class LayerCost(NamedTuple):
-    """What a layer takes for every pixel of a picture.
+    """The cost of a layer for every pixel of a picture.
 
     Attributes:
-        name: of the layer.
+        name: name of the layer.
         stride: pixels between two of its positions.
-        halo: as `Backbone.reach` counts it.
-        bytes: of its activations.
+        halo: halo in pixels, as in `Backbone.reach`.
+        bytes: bytes of its activations.
         products: multiplications of one forward pass.
-        walked: whether its gradient can be had without its inputs and outputs.
-        whole: why it cannot be had in tiles, or an empty text.
+        walked: whether its gradient needs neither its inputs nor its outputs.
+        whole: reason why it cannot be computed in tiles, or an empty text.
     """
 
     name: str
@@ -54,34 +54,34 @@ class Backbone(keras.Model):
 
     Preprocessing is inside: the input is `(1, height, width, 3)`, sRGB in [0, 1]. The output
     is a dict from layer name to a float32 tensor `(1, h, w, channels)`, taken after the ReLU;
-    `image` is the input itself. The network ends at the deepest layer that is asked for, and
-    is not trainable.
+    `image` is the input itself. The network ends at the deepest requested layer, and is not
+    trainable.
 
-    Any other functional Keras model becomes a backbone by `from_keras`.
+    `from_keras` makes a backbone of any other functional Keras model.
 
     Args:
-        layers: names of layers, as `nst_tf.config.vgg_layers.canonical` understands them.
+        layers: names of layers, in any spelling that `nst_tf.config.vgg_layers.canonical` knows.
         architecture: the network, an entry of `nst_tf.backbones`.
-        weights: `imagenet`, for those that `nst_tf.backbones.build` finds; the path of a Keras
-            weight file; what `nst_tf.backbones.weights.locate` returned; or None for random
+        weights: `imagenet` for the weights that `nst_tf.backbones.build` finds; the path of a
+            Keras weight file; a result of `nst_tf.backbones.weights.locate`; or None for random
             weights.
         pooling: `max` or `avg`.
-        precision: `float32` or `bfloat16`, of the convolutions. The outputs are float32.
-        padding: what each convolution takes to be around its input: `zeros`, as in the published
+        precision: dtype of the convolutions, `float32` or `bfloat16`. The outputs are float32.
+        padding: values around the input of each convolution: `zeros`, as in the published
             networks, `reflect`, `replicate` or `circular`.
-        activation_scale: `own`, or `caffe`, `torchvision` or `unit` to multiply all activations
-            by what brings them to the scale of a network that is fed as these are.
+        activation_scale: `own`; or `caffe`, `torchvision` or `unit` to multiply all activations
+            so that they have the scale of a network with that kind of input.
 
     Attributes:
         architecture: the network, or None for one of another kind.
-        weight_file: its weights, or None.
-        mean_colour: of the pictures that it was trained on: red, green and blue in [0, 1]; None
-            where it is not known.
-        walked: whether its layers are `nst_tf.backbones.Layer`s, one after the other.
+        weight_file: its weight file, or None.
+        mean_colour: mean colour of its training pictures: red, green and blue in [0, 1]; None
+            if unknown.
+        walked: whether its layers are a chain of `nst_tf.backbones.Layer`s.
 
     Raises:
         ConfigError: the network has no such layer.
-        WeightsError: the weights cannot be had, or do not fit the network.
+        WeightsError: the weights are not available, or do not fit the network.
     """
 
     architecture: Architecture | None = None
@@ -104,7 +104,7 @@ class Backbone(keras.Model):
             path = "" if weights == "imagenet" else os.fspath(weights)
             weights = weight_files.locate([architecture], path)
         mean = weights.mean if weights else architecture.mean
-        with keras.RematScope(mode=None):  # Around which may be that of a host.
+        with keras.RematScope(mode=None):  # A host may have a scope around it.
             image, outputs = _connected(
                 [layer_names.canonical(name, architecture.name) for name in layers],
                 architecture.layers(pooling),
@@ -114,7 +114,7 @@ class Backbone(keras.Model):
                 padding,
             )
         super().__init__(image, outputs, name=architecture.name)
-        self.trainable = False  # Keras would not tell the layers if it were an argument.
+        self.trainable = False  # As an argument of Keras it would not reach the layers.
         self.architecture = architecture
         self.weight_file = weights
         self.mean_colour = tuple(value / 255 for value in reversed(mean))
@@ -132,8 +132,8 @@ class Backbone(keras.Model):
     ) -> Backbone:
         """Returns a backbone that exposes layers of a functional Keras model.
 
-        It is a frozen copy in inference mode, with the model's weights of now: batch normalisation
-        takes its moving statistics. It ends at the deepest of the layers, and takes pictures of
+        It is a frozen copy in inference mode, with the model's current weights: batch normalisation
+        uses its moving statistics. It ends at the deepest of the layers, and takes pictures of
         any size.
 
             model = keras.applications.MobileNetV2(include_top=False)
@@ -141,19 +141,22 @@ class Backbone(keras.Model):
             layers = ["block_1_expand_relu", "block_3_expand_relu"]
             backbone = nst_tf.Backbone.from_keras(model, layers, lambda x: preprocess(255 * x))
 
-        Tiles follow from the graph: convolutions, depthwise and separable ones too, poolings,
-        padding, cropping, batch normalisation, activations, sums, products and concatenations may
-        come in any order. A network with another layer on the way looks at pictures as a whole.
+        The halos of tiles follow from the graph. Convolutions, depthwise and separable ones too,
+        poolings, padding, cropping, batch normalisation, activations, sums, products and
+        concatenations may come in any order. A network with any other layer on the way needs whole
+        pictures.
 
         Args:
-            model: functional or sequential, with one input `(batch, height, width, channels)`.
+            model: a functional or sequential model with one input `(batch, height, width,
+                channels)`.
             layers: names of its layers; each has one output `(batch, h, w, channels)`.
-            preprocessing: maps a tensor `(1, height, width, 3)`, sRGB in [0, 1], to what the model
-                expects: a function of tensors, or a Keras layer. None leaves it as it is.
-            mean_colour: of the pictures that the model was trained on: red, green and blue in
-                [0, 1]. It is what a picture begins with under `init="mean"`.
-            name: of the backbone, which recipes and checkpoints record; that of the model where it
-                is None.
+            preprocessing: a function of tensors, or a Keras layer, from a tensor
+                `(1, height, width, 3)`, sRGB in [0, 1], to the input of the model. None leaves the
+                picture as it is.
+            mean_colour: mean colour of the model's training pictures: red, green and blue in
+                [0, 1]. It is the initial colour of a picture under `init="mean"`.
+            name: name of the backbone, which recipes and checkpoints record; None for the name of
+                the model.
 
         Returns:
             The backbone. Outputs are float32, or float64 if the input of the model is.
@@ -186,7 +189,7 @@ class Backbone(keras.Model):
         return backbone
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        """Returns the outputs, in inference mode whatever the host is in."""
+        """Returns the outputs, in inference mode whatever the mode of the host."""
         del training
         return super().call(inputs, training=False, mask=mask)
 
@@ -207,17 +210,18 @@ class Backbone(keras.Model):
         return reaches.Reach() if name == IMAGE else self._reaches[name]
 
     def reach(self, name: str) -> tuple[int, int]:
-        """Returns what an activation depends on, from the layers on the way to it.
+        """Returns stride and halo of an exposed layer, from the layers on the way to it.
 
         Args:
-            name: of an exposed layer.
+            name: name of an exposed layer.
 
         Returns:
-            The pixels between two positions of the layer, and the halo: a position `p` depends
-            on the pixels from `stride · p - halo` to `stride · (p + 1) - 1 + halo`.
+            The stride, in pixels between two positions of the layer, and the halo, in pixels: a
+            position `p` depends on the pixels from `stride · p - halo` to
+            `stride · (p + 1) - 1 + halo`.
 
         Raises:
-            ConfigError: nothing is known of that; see `whole`.
+            ConfigError: the receptive field is unknown; see `whole`.
         """
         found = self._reach(name)
         if found.whole:
@@ -229,8 +233,8 @@ class Backbone(keras.Model):
 
         Returns:
             Stride and shift: position `p` stands for the `stride` pixels from
-            `stride · p + shift`, which are in the middle of those that it depends on. A stride of 0
-            says that nothing is known of that.
+            `stride · p + shift`, in the middle of its receptive field. A stride of 0 means that the
+            receptive field is unknown.
         """
         found = self._reach(name)
         if found.whole:
@@ -239,7 +243,7 @@ class Backbone(keras.Model):
 
     @property
     def whole(self) -> str:
-        """Why pictures cannot be looked at in tiles, or an empty text."""
+        """Reason why the network needs whole pictures instead of tiles, or an empty text."""
         for name in self.output:
             found = self._reach(name)
             if found.whole:
@@ -250,7 +254,7 @@ class Backbone(keras.Model):
 
     @property
     def least_side(self) -> int:
-        """Pixels of the shortest side that leaves every exposed layer 2x2 positions."""
+        """The shortest side, in pixels, that leaves every exposed layer 2x2 positions."""
         found = [self._reach(name) for name in self.output]
         return max(each.stride + max(1, each.least) for each in found)
 
@@ -266,7 +270,7 @@ class Backbone(keras.Model):
         return state.hexdigest()
 
     def costs(self) -> list[LayerCost]:
-        """Returns what each layer costs, from the picture to the depth, but for preprocessing."""
+        """Returns the cost of each layer, the shallowest first, without preprocessing."""
         exposers = {exposing(name) for name in self.output}
         found = []
         for node in graph.nodes(self):
@@ -287,11 +291,11 @@ class Backbone(keras.Model):
 
 
 _FREE = (Preprocessing, Applied, graph.Copies)
-"""Layers whose memory and work are next to nothing."""
+"""Layers with next to no memory and work."""
 
 
 def _kernel_shapes(operation: Any) -> list[Any]:
-    """Returns the shapes of the weights that an operation multiplies every position with."""
+    """Returns the shapes of an operation's weights that multiply every position."""
     return [each.shape for each in getattr(operation, "weights", ()) if len(each.shape) > 1]
 
 
@@ -315,7 +319,7 @@ def _connected(
     """Returns the input of a network, and its activations at the wanted layers."""
     policy = keras.DTypePolicy("float32" if precision == "float32" else f"mixed_{precision}")
     image = keras.Input((None, None, 3), batch_size=1, name=IMAGE, dtype="float32")
-    # Keras lets no output of a model within a model be its input.
+    # Within another model, Keras does not allow an input as an output.
     outputs = {IMAGE: keras.layers.Identity(dtype="float32", name=exposing(IMAGE))(image)}
     activation = preprocessing(image)
     for layer in layers:
@@ -331,7 +335,7 @@ def _connected(
 
 
 def _exposed(activation_scale: str, origin: str) -> Callable[..., keras.layers.Layer]:
-    """Returns what makes the output layer of an activation, given its name."""
+    """Returns a function that makes the output layer of an activation, given its name."""
     ranges = weight_files.INPUT_RANGES
     if activation_scale in ("own", origin):
         return functools.partial(keras.layers.Identity, dtype="float32")

@@ -14,7 +14,7 @@ from nst_tf.kernels import convolution as kernels
 
 
 class FrozenConv2D(Layer, keras.layers.Conv2D):
-    """Convolution, bias and ReLU of a network that is not trained.
+    """Convolution, bias and ReLU of a frozen network.
 
     ```
     outputs = relu(conv(inputs, kernel) + bias)
@@ -22,21 +22,22 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
     turned = kernel turned by 180°, its channels swapped
     ```
 
-    It is an ordinary `Conv2D` but for the kernels that compute it on a CPU. Within
-    `minimal_filtering` those of `winograd` do where they fit. Else, with an odd kernel,
-    stride 1 and zeros around, a convolution is the gradient of the one with the turned kernel, so
-    each can stand for the other:
+    It is an ordinary `Conv2D` except for its kernels on a CPU. Within `minimal_filtering` they are
+    those of `winograd`, where these fit. Otherwise, with an odd kernel, stride 1 and zero padding,
+    a convolution is the gradient of the convolution with the turned kernel, so that each can
+    replace the other:
 
     - TensorFlow's own kernel for the gradient unrolls all windows into a matrix: nine times the
-      activations in memory, at half the speed of the convolution. Both are convolutions.
-    - oneDNN without AVX-512 takes gradients two to five times as fast as convolutions of 64 to 256
-      channels. Both are gradients.
-    - oneDNN with AVX-512 takes gradients 1.2 to 1.6 times as fast as convolutions where there are
-      256 channels and more, and about as fast below. Deep layers are gradients both ways.
-    - On other processors, and on GPUs, nothing is changed.
+      activations in memory, at half the speed of the convolution. There both the forward and the
+      backward pass are convolutions.
+    - oneDNN without AVX-512 computes gradients two to five times as fast as convolutions of 64 to
+      256 channels. There both passes are gradients.
+    - oneDNN with AVX-512 computes gradients 1.2 to 1.6 times as fast as convolutions of 256
+      channels and more, and about as fast below. There both passes of deep layers are gradients.
+    - On other processors, and on GPUs, nothing changes.
 
     Attributes:
-        padding_mode: what is around the input: `zeros`, or an entry of `PADDINGS`.
+        padding_mode: padding of the input: `zeros`, or a key of `PADDINGS`.
     """
 
     padding_mode = "zeros"
@@ -46,12 +47,12 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
         self._spectrum = kernels.Spectrum()
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
-        """Sets kernel and bias, as of Keras."""
+        """Sets kernel and bias, as in Keras."""
         super().set_weights(weights)
         self._spectrum.forget()
 
     def load_own_variables(self, store: Any) -> None:
-        """Sets kernel and bias from a file, as of Keras."""
+        """Sets kernel and bias from a file, as in Keras."""
         super().load_own_variables(store)
         self._spectrum.forget()
 
@@ -59,7 +60,7 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
         around = self.kernel_size[0] // 2
         if self.padding_mode == "zeros" or not around:
             return self._convolved(inputs)
-        # The rows and columns that see zeros are those that are cut off again.
+        # The rows and columns that see zeros are cut off again.
         outputs = self._convolved(kernels.PADDINGS[self.padding_mode](inputs, around))
         return outputs[:, around:-around, around:-around]
 
@@ -81,7 +82,7 @@ class FrozenConv2D(Layer, keras.layers.Conv2D):
         return kernel, bias
 
     def _input_gradient(self, upstream: tf.Tensor) -> tf.Tensor:
-        """Returns the gradient with respect to the inputs, given that behind the ReLU."""
+        """Returns the gradient of the inputs, given that of the values before the ReLU."""
         kernel, _ = self._weights()
         if self._filters_minimally():
             nothing = tf.zeros(0)

@@ -27,7 +27,7 @@ def nodes(model: keras.Model) -> list[Any]:
 
 
 def layer_names(model: keras.Model) -> list[str]:
-    """Returns the names of a model's layers, but for its inputs."""
+    """Returns the names of a model's layers, without its inputs."""
     inputs = keras.layers.InputLayer
     return [layer.name for layer in model.layers if not isinstance(layer, inputs)]
 
@@ -38,9 +38,9 @@ def copied(model: keras.Model, names: Sequence[str], inputs: keras.KerasTensor) 
     Models within the model become layers of the copy.
 
     Args:
-        model: functional or sequential, with one input.
-        names: of its layers.
-        inputs: of the copy.
+        model: a functional or sequential model with one input.
+        names: names of its layers.
+        inputs: inputs of the copy.
 
     Raises:
         ConfigError: the model has no such layer, or a layer has no single output or cannot be
@@ -49,7 +49,7 @@ def copied(model: keras.Model, names: Sequence[str], inputs: keras.KerasTensor) 
     valid = layer_names(model)
     names = [errors.known(f"layer of {model.name}", each, valid) for each in dict.fromkeys(names)]
     part = keras.Model(model.inputs, [_output(model, name) for name in names])
-    state = random.getstate()  # Keras draws the seeds of its initialisers there.
+    state = random.getstate()  # Keras draws the seeds of initialisers from it.
     try:
         return dict(zip(names, _run(part, [inputs], {}), strict=True))
     finally:
@@ -71,7 +71,7 @@ def _output(model: keras.Model, name: str) -> keras.KerasTensor:
 
 
 class Copies(keras.layers.Layer):
-    """Copies of a tensor, as of `autodiff.copies`, for a network whose branches use it."""
+    """Copies of a tensor by `autodiff.copies`, for the branches of a network."""
 
     def __init__(self, count: int) -> None:
         super().__init__(trainable=False, autocast=False)
@@ -87,14 +87,14 @@ def _run(
     """Returns the outputs of a copy of a model.
 
     Args:
-        model: functional or sequential.
-        inputs: of the copy.
-        copies: of layers, by the ids of those that they stand for; others are added.
+        model: a functional or sequential model.
+        inputs: inputs of the copy.
+        copies: copies of layers, by the ids of the originals; new copies are added.
     """
     used = [{id(tensor) for tensor in node.input_tensors} for node in nodes(model)]
     used += [{id(tensor)} for tensor in model.outputs]
     uses = collections.Counter(itertools.chain(*used))
-    tensors: dict[int, list[keras.KerasTensor]] = {}  # One for each use that is to come.
+    tensors: dict[int, list[keras.KerasTensor]] = {}  # One for each remaining use.
 
     def add(before: Sequence[keras.KerasTensor], after: Sequence[keras.KerasTensor]) -> None:
         for old, new in zip(before, after, strict=True):
@@ -117,7 +117,7 @@ def _run(
 def _called(
     operation: Any, copies: dict[int, Any], arguments: Any, settings: Any
 ) -> Sequence[keras.KerasTensor]:
-    """Returns the outputs of an operation's copy, which has its weights."""
+    """Returns the outputs of an operation's copy, which has the same weights."""
     copy = copies.get(id(operation)) or _copy(operation)
     outputs = keras.tree.flatten(copy(*arguments, **settings))
     if id(operation) not in copies and isinstance(operation, keras.layers.Layer):
@@ -127,7 +127,7 @@ def _called(
 
 
 def _copy(operation: Any) -> Any:
-    if isinstance(operation, keras.layers.Lambda):  # Keras copies no function of a program's own.
+    if isinstance(operation, keras.layers.Lambda):  # Keras does not copy its function.
         return keras.layers.Lambda(
             operation.function,
             arguments=operation.arguments,
@@ -138,7 +138,7 @@ def _copy(operation: Any) -> Any:
         return operation
     try:
         return type(operation).from_config(operation.get_config())
-    except Exception as error:  # Which Keras words by page-long configs.
+    except Exception as error:  # Keras fills its messages with page-long configs.
         raise errors.ConfigError(
             f"the layer {operation.name} ({type(operation).__name__}) cannot be copied by its "
             "get_config and from_config. Its functions need names that Keras knows: see "

@@ -9,17 +9,17 @@ import tensorflow as tf
 
 
 class Layer:
-    """Makes a Keras layer one whose gradient can be had without its inputs and outputs.
+    """Gives a Keras layer a gradient that needs neither its inputs nor its outputs.
 
-    As weights are fixed, all that a gradient depends on is which values it passes through: the
-    layer's switches.
+    As weights are fixed, the gradient depends only on which values it passes through: the layer's
+    switches.
     """
 
     name: str
-    __call__: Any  # Keras has it.
+    __call__: Any  # From Keras.
 
     def switches(self, inputs: tf.Tensor, outputs: tf.Tensor) -> Sequence[tf.Tensor]:
-        """Returns which values the gradient goes through, bool, or nothing if it is all."""
+        """Returns which values the gradient passes through, bool, or nothing if it passes all."""
         del inputs, outputs
         return []
 
@@ -30,7 +30,7 @@ class Layer:
 
         Args:
             upstream: the gradient with respect to the outputs.
-            switches: what `switches` returned.
-            size: int32, height and width of the inputs.
+            switches: result of `switches`.
+            size: height and width of the inputs, int32.
         """
         raise NotImplementedError

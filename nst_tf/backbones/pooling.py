@@ -1,4 +1,4 @@
-"""Poolings whose gradient can be had without their inputs."""
+"""Poolings whose gradient does not need their inputs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FrozenMaxPooling2D(Layer, keras.layers.MaxPooling2D):
 
 
 def _windows(layer: keras.layers.Layer) -> dict[str, object]:
-    """Returns what TensorFlow's operations call the windows of a pooling."""
+    """Returns the windows of a pooling, as arguments of TensorFlow's operations."""
     return {
         "ksize": [1, *layer.pool_size, 1],
         "strides": [1, *layer.strides, 1],

@@ -1,4 +1,4 @@
-"""From a picture to what the published networks were trained on."""
+"""From a picture to the input that the published networks were trained on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Preprocessing(Layer, keras.layers.Layer):
     """Turns sRGB in [0, 1] into blue, green and red in 0 to 255, less a mean.
 
     Args:
-        mean: what is subtracted from blue, green and red.
+        mean: mean to subtract from blue, green and red.
     """
 
     def __init__(self, mean: Sequence[float], **settings: object) -> None:
@@ -39,11 +39,11 @@ class Applied(keras.layers.Layer):
     """Calls a function, or another layer, on a picture.
 
     Args:
-        function: of a tensor `(1, height, width, 3)`, sRGB in [0, 1].
+        function: function of a tensor `(1, height, width, 3)`, sRGB in [0, 1].
 
     Attributes:
-        pointwise: whether the function looks at every pixel by itself, as far as a picture of
-            noise tells.
+        pointwise: whether the function treats every pixel by itself, as far as a picture of
+            noise shows.
     """
 
     def __init__(self, function: Callable[[Any], Any], **settings: Any) -> None:
@@ -56,7 +56,7 @@ class Applied(keras.layers.Layer):
 
 
 def _is_pointwise(function: Callable[[Any], Any], dtype: str) -> bool:
-    """Returns whether a function makes the same of a picture and of its parts."""
+    """Returns whether a function gives the same values for a picture and for its parts."""
     picture = tf.constant(np.random.default_rng(0).random((1, 9, 8, 3)), dtype)
     whole = np.asarray(function(picture))
     for rows, columns in ((slice(2, 7), slice(1, 4)), (slice(5, 6), slice(3, 4))):

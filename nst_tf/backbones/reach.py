@@ -1,4 +1,4 @@
-"""Which pixels the positions of a layer depend on, from the graph of a network."""
+"""The receptive fields of layers, from the graph of a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nst_tf.backbones.preprocessing import Applied, Preprocessing
 
 
 class Reach(NamedTuple):
-    """What a position of a layer depends on, along a side of the picture.
+    """The receptive field of a layer, along a side of the picture.
 
     Position `p` depends on the pixels from `stride · p + first` to `stride · p + last`. A side of
     `length` pixels has `(length - least) // stride + 1` positions.
@@ -24,8 +24,8 @@ class Reach(NamedTuple):
         stride: pixels between two positions.
         first: offset of the first pixel.
         last: offset of the last pixel.
-        least: pixels of a side that has a single position.
-        whole: why the layer cannot be had from a part of the picture, or an empty text.
+        least: shortest side with a single position, in pixels.
+        whole: reason why the layer needs the whole picture, or an empty text.
     """
 
     stride: int = 1
@@ -36,7 +36,7 @@ class Reach(NamedTuple):
 
     @property
     def halo(self) -> int:
-        """Pixels around the `stride` ones of a position that it depends on."""
+        """Most pixels of the receptive field on either side of the `stride` ones of a position."""
         return max(0, -self.first, self.last - self.stride + 1)
 
     def through(self, window: Window) -> Reach:
@@ -54,10 +54,10 @@ class Window(NamedTuple):
     """A window that a layer moves over its inputs, along one side.
 
     Attributes:
-        size: positions from its first to its last.
-        stride: positions that it moves by.
-        before: positions that the inputs are padded with before the first, at least and at most.
-        lost: positions that the outputs, at stride 1, are fewer.
+        size: number of positions from its first to its last.
+        stride: number of positions that it moves by.
+        before: number of positions of padding before the inputs, at least and at most.
+        lost: number of positions, at stride 1, that the outputs have less than the inputs.
     """
 
     size: int = 1
@@ -106,7 +106,7 @@ def _reach(node: Any, inputs: Sequence[Reach]) -> Reach:
 
 
 def _windows(node: Any) -> Sequence[Window] | None:
-    """Returns the windows of an operation along both sides, or None if nothing is known of it."""
+    """Returns the windows of an operation along both sides, or None if they are unknown."""
     operation = node.operation
     if not all(len(tensor.shape) == 4 for tensor in (*node.input_tensors, *node.outputs)):
         return None
@@ -148,9 +148,9 @@ def _valid(size: int, stride: int) -> Window:
 
 
 def _same(size: int, stride: int) -> Window:
-    """Returns the window of TensorFlow's padding SAME, which begins by the length of the inputs.
+    """Returns the window of TensorFlow's padding SAME, which depends on the length of the inputs.
 
-    Of `n` outputs, the last window ends `size - rest` positions behind the inputs, where
+    `n` windows need `size - rest` positions more than the inputs have, where
     `rest = length - (n - 1) · stride`. Half of these, rounded down, are before the inputs.
     """
     before = [max(size - rest, 0) // 2 for rest in range(1, stride + 1)]
@@ -164,12 +164,12 @@ def _of_zero_padding(layer: Any) -> Sequence[Window]:
 
 
 def _of_cropping(layer: Any) -> Sequence[Window]:
-    """Returns windows that hold what is cut off as well: in a tile, other positions are."""
+    """Returns windows that hold the cropped positions as well: in a tile, others are cropped."""
     return [_valid(before + after + 1, 1) for before, after in layer.cropping]
 
 
 def _if(holds: Callable[[Any], bool]) -> Callable[[Any], Sequence[Window] | None]:
-    """Returns the windows of a layer that looks at single positions, if something holds for it."""
+    """Returns a function of a layer: windows of one position if `holds` is true, else None."""
     return lambda layer: _POINT if holds(layer) else None
 
 
@@ -179,7 +179,7 @@ def _is_over_channels(layer: Any) -> bool:
 
 
 def _is_pointwise(activation: Any) -> bool:
-    """Returns whether an activation is one of Keras, all of which look at single positions."""
+    """Returns whether an activation is one of Keras, all of which use single positions."""
     if activation is None:
         return True
     return getattr(keras.activations, getattr(activation, "__name__", ""), None) is activation
@@ -247,4 +247,4 @@ _KNOWN: dict[type, Callable[[Any], Sequence[Window] | None]] = {
         _ALWAYS,
     ),
 }
-"""What each kind of layer moves over its inputs. A subclass may do anything, and is not known."""
+"""Windows of each known kind of layer. A subclass may do anything, and is unknown."""

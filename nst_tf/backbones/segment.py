@@ -1,4 +1,4 @@
-"""A backbone in segments, each of which begins where the one before ends."""
+"""A backbone in consecutive segments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nst_tf import errors
 from nst_tf.backbones.layer import Layer
 
 LINK = "link"
-"""Name under which a segment exposes the activations that the next one begins with."""
+"""Name of the output in which a segment exposes the input of the next one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Segment:
     """A consecutive part of a backbone, with its layers and their weights.
 
     Attributes:
-        model: from the picture, or from the activations that the segment begins with, to
-            those of the exposed layers.
-        layers: in the order of the forward pass.
-        reaches: of the exposed layers, as `Backbone.reach` counts them, but in positions of
-            the segment's input.
+        model: Keras model from the picture, or from the last activations of the previous
+            segment, to the activations of the exposed layers.
+        layers: layers in the order of the forward pass.
+        reaches: stride and halo of the exposed layers, as in `Backbone.reach`, but in positions
+            of the segment's input.
     """
 
     model: keras.Model
@@ -46,26 +46,26 @@ class Segment:
         return self.reaches[name]
 
     def exposed(self, name: str, activations: tf.Tensor) -> tf.Tensor:
-        """Returns what the backbone makes of a layer's activations to expose them."""
+        """Returns a layer's activations as the backbone exposes them."""
         layers = {layer.name: layer for layer in self.model.layers}
         expose = layers.get(exposing(name))
         return expose(activations) if expose else activations
 
 
 def exposing(name: str) -> str:
-    """Returns the name of the layer, if there is one, that exposes the layer of a name."""
+    """Returns the name of the layer, if there is one, that exposes the layer `name`."""
     return f"{name}_output"
 
 
 def split(backbone: Any, cuts: Sequence[str]) -> list[Any]:
-    """Returns the segments of a network that end with given layers, and what is above them.
+    """Returns the segments of a network that end with given layers, and the rest above them.
 
     Args:
-        backbone: a `Backbone`. One that is not `walked` is its only segment.
+        backbone: a `Backbone`. One that is not `walked` is its own only segment.
         cuts: names of layers, the lowest first. Each ends a segment, which exposes it as `LINK`.
 
     Raises:
-        ConfigError: the network looks at pictures as a whole, or cannot be cut.
+        ConfigError: the network needs whole pictures, or cannot be cut.
     """
     if backbone.whole:
         raise errors.ConfigError(f"{backbone.name} takes no tiles: {backbone.whole}.")

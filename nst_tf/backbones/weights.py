@@ -27,15 +27,15 @@ logger = logging.getLogger("nst_tf")
 
 Progress = Callable[[int, int], None]
 CONNECT_SECONDS = 8.0
-"""How long the weight server may take to answer, and to send each further block."""
+"""Seconds that the weight server may take to answer, and to send each further block."""
 INPUT_RANGES = {"caffe": 255.0, "torchvision": 3 / (0.229 + 0.224 + 0.225), "unit": 1.0}
-"""White less black as a network sees it, on average over the channels.
+"""Difference of white and black in the input of a network, averaged over the channels.
 
-Without its biases a VGG is homogeneous, so its activations go with this range. The Keras
-weights are those of Caffe; `unit` is a network whose pixels were not normalised.
+Without its biases a VGG is homogeneous, so its activations are proportional to this range. The
+Keras weights are those of Caffe; `unit` is a network whose pixels were not normalised.
 """
 _MOST_OBJECTS = 4000  # Groups and datasets of a file; a trained VGG has some hundreds.
-_DEEPEST = 32  # Groups within each other; Keras has up to ten.
+_DEEPEST = 32  # Nested groups; Keras has up to ten.
 _LARGEST = 8 << 30  # Bytes of a file; VGG19 with classifier and optimiser has 2 GB.
 
 
@@ -44,12 +44,12 @@ class Weights:
     """A weight file for an architecture.
 
     Attributes:
-        architecture: what the weights are for.
-        path: of the file.
-        source: where they came from, in words.
-        mean: what they expect to be subtracted from blue, green and red in 0 to 255.
-        sha256: of the file.
-        origin: what they were trained with, a key of `INPUT_RANGES`.
+        architecture: architecture that the weights fit.
+        path: path of the file.
+        source: source of the file, in words.
+        mean: mean that they expect to be subtracted from blue, green and red in 0 to 255.
+        sha256: SHA-256 of the file.
+        origin: kind of input that they were trained with, a key of `INPUT_RANGES`.
     """
 
     architecture: Architecture
@@ -65,16 +65,16 @@ def locate(
 ) -> Weights:
     """Finds weights for the first of `candidates` that has any.
 
-    The order is: `path`; the Keras cache; the file in the package, which nothing need be
-    downloaded for; the Keras download.
+    The order is: `path`; the Keras cache; the file in the package, without a download; the Keras
+    download.
 
     Args:
         candidates: architectures, the best first.
-        path: a weight file given by hand, which must fit one of them.
+        path: path of a given weight file, which must fit one of them.
         progress: called with the bytes done and the bytes in all during a download.
 
     Raises:
-        WeightsError: none can be had, or the file at `path` fits no candidate.
+        WeightsError: no weights are available, or the file at `path` fits no candidate.
     """
     if path:
         return _given(candidates, Path(path))
@@ -107,7 +107,7 @@ def locate(
 
 
 def download(architecture: Architecture, target: Path, progress: Progress | None = None) -> None:
-    """Fetches the Keras weights of `architecture` into `target`, its hash checked.
+    """Fetches the Keras weights of `architecture` into `target`, and checks their hash.
 
     Raises:
         WeightsError: the server does not answer in `CONNECT_SECONDS`, breaks off, or sends
@@ -136,7 +136,7 @@ def download(architecture: Architecture, target: Path, progress: Progress | None
 
 
 def _connect(url: str) -> http.client.HTTPResponse:
-    """Opens `url`, looking up its name included, within `CONNECT_SECONDS`."""
+    """Opens `url` within `CONNECT_SECONDS`, name look-up included."""
     outcome: list[http.client.HTTPResponse | Exception] = []
 
     def connect() -> None:
@@ -159,7 +159,7 @@ def _connect(url: str) -> http.client.HTTPResponse:
 def _weights(
     architecture: Architecture, path: Path, source: str, noted: tuple[float, ...] | None
 ) -> Weights:
-    """Describes a file; one that notes a mean was converted from torchvision's weights."""
+    """Describes a file; a noted mean marks weights converted from torchvision."""
     mean, origin = (noted, "torchvision") if noted else (architecture.mean, "caffe")
     return Weights(architecture, path, source, mean, files.file_hash(path), origin)
 
@@ -200,14 +200,14 @@ def _given(candidates: Sequence[Architecture], path: Path) -> Weights:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """Opens a weight file. Whatever HDF5 makes of what is in it ends as a WeightsError."""
+    """Opens a weight file. Any failure of HDF5 on its content becomes a WeightsError."""
     expected = "expected Keras weights (.h5 or .weights.h5)"
     try:
         if path.is_dir():
             raise errors.WeightsError(f"{path}: is a folder; {expected}.")
         if path.exists() and not path.is_file():  # Opening a pipe would wait for ever.
             raise errors.WeightsError(f"{path}: is not a regular file; {expected}.")
-        with open(path, "rb") as file:  # Which says in few words why it cannot be.
+        with open(path, "rb") as file:  # Its errors are shorter than those of HDF5.
             size = file.seek(0, os.SEEK_END)
         if size > _LARGEST:
             raise errors.WeightsError(f"{path}: is too large ({size >> 30} GiB); {expected}.")
@@ -224,10 +224,10 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _noted_mean(path: Path) -> tuple[float, ...] | None:
-    """Returns what the weights in a file expect to be subtracted, if it says so.
+    """Returns the mean that a weight file notes for subtraction, or None.
 
     Raises:
-        WeightsError: what it says is no such mean.
+        WeightsError: the note is no such mean.
     """
     with _opened(path) as file:
         if "mean" not in file.attrs:
@@ -244,7 +244,7 @@ def _noted_mean(path: Path) -> tuple[float, ...] | None:
 
 
 def convolution_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Returns the kernel shape of every convolution, by layer name, from image to depth."""
+    """Returns the kernel shape of every convolution, by layer name, the shallowest first."""
     shapes, channels = {}, 3
     for layer in architecture.layers():
         if isinstance(layer, keras.layers.Conv2D):
@@ -256,11 +256,11 @@ def convolution_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]
 def read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, list[np.ndarray]]:
     """Reads kernels and biases of convolutions from a Keras weight file of any kind.
 
-    Keras has filed weights by layer name (`block1_conv1/kernel:0`) and by position
-    (`layers/conv2d_1/vars/0`). Both are understood, with a classifier on top or without.
+    Keras files name weights by layer (`block1_conv1/kernel:0`) or by position
+    (`layers/conv2d_1/vars/0`). Both kinds work, with or without a classifier on top.
 
     Args:
-        path: an HDF5 file.
+        path: path of an HDF5 file.
         shapes: kernel shape by layer name, in the order of the network.
 
     Returns:
@@ -279,9 +279,9 @@ def read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, list[np.nd
 
 
 def _convolutions(path: Path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
-    """Returns the datasets below every group that holds a 4-dimensional one, by its name.
+    """Returns the datasets below every group with a 4-dimensional one, by the group's name.
 
-    Nothing of them is read yet.
+    It does not read their values.
     """
     found: dict[str, list[h5py.Dataset]] = {}
     count = itertools.count(1)
@@ -292,7 +292,7 @@ def _convolutions(path: Path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
             raise errors.WeightsError(f"{path}: holds more than the weights of a network.")
         if not isinstance(item, h5py.Dataset):
             return
-        if item.is_virtual or item.external:  # Asking these for their shape may open a file.
+        if item.is_virtual or item.external:  # Their shape alone may open another file.
             raise errors.WeightsError(f"{path}: refers to other files; expected all in one.")
         if item.ndim in (1, 4) and "optimizer" not in place:
             groups = [part for part in parts[:-1] if part != "vars"]
@@ -315,7 +315,7 @@ def _position(name: str) -> int:
 def _read(
     path: Path, name: str, stored: list[h5py.Dataset] | None, shape: tuple[int, ...]
 ) -> list[np.ndarray]:
-    """Returns kernel and bias of a layer, once it is sure that they are what is expected."""
+    """Returns kernel and bias of a layer, after a check of their shape, type and values."""
     if not stored:
         raise errors.WeightsError(f"{path}: holds no weights for {name}; made for another network.")
     if [item.shape for item in stored] != [shape, shape[-1:]]:
@@ -339,7 +339,7 @@ def _read(
 
 
 def _is_plain(item: h5py.Dataset) -> bool:
-    """Returns whether a file holds the bytes of a dataset as they are, so that they cannot grow."""
+    """Returns whether a file holds a dataset uncompressed, so that it cannot grow when read."""
     layout = item.id.get_create_plist().get_layout()
     return (
         layout in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)

@@ -1,4 +1,4 @@
-"""Pictures: files, colours, masks, sizes, and what the network is shown. Needs no TensorFlow."""
+"""Pictures: files, colours, masks, sizes, and the network's inputs. Needs no TensorFlow."""
 
 from nst_tf.imaging.images import Picture, load, resize, save
 

@@ -1,4 +1,4 @@
-"""Colours of a picture: spaces, keeping a photo's, and repainting a palette.
+"""Colours of a picture: colour spaces, keeping the content's colours, and matching a palette.
 
 A picture is an array `(height, width, 3)`, sRGB in [0, 1]; in a colour space its last axis holds
 the three values of that space, the lightness first if there is one.
@@ -28,8 +28,8 @@ _YIQ = np.array(
         [0.21153661, -0.52273617, 0.31119955],
     ]
 )
-_EDGE = 6 / 29  # Where the cube root of CIELAB goes over into a line.
-_ROUNDING = 0.5 / 255  # Standard deviation that a colour cannot be known better than by.
+_EDGE = 6 / 29  # Where the cube root of CIELAB becomes a line.
+_ROUNDING = 0.5 / 255  # Standard deviation of a colour from rounding.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Space:
     """A colour space.
 
     Attributes:
-        encode: from sRGB in [0, 1] to the space.
-        decode: back; the result may lie outside of [0, 1].
-        scale: what a difference of 1 in sRGB is about as large as.
+        encode: function from sRGB in [0, 1] to the space.
+        decode: function from the space to sRGB; the result may lie outside of [0, 1].
+        scale: difference in the space that is about as large as a difference of 1 in sRGB.
         has_lightness: whether the first value is the lightness, and the others colour alone.
     """
 
@@ -83,7 +83,7 @@ def lightness(rgb: np.ndarray, space: str) -> np.ndarray:
 
     Args:
         rgb: `(height, width, 3)`, sRGB in [0, 1].
-        space: `lab` or `yiq`, whose first value the lightness is.
+        space: `lab` or `yiq`, whose first value is the lightness.
     """
     encoded = _with_lightness(space).encode(rgb)
     encoded[..., 1:] = 0
@@ -91,12 +91,12 @@ def lightness(rgb: np.ndarray, space: str) -> np.ndarray:
 
 
 def with_colors_of(rgb: np.ndarray, content: np.ndarray, space: str) -> np.ndarray:
-    """Returns the lightness of a picture with the colours of a photo.
+    """Returns the lightness of a picture with the colours of the content.
 
     Args:
         rgb: the picture, `(height, width, 3)`, sRGB in [0, 1].
-        content: likewise, of the same size.
-        space: `lab` or `yiq`, whose first value the lightness is.
+        content: the content picture, likewise, of the same size.
+        space: `lab` or `yiq`, whose first value is the lightness.
     """
     encoded = _with_lightness(space).encode(rgb)
     encoded[..., 1:] = SPACES[space].encode(content)[..., 1:]
@@ -106,16 +106,16 @@ def with_colors_of(rgb: np.ndarray, content: np.ndarray, space: str) -> np.ndarr
 def match_lightness(
     rgb: np.ndarray, palette: np.ndarray, space: str, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Returns a picture in grey, the lightness of which has the mean and deviation of another's.
+    """Returns a picture in grey, its lightness with the mean and deviation of another picture's.
 
-    Equation 4 of Gatys, Bethge, Hertzmann and Shechtman (2016), "Preserving Color in Neural
-    Artistic Style Transfer".
+    This is equation 4 of Gatys, Bethge, Hertzmann and Shechtman (2016), "Preserving Color in
+    Neural Artistic Style Transfer".
 
     Args:
         rgb: the picture, `(height, width, 3)`, sRGB in [0, 1].
         palette: the other picture, `(h, w, 3)`.
-        space: `lab` or `yiq`, whose first value the lightness is.
-        weights: of the picture's pixels, `(height, width)`, or None for all alike.
+        space: `lab` or `yiq`, whose first value is the lightness.
+        weights: weights of the picture's pixels, `(height, width)`, or None for all alike.
     """
     encoded = _with_lightness(space).encode(rgb)
     own, other = encoded[..., 0], SPACES[space].encode(palette)[..., 0]
@@ -140,9 +140,9 @@ def match(
     Args:
         rgb: the picture, `(height, width, 3)`, sRGB in [0, 1].
         palette: the other picture, `(h, w, 3)`.
-        method: an entry of `METHODS`.
-        space: an entry of `SPACES`, in which colours are compared.
-        weights: of the picture's pixels, `(height, width)`, or None for all alike.
+        method: a key of `METHODS`.
+        space: a key of `SPACES`, the space in which colours are compared.
+        weights: weights of the picture's pixels, `(height, width)`, or None for all alike.
     """
     shape, kind = rgb.shape, SPACES[space]
     own, other = (kind.encode(each).reshape(-1, 3) for each in (rgb, palette))
@@ -152,15 +152,15 @@ def match(
 
 
 def _match_covariance(own: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """The affine map that gives one distribution the mean and covariance of another.
+    """Applies the affine map that gives one distribution the mean and covariance of another.
 
-    Of all such maps it is the one that moves colours least, equation 17 of Pitié and Kokaram
-    (2007), "The Linear Monge-Kantorovitch Linear Colour Mapping":
+    Of all such maps it moves colours least: equation 17 of Pitié and Kokaram (2007), "The Linear
+    Monge-Kantorovitch Linear Colour Mapping":
 
         A = S^-1/2 (S^1/2 T S^1/2)^1/2 S^-1/2
 
-    Both covariances have the variance of rounding added, so that a picture in grey or in one
-    colour has no direction without extent.
+    Both covariances include the variance of rounding, so that even a picture in grey or in one
+    colour has some variance in every direction.
     """
     mean, target = share @ own.astype(np.float64), other.mean(axis=0, dtype=np.float64)
     source = _covariance(own, mean, share)
@@ -183,7 +183,7 @@ def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def _match_histogram(own: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Each value of the space goes to the one of the same rank, by itself.
+    """Moves each value of the space, by itself, to the value of the same rank.
 
     Equal values stay equal: they take the middle of their ranks.
     """
@@ -201,14 +201,14 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] =
     "covariance": _match_covariance,
     "histogram": _match_histogram,
 }
-"""Ways to give colours `(n, 3)` the distribution of others, weighted by shares of 1."""
+"""Ways to give colours `(n, 3)`, weighted by shares of 1, the distribution of other colours."""
 
 
 def _with_lightness(space: str) -> Space:
-    """Returns a space of that name that has a lightness.
+    """Returns the space of that name.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: the space has no lightness.
     """
     names = [name for name, kind in SPACES.items() if kind.has_lightness]
     return SPACES[errors.known("colour space with a lightness", space, names)]

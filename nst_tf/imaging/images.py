@@ -1,6 +1,6 @@
 """Picture files to arrays and back: depth, colour profiles, orientation, transparency.
 
-Nothing here needs TensorFlow, so that a bad file is found before it is imported.
+Nothing here needs TensorFlow, so that a bad file is found before TensorFlow is imported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nst_tf.runtime import files
 logger = logging.getLogger("nst_tf")
 
 MAX_PIXELS = 80_000_000
-"""Pixels of an input that are accepted by default, below the limit of Pillow itself."""
+"""Most pixels of an input by default, below the limit of Pillow itself."""
 
 FORMATS = {
     ".png": "PNG",
@@ -50,7 +50,7 @@ _UNREAD = (
     ".avif", ".dng", ".eps", ".heic", ".heif", ".j2k", ".jp2", ".jpx", ".jxl", ".pdf", ".psd",
     ".svg", ".tga",
 )  # fmt: skip
-"""Suffixes of pictures that are not read, of which a folder's are named."""
+"""Suffixes of pictures that cannot be read; `expand` warns of them."""
 _KINDS = {
     rb"....ftypavi": "AVIF",
     rb"....ftyp(hei|hev|mif1|msf1)": "HEIC",
@@ -61,17 +61,17 @@ _KINDS = {
     rb"%!PS|\xc5\xd0\xd3\xc6": "PostScript",
     rb"\s*<(svg|\?xml)": "SVG",
 }
-"""How files of other kinds begin."""
+"""First bytes of files of other kinds."""
 _RECIPE_KEY = "nst_tf"
-_BAND = 1 << 20  # Values of a picture that are converted at a time.
+_BAND = 1 << 20  # Values of a picture to convert at a time.
 
 
 class File(NamedTuple):
-    """What a picture was read from.
+    """The file of a picture.
 
     Attributes:
-        name: of the file, without its folder.
-        sha256: of its content, in hexadecimal.
+        name: name of the file, without its folder.
+        sha256: SHA-256 of its content, in hexadecimal.
     """
 
     name: str
@@ -83,11 +83,11 @@ class Picture:
     """A decoded picture.
 
     Attributes:
-        pixels: sRGB of shape `(height, width, 3)`: float32 in [0, 1], or uint8 or uint16, of
-            which the largest value stands for 1.
-        alpha: opacity, float32 array of shape `(height, width)` in [0, 1], or None where
-            the picture is opaque.
-        file: the file whose picture it is, unchanged, where `load` was given a path; else None.
+        pixels: sRGB of shape `(height, width, 3)`: float32 in [0, 1], or uint8 or uint16, whose
+            largest value stands for 1.
+        alpha: opacity, float32 array of shape `(height, width)` in [0, 1], or None if the
+            picture is opaque.
+        file: the file of this very picture, if `load` got a path; otherwise None.
     """
 
     pixels: np.ndarray
@@ -106,7 +106,7 @@ class Picture:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hash of the pixels, for telling two pictures apart."""
+        """SHA-256 of the pixels and the opacity, to tell two pictures apart."""
         state = hashlib.sha256(repr(self.pixels.shape).encode())
         for plane in [self.pixels] if self.alpha is None else [self.pixels, self.alpha]:
             for rows in _bands(*self.size):
@@ -114,7 +114,7 @@ class Picture:
         return state.hexdigest()
 
     def resized(self, height: int, width: int) -> np.ndarray:
-        """Returns `resize(self.rgb, height, width)` without that copy of the whole picture."""
+        """Returns `resize(self.rgb, height, width)` without a float32 copy of the picture."""
         return resize(self.pixels, height, width)
 
 
@@ -122,11 +122,11 @@ def load(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decodes a picture to sRGB.
 
     The EXIF orientation is applied, a colour profile is converted to sRGB, 16 bits are kept
-    (but not where a profile has to be converted), and transparency is split off. Greyscale,
-    palette and CMYK become RGB. Of an animation the first frame is taken. Colours under fully
-    transparent pixels mean nothing, so they are replaced by the average visible colour.
+    (except where a profile has to be converted), and transparency is split off. Greyscale,
+    palette and CMYK become RGB. An animation gives its first frame. Colours under fully
+    transparent pixels mean nothing, so the average visible colour replaces them.
 
-    What is decoded is PNG, JPEG, WebP, TIFF, GIF and BMP, by content, whatever the name is.
+    The formats are PNG, JPEG, WebP, TIFF, GIF and BMP, recognised by content, whatever the name.
 
     Args:
         source: a path, an open binary file, a PIL image, a `Picture`, or an array or tensor of
@@ -136,8 +136,8 @@ def load(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
         max_pixels: largest accepted picture, in pixels.
 
     Raises:
-        ImageError: the file is missing, damaged, no picture, or too large, or the values are
-            of another shape, type or range.
+        ImageError: the file is missing, damaged, no picture, or too large, or the values have
+            another shape, type or range.
     """
     if isinstance(source, Picture):
         return source
@@ -162,9 +162,9 @@ def expand(sources: Iterable[Any]) -> list[Any]:
     """Returns pictures with every folder among them replaced by the picture files in it.
 
     Args:
-        sources: whatever `load` accepts, and paths of folders. Of a folder all files are taken
-            whose suffix is that of a picture, in the order of their names. Pictures of kinds
-            that are not read are named in a warning.
+        sources: whatever `load` accepts, and paths of folders. A folder gives all files with the
+            suffix of a picture, in the order of their names. A warning names the pictures that
+            cannot be read.
 
     Raises:
         ImageError: a folder holds no picture.
@@ -205,22 +205,22 @@ def size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tuple[in
 
 
 def decoding_bytes(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> int:
-    """Returns about how many bytes of memory `load` takes at most, reading only the header.
+    """Returns an estimate of the most bytes of memory that `load` takes, from the header alone.
 
     Raises:
         ImageError: as in `load`.
     """
     with _faults_named(_name(path)), _opened(path, max_pixels) as (image, file):
-        needed = 8  # A pixel: an image of Pillow's, and the picture.
+        needed = 8  # Bytes a pixel: Pillow's image, and the picture.
         if image.mode in ("F", "I") or image.mode.startswith("I;16"):
             needed = 16
         elif _has_deep_colour(image, file):
             needed = 13
         if image.has_transparency_data:
             needed += 8
-        if image.format == "WEBP":  # Its decoder works on canvases of its own,
+        if image.format == "WEBP":  # Its decoder has canvases of its own.
             needed += 9
-        if image.info.get("progressive"):  # and this one keeps all coefficients.
+        if image.info.get("progressive"):  # This decoder keeps all coefficients.
             needed += 5
         return needed * image.width * image.height
 
@@ -231,12 +231,12 @@ def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
     The filter is bicubic; its overshoot is clipped to the range of the input.
 
     Args:
-        array: float32, or uint8 or uint16, of which the largest value stands for 1.
-        height: of the result.
-        width: of the result.
+        array: values, float32, or uint8 or uint16, whose largest value stands for 1.
+        height: height of the result, in pixels.
+        width: width of the result, in pixels.
 
     Returns:
-        float32 array.
+        The resized array, float32.
     """
     if array.shape[:2] == (height, width):
         return _floats(array)
@@ -256,7 +256,7 @@ def _resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _floats(array: np.ndarray) -> np.ndarray:
-    """Returns values in [0, 1], of whole numbers as shares of the largest one."""
+    """Returns values in [0, 1]; whole numbers are divided by the largest of their type."""
     if array.dtype.kind == "u":
         return np.divide(array, np.iinfo(array.dtype).max, dtype=np.float32)
     return array
@@ -281,7 +281,7 @@ def _is_stream(source: Any) -> bool:
 
 
 def _name(source: Any) -> str:
-    """Returns what to call a picture in an error or a note."""
+    """Returns the name of a picture for errors and log messages."""
     if _is_path(source):
         return os.fsdecode(source)
     name = getattr(source, "name", None) if _is_stream(source) else None
@@ -290,7 +290,7 @@ def _name(source: Any) -> str:
 
 @contextlib.contextmanager
 def _faults_named(name: str) -> Iterator[None]:
-    """Makes an ImageError of whatever a decoder raises: there is no list of that."""
+    """Turns any exception of a decoder into an ImageError: decoders do not list theirs."""
     try:
         yield
     except errors.StyleTransferError:
@@ -308,7 +308,7 @@ def _faults_named(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(source: Any, max_pixels: float) -> Iterator[tuple[Image.Image, BinaryIO]]:
-    """Yields a picture, of which only the header has been read, and its file."""
+    """Yields a picture with only its header read, and its file."""
     name = _name(source)
     with _file(source, name) as file, _identified(file, name) as image:
         _check_size(name, *image.size, max_pixels)
@@ -316,7 +316,7 @@ def _opened(source: Any, max_pixels: float) -> Iterator[tuple[Image.Image, Binar
 
 
 def _file(source: Any, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
-    """Returns a file to read and to seek in. What is no regular file is not opened."""
+    """Returns a seekable file to read. Of paths, only regular files are opened."""
     if isinstance(source, io.TextIOBase):
         raise errors.ImageError(f"{name}: the file is open for text; open it with the mode 'rb'.")
     if not _is_path(source):
@@ -351,7 +351,7 @@ def _identified(file: BinaryIO, name: str) -> Image.Image:
 
 
 def _kind(file: BinaryIO) -> str:
-    """Returns in words what a file is that cannot be read, and what to do."""
+    """Returns the kind of an unreadable file in words, with advice."""
     file.seek(0)
     begin = file.read(64)
     for pattern, kind in _KINDS.items():
@@ -374,7 +374,7 @@ def _check_size(name: str, width: int, height: int, max_pixels: float) -> None:
 
 
 def _orientation(image: Image.Image, file: BinaryIO | None) -> int:
-    """Returns the EXIF orientation of what a decoder will give."""
+    """Returns the EXIF orientation of a picture as its decoder leaves it."""
     if image.format == "TIFF":
         return 1  # Both decoders turn it upright by themselves.
     try:
@@ -394,13 +394,13 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
     8: lambda a: a.swapaxes(0, 1)[::-1],
 }
-"""What brings a picture upright, by its EXIF orientation."""
+"""Functions that turn a picture upright, by its EXIF orientation."""
 
 
 def _exif(image: Image.Image, file: BinaryIO | None) -> Image.Exif:
     """Returns the EXIF data of a picture, without decoding it if it is a PNG file.
 
-    Pillow looks for what may stand behind the pixels of such a file by decoding them.
+    To find metadata behind the pixels of such a file, Pillow would decode them.
     """
     return Image.Image.getexif(_header(image, file))
 
@@ -414,7 +414,7 @@ def _header(image: Image.Image, file: BinaryIO | None) -> Image.Image:
 
 
 def _without_pixels(file: BinaryIO) -> BinaryIO:
-    """Returns a PNG file that has the size and the metadata of another."""
+    """Returns a PNG file with the size and the metadata of another."""
     found = io.BytesIO()
     for kind, place, length in _png_chunks(file):
         if kind in (b"IHDR", b"eXIf", b"iTXt", b"tEXt", b"zTXt", b"IEND"):
@@ -450,12 +450,12 @@ def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _decoded(image: Image.Image, name: str, file: BinaryIO | None = None) -> Picture:
-    """Returns the picture that an image shows, of which only the header need have been read.
+    """Returns the picture of an image that need not be decoded yet.
 
     Args:
         image: the image.
-        name: what to call it.
-        file: that it shows unchanged, where there is one.
+        name: name of the picture in messages.
+        file: file of the unchanged image, or None.
     """
     if getattr(image, "is_animated", False) and image.format != "MPO":
         frames = getattr(image, "n_frames", 1)
@@ -473,7 +473,7 @@ def _decoded(image: Image.Image, name: str, file: BinaryIO | None = None) -> Pic
 
 
 def _decode_deep(image: Image.Image, file: BinaryIO | None) -> np.ndarray | None:
-    """Returns `(h, w)` or `(h, w, 3 or 4)` of more than 8 bits, or None where there are no more."""
+    """Returns `(h, w)` or `(h, w, 3 or 4)` of more than 8 bits, or None for an 8-bit picture."""
     if image.mode.startswith("I;16"):
         return _grey_words(image)
     if image.mode in ("F", "I"):
@@ -481,7 +481,7 @@ def _decode_deep(image: Image.Image, file: BinaryIO | None) -> np.ndarray | None
     if file is None or not _has_deep_colour(image, file):
         return None
     if image.format == "PNG":
-        for _ in _png_chunks(file):  # OpenCV takes as much memory as a length asks for.
+        for _ in _png_chunks(file):  # OpenCV allocates whatever length a chunk claims.
             pass
     file.seek(0)
     cv2 = _opencv()
@@ -497,7 +497,7 @@ def _opencv() -> Any:
     """Returns OpenCV, for 16-bit colour, which Pillow cuts down to 8 bits."""
     import cv2
 
-    # What is wrong with a file is said by an exception, and not on standard error. OpenCV 5 has
+    # An exception reports a bad file, so OpenCV need not print to standard error. OpenCV 5 has
     # moved the function.
     log = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
     log.setLogLevel(0)
@@ -508,20 +508,20 @@ def _has_deep_colour(image: Image.Image, file: BinaryIO) -> bool:
     if image.mode not in ("RGB", "RGBA"):
         return False
     if image.format == "PNG":
-        file.seek(24)  # The bit depth's place in the header chunk.
+        file.seek(24)  # Place of the bit depth in the header chunk.
         return file.read(1) == b"\x10"
     bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, ())
     return image.format == "TIFF" and 16 in bits
 
 
 def _grey_words(image: Image.Image) -> np.ndarray:
-    """Returns 16-bit grey, `(h, w)`, or `(h, w, 4)` where one of its values is transparent."""
+    """Returns 16-bit grey, `(h, w)`, or `(h, w, 4)` if one of its values is transparent."""
     words = np.asarray(image).astype(np.uint16)
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(ExifTags.Base.BitsPerSample, (16,))[0]
-    if bits < 16:  # Pillow hands these on as they are,
+    if bits < 16:  # Pillow does not scale these.
         words = np.rint(words * (65535 / (2**bits - 1))).astype(np.uint16)
-    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # and white for black.
+    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # Pillow does not invert these.
         words = 65535 - words
     clear = image.info.get("transparency")
     if clear is None:
@@ -540,9 +540,9 @@ def _decode_shallow(
 
     Args:
         image: the image.
-        orientation: of it.
-        to_srgb: converts rows of it to RGB, or None where they need no profile.
-        name: what to call it.
+        orientation: its EXIF orientation.
+        to_srgb: function that converts rows of it to RGB, or None if no profile is needed.
+        name: name of the picture in errors.
     """
     image.load()
     width, height = image.size
@@ -557,7 +557,7 @@ def _decode_shallow(
             as_stored(alpha)[rows] = np.asarray(band.getchannel("A"))
         as_stored(pixels)[rows] = np.asarray(to_srgb(band) if to_srgb else band.convert("RGB"))
     if image.format == "BMP" and alpha is not None and not alpha.any():
-        alpha = None  # These bytes often mean nothing, and viewers leave them out.
+        alpha = None  # These bytes often mean nothing, and viewers ignore them.
     return _finished(pixels, alpha, name)
 
 
@@ -565,11 +565,11 @@ def _checked(source: Any, name: str = "the picture") -> np.ndarray:
     """Returns an array as `(height, width, 1, 3 or 4)`, uint8, uint16 or float32, uncopied.
 
     Args:
-        source: an array, or what can become one.
-        name: what to call it.
+        source: an array, or an object that can become one.
+        name: name of the picture in errors.
 
     Raises:
-        ImageError: it has another shape or type, or values that are not in [0, 1], to rounding.
+        ImageError: it has another shape or type, or values outside of [0, 1] by more than rounding.
     """
     expected = (
         "expected (height, width, 3), uint8, uint16 or floating point in [0, 1]; 1 or 4 channels "
@@ -605,7 +605,7 @@ def _checked(source: Any, name: str = "the picture") -> np.ndarray:
 
 
 def _picture(array: np.ndarray, name: str) -> Picture:
-    """Returns what `_checked` returned as a picture, which may keep the array, and write to it."""
+    """Returns a result of `_checked` as a picture, which may keep the array, and write to it."""
     if array.dtype == np.float32:
         array = _compact(np.clip(array, 0, 1, out=array))
     alpha = array[..., 3] if array.shape[2] == 4 else None
@@ -614,7 +614,7 @@ def _picture(array: np.ndarray, name: str) -> Picture:
 
 
 def _finished(pixels: np.ndarray, alpha: np.ndarray | None, name: str) -> Picture:
-    """Returns a picture whose hidden pixels, which are written to, have its average colour."""
+    """Returns a picture whose fully transparent pixels are set, in place, to its average colour."""
     if alpha is None or _floats(alpha.min()) == 1:
         return Picture(pixels)
     if not alpha.any():
@@ -645,7 +645,7 @@ def _in_8_bits(array: np.ndarray) -> np.ndarray:
 
 
 def _compact(array: np.ndarray) -> np.ndarray:
-    """Returns float32 values in a quarter of the memory, if they were made from 8 bits."""
+    """Returns float32 values as uint8, a quarter of the memory, if they were made from 8 bits."""
     compact = _in_8_bits(array)
     rows = _bands(*array.shape[:2])
     return compact if all(np.array_equal(_floats(compact[r]), array[r]) for r in rows) else array
@@ -655,16 +655,16 @@ def _compact(array: np.ndarray) -> np.ndarray:
 
 
 _PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
-"""Pillow's modes of the colour spaces that a profile may be of."""
-_SRGB_TOLERANCE = 2  # Of 255: what profiles of sRGB differ by, being rounded.
+"""Pillow's modes of the possible colour spaces of a profile."""
+_SRGB_TOLERANCE = 2  # Of 255: profiles of sRGB differ by so much, from rounding.
 
 
 def _conversion(image: Image.Image, name: str) -> Callable[[Image.Image], Image.Image] | None:
-    """Returns what converts rows of an image to RGB by its colour profile.
+    """Returns a function that converts rows of an image to RGB by its colour profile.
 
     Returns:
-        a function, or None where there is no profile, where it is that of sRGB, or where it is
-        damaged or unfit, of which there is a note then.
+        The function, or None if there is no profile or that of sRGB, or, with a log message, if
+        the profile is damaged or unfit.
     """
     profile = image.info.get("icc_profile")
     if not profile:
@@ -684,7 +684,7 @@ def _conversion(image: Image.Image, name: str) -> Callable[[Image.Image], Image.
 
 
 def _profiled(mode: str) -> Sequence[str]:
-    """Returns the modes of profiles that an image of a mode may have."""
+    """Returns the possible modes of profiles for an image of a mode."""
     if mode in ("CMYK", "LAB"):
         return [mode]
     return ["L", "RGB"] if mode in ("1", "L", "LA", "La", "F") or mode[0] == "I" else ["RGB"]
@@ -721,7 +721,7 @@ def _is_identity(profile: bytes, mode: str) -> bool:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Refuses a picture path that `save` could not write to, before any work is done.
+    """Refuses the path of a picture that `save` could not write, before any work is done.
 
     Raises:
         OutputError: the suffix is unknown, the folder is missing or nothing can be written.
@@ -767,19 +767,19 @@ def save(
         image: the picture, whatever `load` accepts: an array or tensor of shape
             `(height, width, 3)`, sRGB in [0, 1], with a fourth channel for opacity if need be, a
             PIL image, or a `Picture`.
-        path: the file; its suffix, a key of `FORMATS`, chooses the format. A link is written
-            through.
+        path: path of the file; its suffix, a key of `FORMATS`, chooses the format. A link stays,
+            and its target is written.
         alpha: opacity of shape `(height, width)` in [0, 1], in place of the picture's own. JPEG
             has none: the picture is laid on white.
-        recipe: text kept in the file's metadata, for `read_recipe`. One that is too long for a
-            JPEG is left out, with a warning.
+        recipe: text kept in the file's metadata, for `read_recipe`. A text too long for a JPEG
+            is left out, with a warning.
         bit_depth: bits a channel, 8, or 16 for PNG.
-        overwrite: replace a file that is there.
+        overwrite: whether to replace an existing file.
 
     Raises:
         ImageError: the picture has another shape, type or range.
-        ExistingOutputError: a file is there, or comes in the meantime, and `overwrite` is False.
-        OutputError: the file cannot be written; what was there before is untouched.
+        ExistingOutputError: the file exists, or appears in the meantime, and `overwrite` is False.
+        OutputError: the file cannot be written; an earlier file stays as it was.
     """
     path = Path(path)
     kind = FORMATS.get(path.suffix.lower(), "")
@@ -797,14 +797,14 @@ def save(
                 _encode_shallow(samples, kind, recipe, file)
     except FileExistsError as error:
         raise errors.ExistingOutputError(f"{path}: exists already.") from error
-    except (OSError, ValueError, MemoryError) as error:  # An encoder that refuses raises any.
+    except (OSError, ValueError, MemoryError) as error:  # An encoder may raise any of these.
         raise errors.OutputError(
             f"{path}: cannot write the picture ({errors.reason(error)})."
         ) from error
 
 
 def _split(image: Any, alpha: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns colours `(h, w, 1 or 3)` and opacity `(h, w)`, of whatever type they have."""
+    """Returns colours `(h, w, 1 or 3)` and opacity `(h, w)`, in the types that they have."""
     if isinstance(image, (str, os.PathLike, Image.Image)):
         image = load(image, sys.maxsize)
     if isinstance(image, Picture):
@@ -817,13 +817,13 @@ def _split(image: Any, alpha: np.ndarray | None) -> tuple[np.ndarray, np.ndarray
 def _samples(
     colours: np.ndarray, alpha: np.ndarray | None, bit_depth: int, on_white: bool
 ) -> np.ndarray:
-    """Returns what a file holds, uint8 or uint16 `(h, w, 3 or 4)`, made in bands to save memory.
+    """Returns the samples of a file, uint8 or uint16 `(h, w, 3 or 4)`, made in bands.
 
     Args:
-        colours: `(h, w, 1 or 3)`, uint8, uint16 or float32 in [0, 1], to rounding.
-        alpha: `(h, w)`, likewise, or None.
+        colours: colours `(h, w, 1 or 3)`, uint8, uint16 or float32 in [0, 1], within rounding.
+        alpha: opacity `(h, w)`, likewise, or None.
         bit_depth: bits of a sample.
-        on_white: lay the picture on white.
+        on_white: whether to lay the picture on white.
     """
     height, width = colours.shape[:2]
     kind, highest = (np.uint8, 255) if bit_depth == 8 else (np.uint16, 65535)
@@ -848,7 +848,7 @@ def _unit(values: np.ndarray, kind: type[np.floating]) -> np.ndarray:
 
 
 _LONGEST_EXIF = {"JPEG": 65533}
-"""Bytes that the format holds."""
+"""Most bytes of EXIF data, by format."""
 _ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
@@ -862,7 +862,7 @@ def _encode_shallow(samples: np.ndarray, kind: str, recipe: str, file: io.Buffer
 
 
 def _metadata(kind: str, recipe: str) -> dict[str, Any]:
-    """Returns the options with which Pillow keeps a recipe."""
+    """Returns the options with which Pillow stores a recipe."""
     if not recipe:
         return {}
     if kind == "PNG":
@@ -896,7 +896,7 @@ def _encode_deep(samples: np.ndarray, recipe: str) -> bytes:
 
 
 def read_recipe(path: str | os.PathLike[str]) -> str:
-    """Returns the recipe that `save` left in a picture, or an empty text where there is none.
+    """Returns the recipe that `save` left in a picture file, or an empty text.
 
     No pixels are decoded, and the picture may be of any size.
 

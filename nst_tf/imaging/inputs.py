@@ -1,4 +1,4 @@
-"""Photo and paintings as the network is shown them: recoloured, and weighed by regions."""
+"""Content and styles as the network gets them: recoloured, and weighted by regions."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from nst_tf.imaging import color, images, masks, pyramid
 logger = logging.getLogger("nst_tf")
 
 _EVERY_PIXEL = np.ones((1, 1, 1, 1), np.float32)  # Weighs all pixels alike.
-_NOTHING = 1e-3  # Share of a picture that is not worth a region.
+_NOTHING = 1e-3  # Share of a picture that is too small for a region.
 _READ: weakref.WeakKeyDictionary[images.Picture, masks.Regions] = weakref.WeakKeyDictionary()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Matched:
-    """The regions of photo and paintings, in one order.
+    """The regions of content and styles, in one order.
 
     Attributes:
-        shares: the share of the photo that each region covers; empty where there are no masks.
-        blends: for each region, or for the whole picture, the share of each painting's style.
-        regions: of the photo, float32 `(h, w, regions)`, of any size, or None.
-        style_regions: of each painting, likewise, or None where all of it is the style of every
-            region.
-        names: of the regions, as a person is told: their colours.
+        shares: share of the content that each region covers; empty without a content mask.
+        blends: share of each style, for each region, or once for the whole picture.
+        regions: regions of the content, float32 `(h, w, regions)`, of any size, or None.
+        style_regions: regions of each style, likewise, or None if the whole style picture serves
+            every region.
+        names: names of the regions in messages: their colours.
     """
 
     shares: tuple[float, ...]
@@ -43,15 +43,15 @@ class Matched:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a picture is made from.
+    """The inputs of a stylisation.
 
     Attributes:
-        content: as the network is shown it.
-        styles: likewise.
+        content: the content picture, as the network gets it.
+        styles: the style pictures, likewise.
         matched: their regions.
-        colors_of: the photo whose colours the result is shown in, or None.
-        kept: the photo that the result shows outside of its regions, or None.
-        space: the colour space in which colours are kept.
+        colors_of: the content picture whose colours the result takes, or None.
+        kept: the content picture that the result shows outside of its regions, or None.
+        space: colour space in which colours are kept.
     """
 
     content: images.Picture
@@ -62,25 +62,25 @@ class Inputs:
     space: str
 
     def content_weights(self, height: int, width: int) -> np.ndarray:
-        """Returns the weights of the photo's pixels at a size, `(1, height, width, 1 + regions)`.
+        """Returns the weights of the content's pixels, `(1, height, width, 1 + regions)`.
 
-        The first channel is all of the picture; without regions it is `(1, 1, 1, 1)`.
+        The first channel is the whole picture. Without regions the shape is `(1, 1, 1, 1)`.
         """
         return _stacked(None, self.matched.regions, len(self.matched.shares), height, width)
 
     def style_weights(self, index: int, height: int, width: int) -> np.ndarray:
-        """Returns the weights of a painting's pixels, as `content_weights` does."""
+        """Returns the weights of a style's pixels, as `content_weights` does."""
         alpha, regions = self.styles[index].alpha, self.matched.style_regions[index]
         return _stacked(alpha, regions, len(self.matched.shares), height, width)
 
     def style_key(self, index: int) -> tuple[object, ...]:
-        """Returns what tells a painting with its regions from others."""
+        """Returns a key that tells a style with its regions from others."""
         regions = self.matched.style_regions[index]
         part = None if regions is None else hashlib.sha256(regions.tobytes()).hexdigest()
         return self.styles[index].digest, part
 
     def finished(self, picture: np.ndarray) -> np.ndarray:
-        """Returns a picture `(height, width, 3)` as it is shown to people."""
+        """Returns a picture `(height, width, 3)` with the content's kept colours and outside."""
         size = picture.shape[:2]
         if self.colors_of is not None:
             content = self.colors_of.resized(*size)
@@ -95,7 +95,7 @@ class Inputs:
 
     @property
     def changes_results(self) -> bool:
-        """Whether `finished` does anything."""
+        """Whether `finished` changes anything."""
         return self.colors_of is not None or self.kept is not None
 
 
@@ -106,14 +106,14 @@ def prepare(
     content_mask: images.Picture | None = None,
     style_masks: Sequence[images.Picture] = (),
 ) -> Inputs:
-    """Returns what the network is shown.
+    """Returns the inputs of the network.
 
     Args:
         config: the settings.
-        content: as it was given.
-        styles: as they were given.
-        content_mask: of the photo, or None.
-        style_masks: of the paintings, one for each, or none.
+        content: the given content picture.
+        styles: the given style pictures.
+        content_mask: mask of the content, or None.
+        style_masks: masks of the styles, one for each, or none.
 
     Raises:
         ConfigError: masks, pictures and settings do not fit each other.
@@ -136,13 +136,13 @@ def match_masks(
     content_mask: images.Picture | None,
     style_masks: Sequence[images.Picture],
 ) -> Matched:
-    """Returns the regions that masks show.
+    """Returns the regions of the masks, with the style of each.
 
     Args:
         config: the settings.
-        count: of the style pictures.
-        content_mask: of the photo, or None.
-        style_masks: of the paintings, one for each, or none.
+        count: number of style pictures.
+        content_mask: mask of the content, or None.
+        style_masks: masks of the styles, one for each, or none.
 
     Raises:
         ConfigError: masks and settings do not fit each other.
@@ -158,14 +158,14 @@ def match_masks(
 
 
 def regions_of(mask: images.Picture, name: str) -> masks.Regions:
-    """Returns the regions that a mask shows, which are looked for once.
+    """Returns the regions of a mask; a second call for the same mask is free.
 
     Args:
-        mask: as it was given.
-        name: of the mask, for the error.
+        mask: the given mask.
+        name: name of the mask, for the error.
 
     Raises:
-        ConfigError: it has no region.
+        ConfigError: the mask has no region.
     """
     if mask not in _READ:
         _READ[mask] = masks.read(mask.rgb, name, mask.alpha)
@@ -175,13 +175,16 @@ def regions_of(mask: images.Picture, name: str) -> masks.Regions:
 def check(
     config: configs.StyleTransferConfig, count: int, content_mask: bool, style_masks: int
 ) -> None:
-    """Raises ConfigError where there are not the masks that the settings and pictures call for.
+    """Checks that there are the masks that settings and pictures need.
 
     Args:
         config: the settings.
-        count: of the style pictures.
-        content_mask: whether there is one.
-        style_masks: how many there are.
+        count: number of style pictures.
+        content_mask: whether there is a content mask.
+        style_masks: number of style masks.
+
+    Raises:
+        ConfigError: the masks do not fit.
     """
     if style_masks not in (0, count):
         raise errors.ConfigError(
@@ -201,13 +204,13 @@ def _matched(
     shares: Sequence[float],
     paint_outside: bool,
 ) -> Matched:
-    """Returns the regions of the photo, each with its style.
+    """Returns the regions of the content, each with its style.
 
     Args:
-        content: of the photo.
-        styles: of each painting, or none.
-        shares: of each painting's style.
-        paint_outside: whether what is outside of all regions becomes one more, in the plain blend.
+        content: regions of the content.
+        styles: regions of each style, or none.
+        shares: share of each style.
+        paint_outside: whether the outside of all regions becomes one more, in the plain blend.
     """
     maps, found = content.maps, []
     blends = [list(shares) for _ in content.colors]
@@ -242,16 +245,16 @@ def check_regions(
     level: pyramid.Level,
     strides: Mapping[str, int],
 ) -> None:
-    """Warns of regions that are smaller than what one position of a style layer stands for.
+    """Warns of regions that are smaller than one position of a style layer.
 
     Args:
         config: the settings.
-        shown: photo and paintings with their regions.
-        level: the finest.
+        shown: content and styles with their regions.
+        level: the finest level.
         strides: pixels between two positions of each style layer, by its name.
 
     Raises:
-        ConfigError: nothing is left of a region.
+        ConfigError: a region is fully transparent.
     """
     for name, place, size, pixels in _areas(config, shown, level):
         at = f"{pixels:.3g} pixels of the {place} at {size[1]}x{size[0]}"
@@ -275,7 +278,7 @@ def check_regions(
 def _areas(
     config: configs.StyleTransferConfig, shown: Inputs, level: pyramid.Level
 ) -> Iterator[tuple[str, str, tuple[int, int], float]]:
-    """Returns each region, the picture it is in, the size of that, and the pixels it covers."""
+    """Yields each region, the name and the size of its picture, and the pixels that it covers."""
     names = [f"the region {name}" for name in shown.matched.names] or ["what is seen"]
     size = level.height, level.width
     pixels = shown.content_weights(*size).sum(axis=(0, 1, 2), dtype=np.float64)
@@ -284,7 +287,7 @@ def _areas(
         size = pyramid.style_size(config, style.size, level)
         weights = shown.style_weights(index, *size)
         if weights.shape[1:3] != size:
-            continue  # All of it.
+            continue  # The whole picture.
         pixels = weights.sum(axis=(0, 1, 2), dtype=np.float64)[1 if shown.matched.names else 0 :]
         place = f"style picture {index + 1}" if len(shown.styles) > 1 else "style picture"
         for name, area, blend in zip(names, pixels, shown.matched.blends, strict=True):
@@ -293,7 +296,7 @@ def _areas(
 
 
 def _all_of(count: int) -> list[None]:
-    """Returns what stands for the regions of paintings without masks."""
+    """Returns the regions of styles without masks: None for each."""
     return [None] * count
 
 
@@ -303,12 +306,12 @@ def _stacked(
     """Returns weights of pixels, `(1, height, width, 1 + count)`.
 
     Args:
-        alpha: that all are multiplied by, `(h, w)`, or None.
-        regions: `(h, w, count)`; `(h, w, 1)` for a part of the picture where there is no count; or
-            None for all of it, for every region.
-        count: of the regions.
-        height: of the result.
-        width: of the result.
+        alpha: factor of all weights, `(h, w)`, or None.
+        regions: regions `(h, w, count)`; a part of the picture, `(h, w, 1)`, if `count` is 0; or
+            None for the whole picture as every region.
+        count: number of regions.
+        height: height of the result.
+        width: width of the result.
     """
     if alpha is None and regions is None and not count:
         return _EVERY_PIXEL
@@ -325,7 +328,7 @@ def _recolored(
     content: images.Picture,
     styles: Sequence[images.Picture],
 ) -> tuple[images.Picture, list[images.Picture]]:
-    """Returns the pictures in the colours that the network is shown."""
+    """Returns the pictures in the colours that the network gets."""
     space, method = config.color_space, config.color_method
 
     def changed(style: images.Picture, pixels: np.ndarray) -> images.Picture:

@@ -1,4 +1,4 @@
-"""Masks: which part of a picture is which region. Needs no TensorFlow."""
+"""Masks: the regions of a picture. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from nst_tf import errors
 
-_GREY = 0.1  # Channels that differ by less are grey: more than a JPEG file makes of it.
-_SAME = 0.25  # Distance of two colours below which they are taken for one.
-_CORE = 0.1  # Distance within which pixels count as having a colour, and not as near an edge.
+_GREY = 0.1  # Channels that differ by less are grey. JPEG artefacts differ by less.
+_SAME = 0.25  # Distance of two colours below which they count as one.
+_CORE = 0.1  # Distance within which pixels count as of a colour, and not as near an edge.
 _EVEN = 0.03  # Difference of neighbours above which there is an edge.
-_LEAST = 0.002  # Share of a picture that a colour covers, or it is taken for an edge.
-_MIXTURE = 0.05  # Share above which a colour between two others is taken for one of its own.
+_LEAST = 0.002  # Least share of a picture for a colour; a smaller one counts as an edge.
+_MIXTURE = 0.05  # Least share for a colour between two others; a smaller one is a mixture.
 _BLACK = np.zeros(3, np.float32)
 _WHITE = "#ffffff"
-_ALMOST = 8  # Of 255, within which a value is taken for none or full.
+_ALMOST = 8  # Of 255: distance within which a value counts as 0 or 255.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,9 +25,9 @@ class Regions:
     """The regions of a picture.
 
     Attributes:
-        colors: of each region in its mask, such as `#ff0000`.
-        maps: how far a pixel belongs to each region, float32 `(height, width, regions)` in
-            [0, 1]. Where they add up to less than 1, the rest is outside of all regions.
+        colors: colour of each region in its mask, such as `#ff0000`.
+        maps: share of each pixel that belongs to each region, float32 `(height, width, regions)` in
+            [0, 1]. Where these add up to less than 1, the rest is outside of all regions.
     """
 
     colors: tuple[str, ...]
@@ -40,11 +40,11 @@ class Regions:
 
     @property
     def inside(self) -> np.ndarray:
-        """How far a pixel belongs to any region, `(height, width)`."""
+        """Share of each pixel that belongs to any region, `(height, width)`."""
         return self.maps.sum(axis=2).clip(0, 1)
 
     def in_words(self) -> str:
-        """Returns the colours and their shares, as a person is told."""
+        """Returns the colours and their shares, for messages."""
         found = [
             f"{color} ({share:.1%})" for color, share in zip(self.colors, self.shares, strict=True)
         ]
@@ -53,21 +53,21 @@ class Regions:
 
 
 def read(mask: np.ndarray, name: str, alpha: np.ndarray | None = None) -> Regions:
-    """Returns the regions that a mask shows.
+    """Returns the regions of a mask.
 
     A mask in grey has one region, white, and a pixel belongs to it as far as it is white. In a
     mask with colours each colour that covers an area is a region, and black is outside of all. A
     pixel between two colours, as at a soft edge, belongs to both in proportion. Colours that a
-    lossy file has blurred are taken for one. What is transparent is outside of all regions, and a
-    pixel belongs to its region as far as it is opaque.
+    lossy file has blurred count as one. A transparent pixel is outside of all regions, and any
+    other belongs to its region as far as it is opaque.
 
     Args:
-        mask: `(height, width, 3)`, sRGB in [0, 1].
-        name: of the mask, for the error.
-        alpha: opacity of the mask, `(height, width)` in [0, 1], or None where it is opaque.
+        mask: the mask, `(height, width, 3)`, sRGB in [0, 1].
+        name: name of the mask, for the error.
+        alpha: opacity of the mask, `(height, width)` in [0, 1], or None if it is opaque.
 
     Raises:
-        ConfigError: all of it is black.
+        ConfigError: the mask is black or transparent all over.
     """
     if alpha is not None:
         mask = np.where(alpha[..., np.newaxis] > 0, mask, _BLACK)
@@ -88,7 +88,7 @@ def read(mask: np.ndarray, name: str, alpha: np.ndarray | None = None) -> Region
 
 
 def _labels(mask: np.ndarray) -> list[np.ndarray]:
-    """Returns the colours that cover an area, black left out, the largest first."""
+    """Returns the colours that cover an area, without black, the largest first."""
     pixels = mask[:-1, :-1][_is_flat(mask)]
     if not len(pixels):
         return []
@@ -109,7 +109,7 @@ def _labels(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _is_flat(mask: np.ndarray) -> np.ndarray:
-    """Returns where a pixel has the colour of the next one to the right and of that below."""
+    """Returns where a pixel has the colour of its neighbours to the right and below."""
     right = np.abs(mask[:-1, 1:] - mask[:-1, :-1]).max(axis=2)
     below = np.abs(mask[1:, :-1] - mask[:-1, :-1]).max(axis=2)
     return np.maximum(right, below) < _EVEN
@@ -126,16 +126,16 @@ def _is_mixture(color: np.ndarray, labels: Sequence[np.ndarray]) -> bool:
 
 
 def _along(colors: np.ndarray, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where colours lie from one to another, 0 to 1, and how far from that line."""
+    """Returns the places of colours between one and another, 0 to 1, and their distances."""
     line = other - one
     place = ((colors - one) @ line / (line @ line)).clip(0, 1)
     return place, np.linalg.norm(colors - one - place[..., np.newaxis] * line, axis=-1)
 
 
 def _memberships(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns how far each pixel belongs to each label, which adds up to 1.
+    """Returns the share of each pixel that belongs to each label. The shares add up to 1.
 
-    Every pixel is laid on the line between two labels that is nearest to it.
+    Every pixel is projected onto the nearest line between two labels.
     """
     best = np.full(mask.shape[:2], np.inf, np.float32)
     found = np.zeros((*mask.shape[:2], len(labels)), np.float32)
@@ -152,7 +152,7 @@ def _memberships(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _crisp(maps: np.ndarray) -> np.ndarray:
-    """Takes the noise of a lossy file away from pixels that belong to one region."""
+    """Removes the noise of a lossy file from pixels that belong to one region."""
     noise = _CORE
     cleaned = ((maps - noise) / (1 - 2 * noise)).clip(0, 1)
     return (cleaned / cleaned.sum(axis=2, keepdims=True)).astype(np.float32)
@@ -165,15 +165,15 @@ def _hex(color: np.ndarray) -> str:
 
 
 def pair(content: Regions, styles: Sequence[Regions]) -> list[list[int | None]]:
-    """Returns which region of each style every region of the photo takes, by colour.
+    """Returns the region of each style for every region of the content, by colour.
 
     Args:
-        content: the regions of the photo.
-        styles: those of each painting.
+        content: regions of the content.
+        styles: regions of each style.
 
     Returns:
-        For each painting, the index of its region for every region of the photo, or None where
-        it has none; at least one painting has one.
+        For each style, the index of its region for every region of the content, or None if it
+        has none; at least one style has one.
 
     Raises:
         ConfigError: a colour is on one side only.
@@ -211,8 +211,8 @@ def overlay(picture: np.ndarray, regions: Regions) -> np.ndarray:
     """Returns a picture with its regions laid over it in their colours, the outside darkened.
 
     Args:
-        picture: `(height, width, 3)`, sRGB in [0, 1].
-        regions: with maps of the same size.
+        picture: the picture, `(height, width, 3)`, sRGB in [0, 1].
+        regions: its regions, with maps of the same size.
     """
     colors = np.stack([_rgb(color) for color in regions.colors]).astype(np.float32)
     inside = regions.inside[..., np.newaxis]

@@ -1,4 +1,4 @@
-"""The coarse-to-fine pyramid: which sizes a picture passes through, and for how many steps."""
+"""The coarse-to-fine pyramid: the sizes of a picture, and the steps at each of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from nst_tf import errors
 from nst_tf.config import vgg_layers
 
 MOST_STEPS, ENOUGH_STEPS, LEAST_STEPS = 160, 30, 10
-_STEPS_ON = 60  # Of a run that goes on with an earlier result.
-_DECLINE = 1.3  # Of the steps from level to level, once they are enough.
+_STEPS_ON = 60  # Of a run that continues an earlier result.
+_DECLINE = 1.3  # Ratio of the steps of two levels, below `ENOUGH_STEPS`.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Level:
     """One resolution of the pyramid.
 
     Attributes:
-        height: of the picture at this level, in pixels.
-        width: of the picture at this level, in pixels.
-        steps: optimiser steps at this level.
+        height: height of the picture at this level, in pixels.
+        width: width of the picture at this level, in pixels.
+        steps: number of optimiser steps at this level.
     """
 
     height: int
@@ -33,7 +33,7 @@ class Level:
 def fit(height: int, width: int, long_side: int) -> tuple[int, int]:
     """Returns the size with the given long side and the aspect ratio of `height:width`.
 
-    A short side that would vanish is kept at one pixel.
+    The short side has at least one pixel.
     """
     scale = long_side / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
@@ -53,20 +53,20 @@ def levels(
     """Returns the levels of a pyramid, coarse to fine.
 
     Args:
-        height: of the finished picture, in pixels.
-        width: of the finished picture, in pixels.
-        steps: one number: the steps of the finest level, while each coarser level takes
-            `growth` times those of the level above it. Several numbers: the steps of every
-            level, coarse to fine. None: `MOST_STEPS` at the coarsest level, and at each finer
-            one fewer by `growth`, down to `ENOUGH_STEPS`; still finer levels, which only have
-            detail to add, take fewer by 1.3, down to `LEAST_STEPS`.
-        count: how many levels. 0 takes as many as `steps` lists, or, where it holds one
-            number, as many as bring the long side of the coarsest near to `coarsest`.
+        height: height of the finished picture, in pixels.
+        width: width of the finished picture, in pixels.
+        steps: steps of the levels. One number: the steps of the finest level; each coarser level
+            takes `growth` times the steps of the next finer one. Several numbers: the steps of
+            every level, coarse to fine. No number: `MOST_STEPS` at the coarsest level, and fewer
+            by `growth` at each finer one, down to `ENOUGH_STEPS`; still finer levels, which only
+            add detail, take fewer by 1.3, down to `LEAST_STEPS`.
+        count: number of levels. 0 takes as many as `steps` has numbers, or, with at most one
+            number, as many as bring the long side of the coarsest level near to `coarsest`.
         factor: ratio of the sizes of two neighbouring levels.
         growth: ratio of the steps of two neighbouring levels.
-        coarsest: long side that the coarsest level aims at, in pixels.
-        minimum: shortest side that the backbone can use, in pixels; levels below it are
-            left out of an automatic pyramid, and refused in one that was asked for.
+        coarsest: intended long side of the coarsest level, in pixels.
+        minimum: shortest side that the backbone can use, in pixels. Levels below it are
+            left out of an automatic pyramid, and refused in a requested one.
 
     Raises:
         ConfigError: `count` and `steps` disagree, or a level would be too small.
@@ -105,7 +105,7 @@ def levels(
 
 
 def _default_steps(count: int, growth: float) -> list[int]:
-    """Returns the steps of every level, coarse to fine, where none are asked for."""
+    """Returns the default steps of every level, coarse to fine."""
     found = [float(MOST_STEPS)]
     while len(found) < count:
         fewer = found[-1] / (growth if found[-1] > ENOUGH_STEPS else _DECLINE)
@@ -116,7 +116,7 @@ def _default_steps(count: int, growth: float) -> list[int]:
 def minimum_side(config: configs.StyleTransferConfig) -> int:
     """Returns the shortest side, in pixels, that leaves the deepest layer of a VGG 2x2 positions.
 
-    For the layers of a network that a program hands in, see `Backbone.least_side`.
+    For the layers of a network of your own, see `Backbone.least_side`.
     """
     if config.network_name == configs.CUSTOM:
         return 2
@@ -135,13 +135,13 @@ def plan(
 
     Args:
         config: the settings.
-        content: height and width of the photo.
-        styles: heights and widths of the paintings.
-        least: shortest side that the network can use; 0 for `minimum_side`.
+        content: height and width of the content picture.
+        styles: height and width of each style picture.
+        least: shortest side that the network can use, in pixels; 0 for `minimum_side`.
 
     Raises:
-        ConfigError: a picture is too small or too narrow for the settings, or `style_blend` is not
-            for so many paintings.
+        ConfigError: a picture is too small, too narrow or too large for the settings, or
+            `style_blend` is for another number of styles.
     """
     if len(config.style_blend) not in (0, len(styles)):
         raise errors.ConfigError(
@@ -192,10 +192,10 @@ def _periodic(level: Level, stride: int) -> Level:
 def style_size(
     config: configs.StyleTransferConfig, style: tuple[int, int], level: Level, least: int = 0
 ) -> tuple[int, int]:
-    """Returns height and width of a painting at a level.
+    """Returns height and width of a style picture at a level.
 
-    Its long side is `style_scale` times the level's; coarse levels keep a narrow painting
-    large enough for the layers, whose shortest side is `least`, or else `minimum_side`.
+    Its long side is `style_scale` times the level's. At coarse levels a narrow style picture stays
+    large enough for the layers: its short side is at least `least`, or else `minimum_side`.
     """
     long_side = round(max(level.height, level.width) * config.style_scale)
     narrowest = (least or minimum_side(config)) * max(style) / min(style)

@@ -1,4 +1,4 @@
-"""The picture files that a result is made from, and the pictures decoded."""
+"""The picture files of a run, and the decoded pictures."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from nst_tf import errors
 from nst_tf.imaging import images
 
 Weighed = tuple[images.Picture, images.Picture | None]
-"""A picture and the weights of its pixels, by lightness, or None where all count alike."""
+"""A picture and the weights of its pixels, by lightness, or None if all count alike."""
 
 Sizes = tuple[tuple[int, int], Sequence[tuple[int, int]]]
-"""Height and width of the photo, and of each painting."""
+"""Height and width of the content picture, and of each style picture."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
-    """The files that a picture is made from.
+    """The picture files of a run.
 
     Attributes:
-        content: the photo.
-        styles: the paintings.
-        content_mask: or an empty text.
-        style_masks: one for each painting, or none.
+        content: path of the content picture.
+        styles: paths of the style pictures.
+        content_mask: path of the content mask, or an empty text.
+        style_masks: paths of the style masks, one for each style, or none.
     """
 
     content: str
@@ -36,16 +36,16 @@ class Paths:
     style_masks: Sequence[str] = ()
 
     def roles(self, config: configs.StyleTransferConfig) -> dict[str, str]:
-        """Returns the path of every picture that goes into a result, by its role."""
+        """Returns the path of every picture of the run, by its role."""
         init = None if config.init in configs.INITIALISATIONS else config.init
         masks = self.content_mask or None, self.style_masks
         return _roles(self.content, self.styles, *masks, init=init)
 
     def sizes(self, config: configs.StyleTransferConfig) -> Sizes:
-        """Returns the sizes of photo and paintings, from the headers of all files alone.
+        """Returns the sizes of content and styles, from the headers of all files alone.
 
         Raises:
-            ImageError: a file cannot be used, as far as its header tells.
+            ImageError: the header of a file shows that it cannot be used.
         """
         found = {
             role: images.size(path, config.max_pixels) for role, path in self.roles(config).items()
@@ -53,16 +53,16 @@ class Paths:
         return found["content"], [found[role] for role in _numbered("style", self.styles)]
 
     def pictures(self, max_pixels: int, init: str, memory_limit: str = "auto") -> Pictures:
-        """Returns them decoded.
+        """Returns the decoded pictures.
 
         Args:
             max_pixels: largest accepted picture, in pixels.
-            init: the initial image, as a config names it.
-            memory_limit: for this process, as in the config.
+            init: the initial image, as in a config.
+            memory_limit: memory limit of this process, as in a config.
 
         Raises:
-            ImageError: one cannot be used.
-            ConfigError: one takes more memory than there may be.
+            ImageError: a picture cannot be used.
+            ConfigError: a picture takes too much memory.
         """
 
         def load(path: str) -> images.Picture:
@@ -79,16 +79,16 @@ class Paths:
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """The pictures that another is made from; see `Paths`.
+    """The decoded pictures of a run; see `Paths`.
 
     Attributes:
-        content: to repaint.
-        styles: to repaint it after.
-        content_mask: or None.
-        style_masks: one for each painting, or none.
-        init: the initial picture, where it is a file.
-        references: further pictures that losses ask for by name, each with the weights of its
-            pixels, or None.
+        content: the content picture.
+        styles: the style pictures.
+        content_mask: the content mask, or None.
+        style_masks: the style masks, one for each style, or none.
+        init: the initial picture if it is a file, or None.
+        references: further references of losses, by name, each with the weights of its pixels,
+            or None.
     """
 
     content: images.Picture
@@ -99,12 +99,12 @@ class Pictures:
     references: Mapping[str, Weighed] = dataclasses.field(default_factory=dict)
 
     def sizes(self, config: configs.StyleTransferConfig) -> Sizes:
-        """Returns the sizes of photo and paintings."""
+        """Returns the sizes of content and styles."""
         del config
         return self.content.size, [style.size for style in self.styles]
 
     def roles(self) -> dict[str, images.Picture]:
-        """Returns every picture that goes into a result, by its role."""
+        """Returns every picture of the run, by its role."""
         masks = self.content_mask, self.style_masks
         named: dict[str, Any] = {}
         for name, (picture, weights) in self.references.items():
@@ -113,16 +113,16 @@ class Pictures:
 
 
 def load_within(memory_limit: str, path: str, max_pixels: int) -> images.Picture:
-    """Returns a picture decoded, unless that takes too much memory.
+    """Returns a decoded picture, unless it takes too much memory.
 
     Args:
-        memory_limit: for this process, as in the config.
-        path: of the picture.
-        max_pixels: of it.
+        memory_limit: memory limit of this process, as in a config.
+        path: path of the picture.
+        max_pixels: largest accepted picture, in pixels.
 
     Raises:
-        ImageError: it cannot be used.
-        ConfigError: with what the process has taken, it would go beyond the limit.
+        ImageError: the picture cannot be used.
+        ConfigError: together with the memory in use, the picture would exceed the limit.
     """
     if memory_limit != "auto":
         needed = images.decoding_bytes(path, max_pixels)

@@ -1,8 +1,8 @@
-"""What is compared between a picture and its references. One loss a file; see `get`.
+"""The losses that compare a picture with its references. One loss a file; see `get`.
 
-A loss is a function of statistics that are weighted sums over positions. A mask is a weight
-map, several styles are an average of targets, and tiles are parts of a sum. A few losses are not
-such functions; they say so, and look at a picture as a whole.
+A loss is a function of statistics: weighted sums over positions. So a mask is a weight map,
+several styles are an average of targets, and tiles are parts of a sum. A few losses are not such
+functions; they say so, and need the whole picture at once.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ _LOSSES: dict[str, type[Loss]] = {
 
 
 def get(identifier: str | Loss, **arguments: Any) -> Loss:
-    """Returns the loss of that name, or the loss that is given.
+    """Returns the loss of that name, or the given loss.
 
     Args:
-        identifier: `features`, `laplacian` or `self_similarity` of the content; `gram`, `moments`,
-            `w2`, `swd`, `histogram` or `remd` of the style; `total_variation`; or a loss.
-        **arguments: of the constructor of a loss that is named.
+        identifier: `features`, `laplacian` or `self_similarity` for the content; `gram`, `moments`,
+            `w2`, `swd`, `histogram` or `remd` for the style; `total_variation`; or a loss.
+        **arguments: constructor arguments of a named loss.
 
     Raises:
         ConfigError: there is no loss of that name.

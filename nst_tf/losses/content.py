@@ -21,7 +21,7 @@ class Content(Loss):
 
     The last is equation 1 of Gatys, Ecker and Bethge (2016), "Image Style Transfer Using
     Convolutional Neural Networks". The relative form has no units: 1 is the loss of a picture
-    without any activation.
+    without activations.
 
     Args:
         normalization: `relative`, `mean`, `sum` or `gatys`.

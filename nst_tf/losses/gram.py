@@ -27,8 +27,8 @@ class Gram(Loss):
     ```
 
     The matrix is equation 3 of Gatys, Ecker and Bethge (2016), "Image Style Transfer Using
-    Convolutional Neural Networks", taken as a mean over positions, so that photo and painting
-    may differ in size. The relative form has no units. The others are published ones, written
+    Convolutional Neural Networks", taken as a mean over positions, so that picture and style
+    may differ in size. The relative form has no units. The others are published forms, written
     in terms of that mean:
 
     - `gatys` is equation 4 there, 1 / (4 channels² positions²) times the error of the sums.
@@ -36,8 +36,7 @@ class Gram(Loss):
       (Johnson, Alahi and Fei-Fei, 2016, section 3.2, with a mean for their sum).
     - `sums` is the mean square of the sums, and `sums_per_value` divides that by the number of
       activations.
-    - `sums_per_pixel` compares sums as well, but by the size of the picture instead of the
-      layer's.
+    - `sums_per_pixel` compares sums too, but divides by the size of the picture, not of the layer.
 
     Args:
         normalization: one of the names above.
@@ -74,12 +73,12 @@ class Gram(Loss):
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
         gram = self.summary(statistics)["gram"]
-        # Scaled before it is squared: published sums are beyond the range of float32 squared.
+        # Scaled before squaring: squares of published sums exceed the range of float32.
         scaled = (gram - target["gram"]) * self._root_scale(statistics, target)
         return tf.reduce_sum(tf.square(scaled))
 
     def _root_scale(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
-        """Returns the square root of the factor that the loss has to the error."""
+        """Returns the square root of the ratio of loss to error."""
         channels = float(target["gram"].shape[-1])
         positions = statistics["positions"]
         if self.normalization == "relative":
@@ -100,7 +99,8 @@ def weighted_products(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
     The gradient with respect to the features is their product with one symmetric matrix.
     Autodiff would make it a sum of two products: twice the work, and one more addend of a sum
-    in TensorFlow's backward pass whose order, and so its last bit, may vary from run to run.
+    in TensorFlow's backward pass. The order of that sum, and so its last bit, may vary from run
+    to run.
     """
     return _products(features, tf.convert_to_tensor(weights, features.dtype))
 

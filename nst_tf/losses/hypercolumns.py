@@ -1,4 +1,4 @@
-"""Activations of several layers at the same places of a picture, stacked."""
+"""Hypercolumns: activations of several layers at the same places of a picture, stacked."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 JOIN = "+"
-"""Stands between the names of layers that are stacked."""
+"""Separator between the names of stacked layers."""
 
 
 def stack(maps: Sequence[tf.Tensor], size: tf.Tensor, most_positions: int) -> tf.Tensor:
     """Returns activations on one grid over the picture, stacked along the channels.
 
     Args:
-        maps: of each layer, `(1, height, width, channels)`, at its own resolution.
-        size: height and width of the picture.
-        most_positions: of the grid, which has the proportions of the picture.
+        maps: feature map of each layer, `(1, height, width, channels)`, at its own resolution.
+        size: height and width of the picture, in pixels.
+        most_positions: most positions of the grid, which has the proportions of the picture.
 
     Returns:
         `(1, rows, columns, channels of all)`. A layer with more positions than the grid is averaged
-        around each of them, one with fewer is interpolated.
+        around each grid position; a layer with fewer is interpolated.
     """
     length = tf.cast(size, tf.float32)
     scale = tf.minimum(1.0, tf.sqrt(most_positions / tf.reduce_prod(length)))
     grid = tf.maximum(1, tf.cast(tf.floor(length * scale), tf.int32))
-    # A picture that is hardly more than a line would have too many along it.
+    # A picture that is hardly more than a line would have too many positions along it.
     grid = tf.maximum(1, tf.minimum(grid, most_positions // tf.reverse(grid, [0])))
     return tf.concat([_resampled(each, grid[0], grid[1]) for each in maps], axis=-1)
 
 
 def _resampled(features: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Returns a layer on another grid, by two matrix products, whose gradients are such, too."""
+    """Returns a layer on another grid: two matrix products, whose gradients are such products."""
     rows, columns = tf.unstack(tf.shape(features)[1:3])
     channels = features.shape[-1]
     flat = tf.reshape(features, (rows, columns * channels))
@@ -41,14 +41,14 @@ def _resampled(features: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.T
 
 
 def _shares(before: tf.Tensor, after: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Returns the share that each of `before` positions has in each of `after` positions.
+    """Returns the share of each of `before` positions in each of `after` positions.
 
-    It falls off linearly from the centre of the new position to that of the next one, or of the
-    next old one where these are further apart.
+    It falls off linearly from the centre of a new position to the centre of the next new one, or
+    of the next old one where old positions are further apart.
     """
     ratio = tf.cast(before, dtype) / tf.cast(after, dtype)
     centres = (tf.cast(tf.range(after), dtype) + 0.5) * ratio - 0.5
-    # As if the border were repeated: a centre beyond the last position is at it.
+    # The border repeats: a centre beyond the last position moves to that position.
     centres = tf.clip_by_value(centres, 0.0, tf.cast(before, dtype) - 1)
     distance = tf.abs(centres[:, tf.newaxis] - tf.cast(tf.range(before), dtype))
     shares = tf.nn.relu(1 - distance / tf.maximum(ratio, 1.0))

@@ -17,17 +17,17 @@ class Laplacian(Content):
     response = mean of the four neighbours of pooled, size pixels apart - pooled
     error = sum((response - target)²)
 
-    relative:  loss = error / sum((grey of the photo)²)
+    relative:  loss = error / sum((grey of the content)²)
     mean, sum, gatys: as for Content
     ```
 
     This is the loss of Li, Xu, Nie and Liu (2017), "Laplacian-Steered Neural Style Transfer",
-    equations 4 and 5, who filter the picture after an average pooling. Their Laplacian is 4 times
-    the response. Here every place of the pooling's grid counts, not one of size², so that the
-    response has a value at every pixel. What lies outside of the picture is taken to be like its
-    border. The error is relative to the photo and not to its Laplacian, as a small change of a
-    picture is a large one of that. It says nothing of brightness and little of anything but
-    lines: the authors add it to `features`.
+    equations 4 and 5. They filter the picture after an average pooling, and their Laplacian is 4
+    times the response. Here the pooling has a stride of 1 instead of `size`, so that the response
+    has a value at every pixel. The border of the picture is repeated around it. The error is
+    relative to the content and not to its Laplacian, as a small change of a picture is a large
+    change of its Laplacian. The loss ignores brightness and sees little but lines: the authors add
+    it to `features`.
 
     Args:
         normalization: as for `Content`.

@@ -14,23 +14,23 @@ from nst_tf import errors
 from nst_tf.config import objects
 
 Statistics = dict[str, tf.Tensor]
-"""Named tensors. Those that an additive loss counts add up over the tiles of a picture."""
+"""Named tensors. Those of an additive loss add up over the tiles of a picture."""
 
 
 CONTENT, STYLE, START = "content", "style", "start"
-"""Names of references that every run has: the photo, the paintings, and the picture itself as it
-was when the level began. A run may be given others, by names of its own."""
+"""Names of the references that every run has: the content, the styles, and the picture itself at
+the start of the level. A run may have further references, under names of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """A reference picture, as a loss of several references sees it.
+    """A reference picture, as a loss of several references gets it.
 
     Attributes:
-        features: activations by layer, each `(1, height, width, channels)`, float32: a tensor, or
-            an array in a file where the picture is worked on in tiles.
-        weights: of the positions by layer, each `(1, height, width, 1)`, likewise.
-        share: of a painting in the style, by `style_blend`; 1 for any other reference.
+        features: activations by layer, each `(1, height, width, channels)`, float32: a tensor, or,
+            in tiles, an array in a spill file.
+        weights: weights of the positions by layer, each `(1, height, width, 1)`, likewise.
+        share: share of one style in the blend, by `style_blend`; 1 for any other reference.
     """
 
     features: Mapping[str, Any]
@@ -41,34 +41,33 @@ class Reference:
 class Loss(objects.Configurable, abc.ABC):
     """A function of a picture's activations at one layer.
 
-    What a picture is compared with is the loss's target. It comes from one reference picture by
-    `measure` and `summary`, or from several of them together by `joint_target`.
+    A loss compares the picture with its target. The target comes from one reference picture by
+    `measure` and `summary`, or from several together by `joint_target`.
 
     Shapes: `features` is `(1, height, width, channels)`, float32; `weights` weighs its
-    positions and has a shape that broadcasts to `(1, height, width, 1)`; a weight of 1
-    everywhere means no mask.
+    positions and broadcasts to `(1, height, width, 1)`; a weight of 1 everywhere means no mask.
 
-    Whatever is summed over positions adds up over the tiles of a picture.
+    Sums over positions add up over the tiles of a picture.
 
     Args:
-        normalization: what the loss is divided by, one of `normalizations`.
+        normalization: name of the loss's divisor, one of `normalizations`.
 
     Raises:
         ConfigError: `normalization` is none of these.
 
     Attributes:
-        references: names of the pictures that the target is taken from: `content`, `style`,
-            `start`, or another one that the run is given; none for a loss without a target.
-        normalizations: what the loss can be divided by; the first is the default.
-        positional: names of the entries of the target that have a value at every position of the
-            layer, `(1, height, width, ...)`; tiles are given their part of them. With one
-            reference there may be `features`, the `response` of the reference picture.
-        layer: that the loss looks at, whatever the config says, or an empty text.
-        neighbourhood: positions around one that its summand depends on.
-        additive: whether the loss is a function of sums over positions. One that is not looks
-            at a picture as a whole, and its statistics are what it likes.
-        most_positions: of the grid that the activations are resampled to, or 0 for those of the
-            layer. Such a loss looks at one layer or at several that are stacked.
+        references: names of the references of the target: `content`, `style`, `start`, or a
+            further one of the run; none for a loss without a target.
+        normalizations: names of the possible divisors; the first is the default.
+        positional: names of the target's entries with a value at every position of the layer,
+            `(1, height, width, ...)`; a tile gets its part of them. With one reference,
+            `features` may be among them: the `response` of the reference picture.
+        layer: the layer of the loss, whatever the config says, or an empty text.
+        neighbourhood: distance, in positions, of the furthest neighbours in a position's summand.
+        additive: whether the loss is a function of sums over positions. Any other loss gets the
+            whole picture at once, and may have any statistics.
+        most_positions: most positions of the grid that the activations are resampled to, or 0
+            for the layer's own positions. A loss with a grid takes one layer or several stacked.
     """
 
     references: tuple[str, ...] = ()
@@ -84,24 +83,24 @@ class Loss(objects.Configurable, abc.ABC):
 
     @property
     def joint(self) -> bool:
-        """Whether the target is taken from several references together."""
+        """Whether the target comes from several references together."""
         return len(self.references) > 1
 
     def joint_target(
         self, references: Mapping[str, Sequence[Reference]]
     ) -> Mapping[str, Statistics]:
-        """Returns the targets that several references ask for together.
+        """Returns the targets from several references together.
 
         It is called once a level, outside of any graph.
 
         Args:
-            references: by the names in `references`, several where the style is several paintings,
-                else one. Their features and weights are those of all layers at which the
+            references: references by the names in `references`: one for each style picture, and
+                one for any other name. Their features and weights cover all layers at which the
                 objective has this very loss.
 
         Returns:
-            The target of each layer. Its entries that are `positional` have the layer's size in
-            the picture of the level.
+            The target of each layer. Its `positional` entries have the layer's size in the
+            picture of the level.
         """
         raise NotImplementedError(f"{type(self).__name__} has several references")
 
@@ -110,7 +109,7 @@ class Loss(objects.Configurable, abc.ABC):
 
         Args:
             features: activations of the reference picture.
-            weights: of its positions.
+            weights: weights of its positions.
         """
         target = self.summary(self.measure(features, weights))
         if "features" not in self.positional:
@@ -118,27 +117,27 @@ class Loss(objects.Configurable, abc.ABC):
         return {**target, "features": self.response(features)}
 
     def response(self, features: tf.Tensor) -> tf.Tensor:
-        """Returns what is compared position by position, in the size of `features`."""
+        """Returns the values to compare position by position, in the size of `features`."""
         return features
 
     def measure(self, features: tf.Tensor, weights: tf.Tensor) -> Statistics:
-        """Returns the sums over positions of the reference picture that the target is made of."""
+        """Returns sums over positions of the reference picture, from which the target follows."""
         del features, weights
         return {}
 
     def summary(self, sums: Statistics) -> Statistics:
-        """Returns the target, given what `measure` returned, added up over the reference picture.
+        """Returns the target, given the sums of `measure` over the whole reference picture.
 
-        Targets of several paintings are averaged, so entries are means rather than sums.
+        Targets of several styles are averaged, so entries are means rather than sums.
         """
         return sums
 
     def blend(self, targets: Sequence[Statistics], shares: np.ndarray) -> Statistics:
-        """Returns the target of several paintings.
+        """Returns the target of several styles.
 
         Args:
-            targets: of each.
-            shares: of each, float32, adding up to 1.
+            targets: target of each style.
+            shares: share of each style, float32, adding up to 1.
         """
 
         def mean(entries: tf.Tensor) -> tf.Tensor:
@@ -148,12 +147,12 @@ class Loss(objects.Configurable, abc.ABC):
 
     @abc.abstractmethod
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
-        """Returns sums over positions, of which the loss is a function.
+        """Returns the sums over positions that `value` needs.
 
         Args:
-            features: activations of the picture that is being made.
-            weights: of its positions.
-            target: what `target` or `joint_target` returned.
+            features: activations of the picture, or of a tile.
+            weights: weights of its positions.
+            target: result of `target` or `joint_target`.
         """
 
     @abc.abstractmethod
@@ -162,7 +161,7 @@ class Loss(objects.Configurable, abc.ABC):
 
         Args:
             statistics: sums over all positions of the picture, and the number of its `pixels`.
-            target: what `target` returned.
+            target: result of `target` or `joint_target`.
         """
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from nst_tf.losses.gram import weighted_products
 from nst_tf.losses.loss import Loss, Statistics, position_count
 
-_LEAST_SHARE = 1e-6  # Beyond what rounding makes of a covariance of nothing.
+_LEAST_SHARE = 1e-6  # Above the rounding error of a covariance of 0.
 
 
 class Moments(Loss):
@@ -18,22 +18,21 @@ class Moments(Loss):
                       + sum((covariance - target)²) / (sum(target²) + 1e-6 energy²)
     ```
 
-    The moments of equation 6 of Kolkin, Salavon and Shakhnarovich (2019), "Style Transfer by
-    Relaxed Optimal Transport and Self-Similarity", with squares in place of their absolute
-    values, whose slope jumps where a difference is none, and without units. The energy is the sum
-    of the mean squares of the target's channels; it keeps a painting of one colour from dividing
-    by nothing. A Gram matrix is the covariance and the product of the means in one; here each
-    counts by itself.
+    These are the moments of equation 6 of Kolkin, Salavon and Shakhnarovich (2019), "Style
+    Transfer by Relaxed Optimal Transport and Self-Similarity", without units, and with squares in
+    place of absolute values, whose slope jumps at 0. The energy is the sum of the mean squares of
+    the target's channels; it prevents a division by 0 for a style of one colour. A Gram matrix is
+    the sum of the covariance and the product of the means; here each counts by itself.
 
-    A covariance is what is left of a second moment less the product of the means, and in a
-    picture of one colour that is nothing. So the sums are float64, and those of products are made
-    of differences from the mean of the picture, or of the tile.
+    A covariance is a second moment less the product of the means. In a picture of one colour the
+    two cancel. So the sums are float64, and the products are those of differences from the mean
+    of the picture, or of the tile.
 
     Args:
         normalization: `relative`.
 
     Raises:
-        ConfigError: `normalization` is another.
+        ConfigError: `normalization` is anything else.
     """
 
     references = ("style",)
@@ -67,7 +66,7 @@ class Moments(Loss):
 
 
 def moments(sums: Statistics) -> Statistics:
-    """Returns mean and second moment, which average over several paintings as they should."""
+    """Returns mean and second moment, both of which may be averaged over several styles."""
     positions = sums["positions"]
     return {
         "mean": tf.math.divide_no_nan(sums["sums"], positions),
@@ -76,7 +75,7 @@ def moments(sums: Statistics) -> Statistics:
 
 
 def covariance(found: Statistics) -> tf.Tensor:
-    """Returns the covariance of the mean and the second moment, float64."""
+    """Returns the covariance, float64, given the mean and the second moment."""
     return found["second_moment"] - _square(found["mean"])
 
 

@@ -10,11 +10,11 @@ import tensorflow as tf
 from nst_tf.losses.loss import Loss, Statistics, position_weights
 
 _TINY = 1e-12
-_FAR = 1e3  # Beyond any cosine.
+_FAR = 1e3  # Larger than any cosine.
 
 
 class RelaxedEMD(Loss):
-    """Relaxed earth mover's distance between hypercolumns of picture and painting.
+    """Relaxed earth mover's distance between hypercolumns of picture and style.
 
     ```
     cost of i and j = 1 - cosine of the angle between column i and target column j
@@ -23,20 +23,20 @@ class RelaxedEMD(Loss):
     loss = max(forth, back)
     ```
 
-    Equations 3 to 5 of Kolkin, Salavon and Shakhnarovich (2019), "Style Transfer by Relaxed Optimal
-    Transport and Self-Similarity". A column is what all style layers say of one place. The authors
-    draw 1024 places anew for every step; here they are a grid of 2048 over all of the picture, and
-    finer layers are averaged around each, so that the loss is a function of the picture alone, and
-    every pixel counts. Angles do not see how strong activations are, so the authors add
-    `moments`: `style_loss=remd+moments`.
+    These are equations 3 to 5 of Kolkin, Salavon and Shakhnarovich (2019), "Style Transfer by
+    Relaxed Optimal Transport and Self-Similarity". A column holds the activations of all style
+    layers at one place. The authors draw 1024 new places for every step. Here the places are a
+    grid of at most 2048 over the whole picture, and finer layers are averaged around each place, so
+    that the loss is a function of the picture alone, and every pixel counts. Angles ignore the
+    strength of activations, so the authors add `moments`: `style_loss=remd+moments`.
 
-    Not a function of sums over positions: a picture is looked at as a whole.
+    The loss is not a function of sums over positions: it needs the whole picture at once.
 
     Args:
         normalization: `relative`, the formula above, which has no units.
 
     Raises:
-        ConfigError: `normalization` is another.
+        ConfigError: `normalization` is anything else.
     """
 
     references = ("style",)
@@ -51,7 +51,7 @@ class RelaxedEMD(Loss):
         }
 
     def blend(self, targets: Sequence[Statistics], shares: np.ndarray) -> Statistics:
-        """Returns the columns of all paintings, each with its share of the weight."""
+        """Returns the columns of all styles, each with its share of the weight."""
         masses = [share * each["masses"] for share, each in zip(shares, targets, strict=True)]
         columns = [each["columns"] for each in targets]
         return {"columns": tf.concat(columns, 0), "masses": tf.concat(masses, 0)}
@@ -64,7 +64,7 @@ class RelaxedEMD(Loss):
         nearest_back = tf.argmax(cosines - _FAR * _empty(masses)[:, tf.newaxis], axis=0)
         forth = columns * tf.gather(wanted, nearest)
         back = tf.gather(columns, nearest_back) * wanted
-        there = tf.sign(tf.reduce_sum(masses))  # 0 where nothing of the picture has a weight.
+        there = tf.sign(tf.reduce_sum(masses))  # 0 if no position has a weight.
         return {
             "forth": _mean(1 - tf.reduce_sum(forth, axis=1), masses),
             "back": there * _mean(1 - tf.reduce_sum(back, axis=1), wanted_masses),

@@ -7,7 +7,7 @@ import tensorflow as tf
 from nst_tf.losses.loss import Loss, Statistics, position_weights
 from nst_tf.losses.relaxed_emd import unit_columns
 
-_LEAST_DISTANCE = 1e-5  # Beyond what rounding makes of none.
+_LEAST_DISTANCE = 1e-5  # Above the rounding error of a distance of 0.
 
 
 class SelfSimilarity(Loss):
@@ -21,14 +21,13 @@ class SelfSimilarity(Loss):
     strotss:   loss = sum over i and j of |pattern - target pattern| / positions²
     ```
 
-    Equation 7 of Kolkin, Salavon and Shakhnarovich (2019), "Style Transfer by Relaxed Optimal
-    Transport and Self-Similarity". The picture may look like anything, as long as what was alike in
-    the photo stays alike: the content may take other colours and textures altogether. The small
-    number, which they do not have, is for pictures that are alike all over. Columns are
-    what all content layers say of one place, on a grid of at most 1024 over the picture, of which
-    finer layers are averaged around each place.
+    This is equation 7 of Kolkin, Salavon and Shakhnarovich (2019), "Style Transfer by Relaxed
+    Optimal Transport and Self-Similarity". Places that are alike in the content stay alike, but may
+    take other colours and textures altogether. The authors have no 1e-5; it is for pictures that
+    are alike all over. A column holds the activations of all content layers at one place. The
+    places are a grid of at most 1024 over the picture, and finer layers are averaged around each.
 
-    Not a function of sums over positions: a picture is looked at as a whole.
+    The loss is not a function of sums over positions: it needs the whole picture at once.
 
     Args:
         normalization: `relative` or `strotss`.

@@ -13,10 +13,8 @@ from nst_tf.kernels import autodiff
 from nst_tf.losses.loss import Loss, Statistics, position_weights
 
 _BINS = 1024
-_FINE, _LARGEST = 0.01, 1e5  # Bins are alike up to the one, and grow in proportion up to the other.
-_SCALE = (_BINS - 1) / (
-    2 * math.log1p(_LARGEST / _FINE)
-)  # Bins to one on the scale that is theirs.
+_FINE, _LARGEST = 0.01, 1e5  # Bins are even up to the first, and proportional up to the second.
+_SCALE = (_BINS - 1) / (2 * math.log1p(_LARGEST / _FINE))  # Bins per unit of the log scale.
 _LEAST_SHARE = 1e-12  # Below any float32 share of the positions.
 
 
@@ -34,13 +32,13 @@ class SlicedWasserstein(Loss):
 
     The first line is the distance of Heitz, Vanhoey, Chambon and Belcour (2021), "A Sliced
     Wasserstein Loss for Neural Texture Synthesis", equations 3 to 6, who sort the activations of
-    two pictures of one size. The second line says the same in terms of distribution functions:
-    these are sums over positions, so that the loss has masks, pictures of different sizes and
-    tiles. They are taken at the edges of 1024 bins, and an activation is shared out to the two
-    bins around it. Bins are .0003 wide at 0 and 3% of the activation far from it: differences of
-    two distributions that are smaller are not seen.
+    two pictures of one size. The second line says the same in terms of distribution functions.
+    These are sums over positions, so that masks, pictures of different sizes and tiles are
+    possible. They are taken at the edges of 1024 bins, and an activation is shared between the two
+    bins around it. Bins are .0003 wide at 0 and 3% of the activation far from it. Smaller
+    differences of two distributions are lost.
 
-    Directions are the axes of one random rotation, as many as there are channels, always the same.
+    The directions are the axes of one fixed random rotation, as many as there are channels.
 
     Args:
         normalization: `relative` or `mean`.
@@ -95,17 +93,17 @@ def _rotation(channels: int) -> np.ndarray:
 
 @functools.cache
 def bin_centres() -> np.ndarray:
-    """Returns the centres of the bins, float64, symmetric around 0, which is none."""
+    """Returns the centres of the bins, float64, symmetric around 0, which is not a centre."""
     places = (np.arange(_BINS) - (_BINS - 1) / 2) / _SCALE
     return np.sign(places) * _FINE * np.expm1(np.abs(places))
 
 
 def binned(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Returns the weight in each bin; a value is shared out to the two bins around it.
+    """Returns the weight in each bin; a value is shared between the two bins around it.
 
     Args:
-        values: `(positions, directions)`.
-        weights: `(positions, 1)`.
+        values: values to put into bins, `(positions, directions)`.
+        weights: weights of the positions, `(positions, 1)`.
 
     Returns:
         `(directions, bins)`.
@@ -142,8 +140,8 @@ def transport(shares: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Returns the squared Wasserstein-2 distance of two distributions over the bins.
 
     Args:
-        shares: of the bins, `(directions, bins)`.
-        target: likewise.
+        shares: share of each bin, `(directions, bins)`.
+        target: share of each bin in the target, likewise.
 
     Returns:
         `(directions,)`, float32.

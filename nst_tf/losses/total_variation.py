@@ -12,10 +12,10 @@ _FALLING, _RISING = ((-1.0, 0.0), (0.0, 1.0)), ((0.0, -1.0), (1.0, 0.0))
 
 
 class TotalVariation(Loss):
-    """Difference of neighbouring values, which grain raises and smoothness lowers.
+    """Difference of neighbouring values: high for grain, low for smoothness.
 
-    With d and r the differences of a value to the next below and the next to the right, and f
-    and s those along the two diagonals of each square of four:
+    Here d and r are the differences of a value to the next below and the next to the right, and f
+    and s the differences along the two diagonals of each square of four:
 
     ```
     squared:     d² + r²
@@ -25,8 +25,8 @@ class TotalVariation(Loss):
     ```
 
     The loss is the mean of this over all values, or, with the normalisation `sum`, the sum. A
-    pair of neighbours counts with the weight of the upper or left one. In the power form only
-    values count that have both neighbours.
+    pair of neighbours counts with the weight of the upper or left one. The power form counts only
+    values that have both neighbours.
 
     The absolute form is the anisotropic total variation of Rudin, Osher and Fatemi (1992); the
     squared and power forms are that of Mahendran and Vedaldi (2015), equation 3, with beta = 2
@@ -37,7 +37,7 @@ class TotalVariation(Loss):
         normalization: `mean` or `sum`.
 
     Attributes:
-        degree: power of the contrast with which the loss grows.
+        degree: exponent with which the loss grows with the contrast.
 
     Raises:
         ConfigError: an argument is none of these.
@@ -63,7 +63,7 @@ class TotalVariation(Loss):
         if self.form == "power":
             weights, both = weights[:, :-1, :-1], both[:, :-1, :-1]
             squares = tf.reduce_sum(tf.square(both), axis=-1)
-            # The root of a flat place has no slope; the least float32 stands for nothing.
+            # A root has no slope at 0; the least float32 stands for 0.
             variation = tf.pow(tf.maximum(squares, _TINY), self.degree / 2)
         else:
             measure = tf.square if self.form == "squared" else tf.abs
@@ -106,12 +106,12 @@ def _nine_point(image: tf.Tensor, weights: tf.Tensor) -> Statistics:
 def _differences(image: tf.Tensor, *kernels: tuple[tuple[float, ...], ...]) -> tf.Tensor:
     """Returns differences within each square of four neighbouring values.
 
-    They are one convolution, so that the image has one gradient of them: TensorFlow does not
-    fix the order in which it adds up the gradients of several uses.
+    One convolution computes them all, so that the image gets a single gradient: TensorFlow does
+    not fix the order in which it adds up the gradients of several uses.
 
     Args:
-        image: `(1, height, width, channels)`.
-        *kernels: 2x2 each.
+        image: values, `(1, height, width, channels)`.
+        *kernels: kernels of 2x2 each.
 
     Returns:
         `(1, height - 1, width - 1, channels, kernels)`.

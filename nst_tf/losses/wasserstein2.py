@@ -13,7 +13,7 @@ from nst_tf.losses.moments import Moments, covariance, moments
 
 
 class Wasserstein2(Moments):
-    """Squared Wasserstein-2 distance of activations, both taken for normal distributions.
+    """Squared Wasserstein-2 distance of the activations, as if they were normally distributed.
 
     ```
     distance = |mean - target mean|² + trace(C + T - 2 (T^½ C T^½)^½)
@@ -22,15 +22,15 @@ class Wasserstein2(Moments):
     mean:      loss = distance / channels
     ```
 
-    C and T are the covariances of the channels over the positions of picture and painting, to
-    which `epsilon` times the identity is added. This is the distance between Gaussians of
-    Dowson and Landau (1982), equation 4. Unlike Gram matrices it compares means by themselves,
-    which brings the painting's colours over. `epsilon` is in squared activations; in the
-    relative form it is relative to the mean square of the target's activations.
+    C and T are the covariances of the channels over the positions of picture and style, plus
+    `epsilon` times the identity. This is the distance between Gaussians of Dowson and Landau
+    (1982), equation 4. Unlike Gram matrices it compares means by themselves, which brings over
+    the colours of the style. `epsilon` is in squared activations; in the relative form it is
+    relative to the mean square of the target's activations.
 
     Args:
         normalization: `relative` or `mean`.
-        epsilon: keeps the gradient of the square root bounded.
+        epsilon: variance that keeps the gradient of the square root bounded.
 
     Raises:
         ConfigError: `normalization` is neither.
@@ -49,15 +49,15 @@ class Wasserstein2(Moments):
         return self._with_root(super().blend(targets, shares))
 
     def _with_root(self, target: Statistics) -> Statistics:
-        """Returns a target with R of its covariance R Rᵀ, which no step need compute."""
+        """Returns a target with the root R of its covariance R Rᵀ, so that no step computes it."""
         values, vectors = tf.linalg.eigh(covariance(target))
         ridge = self.epsilon * self._unit(target)
-        # Rounding leaves eigenvalues of nothing on either side of 0.
+        # Rounding leaves eigenvalues of 0 on either side of it.
         root = vectors * tf.sqrt(tf.maximum(values, 0.0) + ridge)
         return {**target, "root": root}
 
     def _unit(self, target: Statistics) -> tf.Tensor:
-        """Returns what the squares of activations count in."""
+        """Returns the unit of squared activations."""
         if self.normalization == "mean":
             return tf.constant(1.0, tf.float64)
         return tf.linalg.trace(target["second_moment"]) / target["mean"].shape[-1]
@@ -73,15 +73,15 @@ class Wasserstein2(Moments):
 
 
 def _covariance_distance(found: tf.Tensor, root: tf.Tensor, least: tf.Tensor) -> tf.Tensor:
-    """Returns trace(C + T - 2 (T^½ C T^½)^½) for covariances C, found, and T, float64.
+    """Returns trace(C + T - 2 (T^½ C T^½)^½) for two covariances C and T, float64.
 
     With T = R Rᵀ, the matrix Rᵀ C R has the eigenvalues of T^½ C T^½. The gradient with respect
-    to C is the identity less R (Rᵀ C R)^-½ Rᵀ, so that no root need be differentiated.
+    to C is the identity less R (Rᵀ C R)^-½ Rᵀ, so that no root is differentiated.
 
     Args:
-        found: C.
-        root: R.
-        least: below which neither C nor T has an eigenvalue, but for rounding.
+        found: the covariance C.
+        root: the root R of T.
+        least: lower bound of the eigenvalues of C and T, except for rounding.
     """
     return tf.reduce_sum(tf.square(root)) + _spread(found, root, least)
 
@@ -90,9 +90,9 @@ def _covariance_distance(found: tf.Tensor, root: tf.Tensor, least: tf.Tensor) ->
 def _spread(
     found: tf.Tensor, root: tf.Tensor, least: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Returns trace(C - 2 (Rᵀ C R)^½), given what `_covariance_distance` is."""
+    """Returns trace(C - 2 (Rᵀ C R)^½), given the arguments of `_covariance_distance`."""
     product = tf.matmul(root, found @ root, transpose_a=True)
-    sound = tf.math.is_finite(tf.reduce_sum(product))  # Or there are no eigenvalues.
+    sound = tf.math.is_finite(tf.reduce_sum(product))  # Otherwise there are no eigenvalues.
     product = tf.where(sound, product + tf.transpose(product), 0.0) / 2
     values, vectors = tf.linalg.eigh(product)
     values = tf.maximum(values, tf.square(least))

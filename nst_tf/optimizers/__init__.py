@@ -1,4 +1,4 @@
-"""How the picture moves down its gradient. One optimiser a file; see `get`."""
+"""The optimisers, which move a picture down its gradient. One optimiser a file; see `get`."""
 
 from nst_tf.optimizers.adam import Adam
 from nst_tf.optimizers.fixed_step_lbfgs import FixedStepLBFGS

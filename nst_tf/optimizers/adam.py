@@ -1,4 +1,4 @@
-"""Adam, with what a picture needs to come out without grain."""
+"""Adam, adapted to pictures without grain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, scheduled_
 
 
 class Adam(Optimizer):
-    """Adam with a falling rate, averaged iterates and moments that outlive a level.
+    """Adam with a falling rate, averaged iterates, and moments carried from level to level.
 
     ```
     m = beta_1 m + (1 - beta_1) gradient
@@ -19,19 +19,19 @@ class Adam(Optimizer):
 
     This is Kingma and Ba (2015): with `epsilon` their algorithm 1, as in PyTorch, and with
     `epsilon_hat` the variant at the end of their section 2, as in TensorFlow and Keras. The
-    picture shown is an exponential average of the iterates, bias-corrected in the same way
-    (Polyak and Juditsky, 1992), which takes the noise of the last steps out.
+    result is an exponential average of the iterates, bias-corrected in the same way (Polyak and
+    Juditsky, 1992). The average removes the noise of the last steps.
 
     Args:
-        learning_rate: of the first step of each level, in pixel values.
+        learning_rate: rate of the first step of each level, in pixel values.
         beta_1: decay of the first moment.
         beta_2: decay of the second moment.
-        epsilon: added to the bias-corrected root of the second moment.
-        epsilon_hat: added to the root of the second moment as it is.
+        epsilon: number added to the bias-corrected root of the second moment.
+        epsilon_hat: number added to the uncorrected root of the second moment.
         final_rate: last rate of a level relative to its first; see `scheduled_rate`.
         rate_decay: factor of the rate from step to step.
         average: decay of the average of iterates; 0 shows the last iterate.
-        bounds: lowest and highest value, or None.
+        bounds: lowest and highest pixel value, or None.
     """
 
     def __init__(

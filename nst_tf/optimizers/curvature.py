@@ -1,4 +1,4 @@
-"""What L-BFGS remembers of past steps, and the Hessian that it makes of that."""
+"""The history of L-BFGS, and the estimate of the inverse Hessian from it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from nst_tf.optimizers.optimizer import State
 
 
 class Differences(NamedTuple):
-    """What there is since the last pair; `CurvaturePairs.measured` goes by the order.
+    """A new pair, and the vector to multiply by the inverse Hessian.
+
+    `CurvaturePairs.measured` relies on the order of the entries.
 
     Attributes:
         move: difference of the variable.
         smoothed_change: difference of the smoothed gradient.
-        smoothed_vector: that the Hessian is wanted for, smoothed.
-        change: difference of the gradient as it is.
-        vector: that the Hessian is wanted for.
+        smoothed_vector: the vector, smoothed.
+        change: difference of the gradient, unsmoothed.
+        vector: the vector, unsmoothed.
     """
 
     move: tf.Tensor
@@ -31,29 +33,29 @@ class Differences(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CurvaturePairs:
-    """Pairs of past differences, each a tensor of its own, and their dot products.
+    """Pairs of past differences, each a separate tensor, and their dot products.
 
-    The inverse Hessian times a vector is a sum of the pairs and the vector, and the factors of
-    that sum follow from dot products alone (Chen, Wang and Zhou, "Large-scale L-BFGS using
-    MapReduce", 2014). So the pairs, which are the bulk of what L-BFGS keeps, may be read
-    in parts: once for the products, and once for the sum.
+    The inverse Hessian times a vector is a weighted sum of the pairs and the vector. The factors
+    of that sum follow from dot products alone (Chen, Wang and Zhou, "Large-scale L-BFGS using
+    MapReduce", 2014). So the pairs, which are the bulk of the state of L-BFGS, may be read in
+    parts: once for the products, and once for the sum.
 
-    The Hessian that it begins with need not be a multiple of the identity. Where it is that of a
-    smoothing P, the sum is one of moves, smoothed changes and the smoothed vector, and P is
-    symmetric, so that it is enough to smooth each gradient once.
+    The initial inverse Hessian need not be a multiple of the identity. If it is a multiple of a
+    smoothing P, the sum runs over moves, smoothed changes and the smoothed vector. P is
+    symmetric, so that each gradient is smoothed only once.
 
-    With tensors of their own the pairs move up one place without a copy, where a stacked tensor
-    would be written anew at every step.
+    Separate tensors move up one place without a copy. A stacked tensor would be rewritten at every
+    step.
 
     Attributes:
         moves: differences of the variable, the newest last.
         changes: differences of the smoothed gradient, likewise.
-        products: dot products of moves and changes, moves first, over the whole of them:
+        products: dot products of moves and changes, moves first, over the whole picture:
             `(2 * count, 2 * count)`.
-        slopes: dot products of these with the differences of the gradient as it is,
-            `(2 * count, count)`; those of a move with an older difference are not needed and left
-            at 0. A pair whose move and difference have the product 0 has no effect: it is not
-            there, or forgotten.
+        slopes: dot products of moves and changes with the differences of the unsmoothed gradient,
+            `(2 * count, count)`. The product of a move with an older difference is not needed and
+            stays 0. A pair whose move and difference have the product 0 has no effect: it is
+            empty, or forgotten.
     """
 
     moves: Sequence[tf.Tensor]
@@ -63,13 +65,13 @@ class CurvaturePairs:
 
     @classmethod
     def empty(cls, image: tf.Tensor, count: int) -> CurvaturePairs:
-        """Returns a history without pairs, and with room for `count`."""
+        """Returns a history without pairs and with room for `count`."""
         nothing = [tf.zeros_like(image)] * count
         return cls(nothing, nothing, tf.zeros((2 * count, 2 * count)), tf.zeros((2 * count, count)))
 
     @classmethod
     def of(cls, state: State) -> CurvaturePairs:
-        """Returns what `to_state` put into a state."""
+        """Returns the history that `to_state` put into a state."""
         places = range(state["slopes"].shape[1])
         moves, changes = ([state[f"{name}/{i}"] for i in places] for name in ("moves", "changes"))
         return cls(moves, changes, state["products"], state["slopes"])
@@ -85,7 +87,7 @@ class CurvaturePairs:
 
     @property
     def count(self) -> int:
-        """How many pairs there is room for."""
+        """Number of pairs that there is room for."""
         return len(self.moves)
 
     @property
@@ -94,13 +96,13 @@ class CurvaturePairs:
         return self.slopes[self.count - 1, -1] > 0
 
     def measured(self, new: Differences) -> tf.Tensor:
-        """Returns the dot products of what is new with all pairs, and with itself.
+        """Returns the dot products of the entries of `new` with all pairs and with each other.
 
         They add up over the parts of a picture.
 
         Returns:
-            Of shape `(5, 2 * count + 3)`: of each entry of `new`, with the moves, the changes, and
-            the first three entries.
+            `(5, 2 * count + 3)`: the products of each entry of `new` with the moves, the changes,
+            and the first three entries of `new`.
         """
         rows = tf.stack([tf.reshape(each, [-1]) for each in new])
         others = [*self.moves, *self.changes, *new[:3]]
@@ -111,15 +113,15 @@ class CurvaturePairs:
     def pushed(
         self, new: Differences, measured: tf.Tensor, remembered: tf.Tensor
     ) -> tuple[CurvaturePairs, tf.Tensor]:
-        """Returns the history with its oldest pair gone and a new one last, if `remembered`.
+        """Returns the history without its oldest pair and with a new one last, if `remembered`.
 
         Args:
-            new: what there is since.
-            measured: of that, added up over the whole of it.
-            remembered: whether to.
+            new: the new pair and vector.
+            measured: result of `measured` for `new`, added up over the whole picture.
+            remembered: whether to remember the new pair.
 
         Returns:
-            The history, and the dot products of the new vector, smoothed and as it is, with the
+            The history, and the dot products of the new vector, smoothed and unsmoothed, with the
             history's moves, its changes and the smoothed vector: `(2, 2 * count + 1)`.
         """
         moves, changes = tf.cond(
@@ -135,7 +137,7 @@ class CurvaturePairs:
 
         right = tf.concat([self.products, tf.transpose(measured[:2, :old])], axis=1)
         products = tf.concat([right, measured[:2, : old + 2]], axis=0)
-        # The smoothing is symmetric: what is smoothed may change sides.
+        # The smoothing is symmetric: it may move to the other factor of a product.
         below = tf.stack([tf.zeros(count), measured[3, count:old]])
         left = tf.concat([self.slopes, below], axis=0)
         slopes = tf.concat([left, measured[3, : old + 2, tf.newaxis]], axis=1)
@@ -159,7 +161,7 @@ class CurvaturePairs:
         """Returns the dot products of the moves, the changes and a smoothed vector, in float64.
 
         Args:
-            own: of the vector, as `pushed` returns them.
+            own: dot products of the vector, as `pushed` returns them.
         """
         upper = tf.concat([self.products, own[0, :-1, tf.newaxis]], axis=1)
         return tf.cast(tf.concat([upper, own[:1]], axis=0), tf.float64)
@@ -172,10 +174,10 @@ class CurvaturePairs:
         move · change / change · smoothed change.
 
         Args:
-            own: of the vector, as `pushed` returns them.
+            own: dot products of the vector, as `pushed` returns them.
 
         Returns:
-            float64 of shape `(2 * count + 1,)`; zeros where there is no history.
+            Factors, float64 of shape `(2 * count + 1,)`; zeros without a history.
         """
         count = self.count
         vector, slopes = tf.cast(own[1], tf.float64), tf.cast(self.slopes, tf.float64)

@@ -8,7 +8,7 @@ from nst_tf.optimizers.curvature import CurvaturePairs, Differences
 from nst_tf.optimizers.optimizer import Evaluation, State
 from nst_tf.optimizers.summed import SummedOptimizer, Sums
 
-_LEAST_CURVATURE = 1e-10  # As in PyTorch, of a pair whose pixels count in `pixel_range`.
+_LEAST_CURVATURE = 1e-10  # As in PyTorch, for a pair in units of `pixel_range`.
 
 
 class FixedStepLBFGS(SummedOptimizer):
@@ -21,13 +21,13 @@ class FixedStepLBFGS(SummedOptimizer):
 
     H is the two-loop recursion, algorithm 7.4 of Nocedal and Wright, "Numerical Optimization"
     (2006). Without a line search the loss may rise: for a stylisation of your own, `LBFGS` is
-    the better one.
+    the better choice.
 
     Args:
         history: pairs of past differences to remember.
-        learning_rate: length of a step relative to the full one.
-        pixel_range: of the pixel values that the length of the first step counts in.
-        bounds: lowest and highest value, to which every step is clipped, or None.
+        learning_rate: length of a step relative to a full step.
+        pixel_range: range of the pixel values that are the unit of the first step, such as 255.
+        bounds: lowest and highest pixel value, to which every step is clipped, or None.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class FixedStepLBFGS(SummedOptimizer):
         self.bounds = bounds
 
     def init(self, image: tf.Tensor, steps: int) -> State:
-        pairs = max(1, min(self.history, steps - 1))  # Those that the last step can go by.
+        pairs = max(1, min(self.history, steps - 1))  # As many as the last step can use.
         return {
             "gradient": tf.zeros_like(image),
             "move": tf.zeros_like(image),
@@ -93,12 +93,12 @@ class FixedStepLBFGS(SummedOptimizer):
         }
 
     def _first_scale(self, magnitude: tf.Tensor) -> tf.Tensor:
-        """Returns min(1, 1 / sum(|gradient|)), both the gradient and the move in `pixel_range`."""
+        """Returns min(1, 1 / sum(|gradient|)), with gradient and move in units of `pixel_range`."""
         scale = tf.math.divide_no_nan(1.0, magnitude / self.pixel_range)
         return tf.minimum(1.0, scale) / self.pixel_range**2
 
 
 def _differences(state: State, gradient: tf.Tensor) -> Differences:
-    """Returns what a step adds to the history; nothing is smoothed."""
+    """Returns the differences that a step adds to the history, without smoothing."""
     change = gradient - state["gradient"]
     return Differences(state["move"], change, -gradient, change, -gradient)

@@ -8,20 +8,20 @@ from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State, scheduled_
 
 
 class GradientDescent(Optimizer):
-    """Plain gradient descent, the way the method was first described.
+    """Plain gradient descent, as in the first description of the method.
 
     ```
     x = x - rate · gradient
     ```
 
-    The rate that suits depends on the scale of the loss and on the pictures: too low a rate does
+    A suitable rate depends on the scale of the loss and on the pictures: too low a rate does
     nothing, too high a rate diverges.
 
     Args:
-        learning_rate: of the first step of each level.
+        learning_rate: rate of the first step of each level.
         final_rate: last rate of a level relative to its first; see `scheduled_rate`.
         rate_decay: factor of the rate from step to step.
-        bounds: lowest and highest value, or None.
+        bounds: lowest and highest pixel value, or None.
     """
 
     def __init__(

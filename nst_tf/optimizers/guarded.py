@@ -1,4 +1,4 @@
-"""An optimiser that goes back where the loss explodes."""
+"""An optimiser with rollback when the loss explodes."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State
 from nst_tf.optimizers.summed import SummedOptimizer, Sums, summed
 
 _EXPLOSION = 100.0  # Times the first loss of a level.
-# Half precision would have oneDNN print an error on some processors.
-_STEPS = 65535 / 3  # Of one, in 16 bits.
+# Good pictures are stored as integers: with half precision oneDNN prints an error on some CPUs.
+_STEPS = 65535 / 3  # Steps per unit, in 16 bits.
 
 
 class Guarded(SummedOptimizer):
-    """Goes back to the last good picture where the loss becomes NaN or grows a hundredfold.
+    """Rolls back to the last good picture when the loss becomes NaN or grows a hundredfold.
 
     ```
-    good = x                  where loss(x) is finite and at most 100 times the level's first
-    x, rate = good, rate / 2  elsewhere; moments and history are forgotten
+    good = x                  if loss(x) is finite and at most 100 times the level's first
+    x, rate = good, rate / 2  otherwise; moments and history are forgotten
     ```
 
-    A loss of 0 at the beginning of a level can only rise, and sets no limit. An optimiser that
-    has a line search is only watched.
+    A loss of 0 at the beginning of a level can only rise, and sets no limit. An optimiser with a
+    line search is not rolled back; its bad steps are only counted.
 
-    The state has these entries more: `first_loss`, that of the level, `UNKNOWN` before there is
-    one; `failures`, the number of bad steps in a row; `rollbacks`, that of all bad steps; and,
-    unless the optimiser has a line search, `good`, the picture to go back to, in 16 bits a value,
-    which hold -1 to 2.
+    The state has these further entries: `first_loss`, the first loss of the level, or `UNKNOWN`
+    until there is one; `failures`, the number of bad steps in a row; `rollbacks`, the number of
+    all bad steps; and, unless the optimiser has a line search, `good`, the picture of the
+    rollback, in 16 bits a value for the range from -1 to 2.
 
     Args:
-        optimizer: to guard.
+        optimizer: the optimiser to guard.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:

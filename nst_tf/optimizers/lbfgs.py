@@ -11,9 +11,9 @@ from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, State
 from nst_tf.optimizers.summed import SummedOptimizer, Sums
 
 _SUFFICIENT_DECREASE = 1e-4  # c1 of the Armijo condition, Nocedal and Wright, equation 3.4.
-_LEAST_CURVATURE = 1e-10  # Of a pair that is remembered: s·y relative to y·y.
-_OCTAVES_LATER = 2  # Of finer levels, at most: longer waves are settled.
-_STEPS_A_PAIR = 3  # Of a level; more pairs than that do not lower its last loss.
+_LEAST_CURVATURE = 1e-10  # Of a remembered pair: s·y relative to y·y.
+_OCTAVES_LATER = 2  # Most octaves of finer levels: longer waves are settled.
+_STEPS_A_PAIR = 3  # More pairs for the steps of a level do not lower its last loss.
 
 
 class LBFGS(SummedOptimizer):
@@ -23,25 +23,26 @@ class LBFGS(SummedOptimizer):
     move that did not lower the loss enough, of half that move. The first step evaluates the
     start and does not move.
 
-    The direction is the two-loop recursion, algorithm 7.4 of Nocedal and Wright, "Numerical
-    Optimization" (2006), with the initial scaling of equation 7.20. Values that sit on a bound
-    and whose gradient points outwards are left out of it (Bertsekas, 1982). A pair of
-    differences is remembered only if its curvature is positive.
+    The direction comes from the two-loop recursion, algorithm 7.4 of Nocedal and Wright,
+    "Numerical Optimization" (2006), with the initial scaling of equation 7.20. Values on a bound
+    that would move outwards are left out of it (Bertsekas, 1982). A pair of differences is
+    remembered only if its curvature is positive.
 
-    With `octaves`, before anything is known of the curvature, long waves are taken to be flatter
-    than short ones: the gradient is `smoothing.smoothed`. As many steps end at about the same
-    loss, in a picture with less grain and more of the painting's colours.
+    With `octaves`, the initial inverse Hessian takes long waves for flatter than short ones: it is
+    `smoothing.smoothed`. The same number of steps ends at about the same loss, in a picture with
+    less grain and more of the colours of the style.
 
     Args:
-        history: pairs of past differences to remember, at most: a level of few steps remembers a
-            third as many as it has steps.
-        octaves: how often the length of a wave may double from two pixels on, until it counts as
-            long as any; on finer levels at most 2. 0 takes all waves for equally flat.
+        history: most pairs of past differences to remember. A level of few steps remembers a
+            third as many pairs as it has steps.
+        octaves: number of times that the length of a wave doubles, from two pixels on, before all
+            longer waves count alike; at most 2 on finer levels. 0 takes all waves for equally
+            flat.
         first_step: root mean square change of a move when no curvature is known.
-        largest_step: root mean square change that no move exceeds.
-        largest_backtracks: halvings after which the history is forgotten.
-        scale: that the loss is multiplied by, as its size makes no difference but for rounding.
-        bounds: lowest and highest value, or None.
+        largest_step: largest root mean square change of any move.
+        largest_backtracks: number of halvings after which the history is forgotten.
+        scale: factor of the loss. It matters only for rounding.
+        bounds: lowest and highest pixel value, or None.
     """
 
     has_line_search = True
@@ -82,7 +83,7 @@ class LBFGS(SummedOptimizer):
         return {**self.init(image, steps), **smoothing}
 
     def _smoothing_state(self, smoothed: tf.Tensor, octaves: tf.Tensor) -> State:
-        """Returns what is remembered only where gradients are smoothed."""
+        """Returns the entries of the state that only smoothed gradients need."""
         return {"smoothed": smoothed, "octaves": octaves} if self.octaves else {}
 
     def smoothing(self, state: State) -> Sequence[tf.Tensor]:
@@ -150,7 +151,7 @@ class LBFGS(SummedOptimizer):
     def _news(
         self, image: tf.Tensor, state: State, point: tf.Tensor, evaluation: Evaluation
     ) -> Differences:
-        """Returns what an evaluation adds to the history, and the way down from it."""
+        """Returns the differences that an evaluation adds to the history, and the way downhill."""
         before = self.projected(image, state["gradient"])
         now = self.projected(point, evaluation.gradient)
         smoothed = evaluation.smoothed if self.octaves else now
@@ -169,11 +170,11 @@ class LBFGS(SummedOptimizer):
         return self._free(point, gradient) * gradient
 
     def _factors(self, history: CurvaturePairs, own: tf.Tensor, sums: Sums) -> tf.Tensor:
-        """Returns a direction that leads down, its root mean square at most `largest_step`.
+        """Returns the factors of a downhill direction, for `CurvaturePairs.combined`.
 
-        It is made of the history and of the smoothed gradient, whose products and those of the
-        downhill gradient are `own`. The root mean square is that before values on a bound are left
-        out, and so an upper limit.
+        `own` holds the dot products of the negative gradient, smoothed and unsmoothed. The root
+        mean square of the direction is at most `largest_step`. It includes values on a bound,
+        which are left out later, and so is an upper limit.
         """
         gram, values = history.gram(own), tf.cast(sums["values"], tf.float64)
         newton = history.inverse_hessian_factors(own)
@@ -186,5 +187,5 @@ class LBFGS(SummedOptimizer):
 
 
 def _last_of(vector: tf.Tensor) -> tf.Tensor:
-    """Returns a vector like this with a 1 in its last place and else zeros."""
+    """Returns the unit vector of the same length with its 1 in the last place."""
     return tf.one_hot(vector.shape[0] - 1, vector.shape[0], dtype=vector.dtype)

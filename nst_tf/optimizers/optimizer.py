@@ -13,20 +13,20 @@ import tensorflow as tf
 from nst_tf.config import objects
 
 UNKNOWN = float(np.finfo(np.float32).max)
-"""Stands for the loss before there is one, and is finite: a host may check that all numbers are."""
+"""Placeholder for a loss before the first evaluation. It is finite: a host may check for that."""
 
 State = Mapping[str, tf.Tensor]
-"""What an optimiser remembers from step to step, as named tensors of fixed shapes."""
+"""The memory of an optimiser from step to step: named tensors of fixed shapes."""
 
 
 class Evaluation(NamedTuple):
     """The objective at one picture.
 
     Attributes:
-        loss: float32 scalar.
-        gradient: of the loss, with the shape of the picture.
-        terms: the weighted terms of the loss, by their names.
-        smoothed: the gradient smoothed, for a `SummedOptimizer` whose `smoothing` asks for it;
+        loss: the loss, a float32 scalar.
+        gradient: gradient of the loss, with the shape of the picture.
+        terms: weighted terms of the loss, by their names.
+        smoothed: the smoothed gradient, for a `SummedOptimizer` whose `smoothing` asks for it;
             otherwise empty.
     """
 
@@ -39,23 +39,23 @@ class Evaluation(NamedTuple):
 class Optimizer(objects.Configurable, abc.ABC):
     """A pure function from picture and state to the next picture and state, pixel by pixel.
 
-    `init` and `update` make an optimiser, which then works whole and in tiles, within a guard,
-    over all levels, and goes on from checkpoints. Pictures are float32 tensors
-    `(1, height, width, 3)`. Nothing is kept on the object, so one optimiser may serve any number
-    of pictures at once.
+    An optimiser needs only `init` and `update`. It then works on whole pictures and in tiles,
+    within a guard, over all levels, and resumes from checkpoints. Pictures are float32 tensors
+    `(1, height, width, 3)`. The object keeps no state, so one optimiser may serve any number of
+    pictures at once.
 
-    What becomes of a pixel depends on that pixel, the gradient there and the loss, so that
-    `update` and `result` may be given a band of a picture: some rows of it, of its gradient, and
-    of every entry of the state that has its height and width. The other entries, such as the
-    number of the step, come out the same for every band. An optimiser that needs more, such as a
-    dot product over all pixels, is a `SummedOptimizer`.
+    The update of a pixel depends on that pixel, its gradient and the loss. So `update` and
+    `result` may get a band of a picture: some rows of it, of its gradient, and of every entry of
+    the state with its height and width. The other entries, such as the number of the step, come
+    out the same for every band. An optimiser that needs more, such as a dot product over all
+    pixels, is a `SummedOptimizer`.
 
-    These entries of a state are known by their names, where there are any: `step`, the number of
-    the step, and `steps`, that of all steps, are kept after a failed step; and `backoff`, 1 at
-    first, is halved by each. An optimiser multiplies its rate by it.
+    Some entries of a state have a fixed meaning, if they are there. `step`, the number of the
+    step, and `steps`, the number of all steps, survive a rollback. `backoff`, 1 at first, is
+    halved by each rollback; an optimiser multiplies its rate by it.
 
-    The constructor keeps its arguments as attributes of their names, or `get_config` is
-    overridden: they are recorded with the picture.
+    The constructor keeps its arguments as attributes of the same names, or the class overrides
+    `get_config`: recipes record the arguments.
     """
 
     @abc.abstractmethod
@@ -63,8 +63,8 @@ class Optimizer(objects.Configurable, abc.ABC):
         """Returns the state before the first of `steps` steps from `image`.
 
         Args:
-            image: float32, `(1, height, width, 3)`, sRGB in [0, 1].
-            steps: of the level.
+            image: the initial picture, float32, `(1, height, width, 3)`, sRGB in [0, 1].
+            steps: number of steps of the level.
         """
 
     @abc.abstractmethod
@@ -75,30 +75,30 @@ class Optimizer(objects.Configurable, abc.ABC):
 
         Args:
             image: the current picture, or a band of it.
-            state: what `init`, `carried_state` or the step before returned.
-            evaluation: of the objective at the current picture.
+            state: result of `init`, `carried_state` or the previous step.
+            evaluation: the objective at the current picture.
         """
 
     def carried_state(self, state: State, image: tf.Tensor, steps: int) -> State:
         """Returns the state to begin a finer level with: that of `init` unless overridden.
 
         Args:
-            state: at the end of the level below.
+            state: state at the end of the coarser level.
             image: the picture at the finer level.
-            steps: of the finer level.
+            steps: number of steps of the finer level.
         """
         del state
         return self.init(image, steps)
 
     def restarted_state(self, state: State, image: tf.Tensor) -> State:
-        """Returns the state to go on with from a picture that the run went back to.
+        """Returns the state after a rollback.
 
-        What was learnt on the way that failed is forgotten. The place in the schedule is kept,
-        and the rate, by way of `backoff`, is halved.
+        The memory of earlier steps is forgotten. The place in the schedule is kept, and the rate
+        is halved by way of `backoff`.
 
         Args:
-            state: of the step that failed.
-            image: the picture that the run went back to.
+            state: state of the failed step.
+            image: the picture that the run rolls back to.
         """
         kept = {name: state[name] for name in ("step", "steps") if name in state}
         if "backoff" in state:
@@ -106,11 +106,11 @@ class Optimizer(objects.Configurable, abc.ABC):
         return {**self.init(image, 1), **kept}
 
     def result(self, image: tf.Tensor, state: State) -> tf.Tensor:
-        """Returns the picture to show, which need not be the one that the steps walk on.
+        """Returns the picture to show, which need not be the current iterate.
 
         Args:
             image: the current picture, or a band of it.
-            state: the current state. In tiles, entries are read where they are looked at.
+            state: the current state. In tiles, an entry is read on access.
         """
         del state
         return image
@@ -121,10 +121,10 @@ def scheduled_rate(step: tf.Tensor, steps: tf.Tensor, final: float, decay: float
 
     Args:
         step: number of the step in its level, from 0.
-        steps: of the level.
-        final: what the last rate has fallen to, along half a cosine (Loshchilov and Hutter,
-            2017, equation 5).
-        decay: a further factor from each step to the next.
+        steps: number of steps of the level.
+        final: ratio of the last rate to the first, reached along half a cosine (Loshchilov and
+            Hutter, 2017, equation 5).
+        decay: further factor from each step to the next.
     """
     progress = tf.minimum(step / tf.maximum(steps - 1, 1), 1)
     cosine = final + (1 - final) * 0.5 * (1 + tf.cos(math.pi * progress))

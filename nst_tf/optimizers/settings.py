@@ -1,4 +1,4 @@
-"""The optimiser that settings ask for, by a name or as an object."""
+"""The optimiser of the settings, which give it by name or as an object."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from nst_tf.optimizers.lbfgs import LBFGS
 from nst_tf.optimizers.optimizer import Optimizer
 from nst_tf.optimizers.steepest_descent import SteepestDescent
 
-_ORDINARY = 30  # Powers of two on either side of 1, of a loss whose gradient float32 can square.
-_MOST = 120  # Of a float32 that is not denormal.
+_ORDINARY = 30  # Power of two, up or down, of a loss whose gradient can be squared in float32.
+_MOST = 120  # Power of two, down, of a float32 that is not denormal.
 
 
 def get(identifier: Any, config: configs.StyleTransferConfig | None = None) -> Optimizer:
-    """Returns the optimiser of that name, or the one that is given.
+    """Returns the optimiser of that name, or the given one.
 
     Args:
         identifier: `lbfgs`, `adam`, `gradient_descent`, `steepest_descent`, `fixed_step_lbfgs`,
             or an optimiser.
-        config: where an optimiser that is named finds its settings.
+        config: settings of a named optimiser; None for the defaults.
 
     Raises:
-        ConfigError: there is no optimiser of that name, or the object is none.
+        ConfigError: there is no optimiser of that name, or the object is no optimiser.
     """
     if isinstance(identifier, Optimizer):
         return identifier
@@ -43,7 +43,7 @@ def get(identifier: Any, config: configs.StyleTransferConfig | None = None) -> O
 
 
 def _adam(config: configs.StyleTransferConfig) -> Adam:
-    # A gradient counts per pixel value, so that it shrinks as the range of these grows.
+    # A gradient is per pixel value, so that it shrinks as the range of the values grows.
     return Adam(
         _rate(config, 0.02),
         beta_1=config.adam_beta_1,
@@ -67,7 +67,7 @@ def _fixed_step_lbfgs(config: configs.StyleTransferConfig) -> FixedStepLBFGS:
 
 
 def _gradient_descent(config: configs.StyleTransferConfig) -> GradientDescent:
-    # Both the gradient and the move count in pixel values.
+    # Both the gradient and the move are in pixel values.
     return GradientDescent(
         (config.learning_rate or 0.1) / config.pixel_range**2,
         final_rate=config.final_rate,
@@ -109,4 +109,4 @@ NAMED: dict[str, Callable[[configs.StyleTransferConfig], Optimizer]] = {
     "lbfgs": _lbfgs,
     "steepest_descent": _steepest_descent,
 }
-"""What makes an optimiser of the settings, by its name."""
+"""Functions that make an optimiser from the settings, by its name."""

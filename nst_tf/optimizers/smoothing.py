@@ -11,24 +11,23 @@ _ROWS, _COLUMNS = 1, 2
 
 
 def smoothed(gradient: tf.Tensor, weights: Sequence[tf.Tensor | float]) -> tf.Tensor:
-    """Returns the move that a gradient asks for where a picture is a sum of coarser ones.
+    """Returns the gradient, smoothed as if the picture were a sum of coarser pictures.
 
     ```
     picture  = p₀ + √w₁ U (p₁ + √w₂ U (p₂ + ...))
     smoothed = (1 + w₁ U (1 + w₂ U (...) Uᵀ) Uᵀ) gradient
     ```
 
-    U doubles a picture by linear interpolation. To descend in all the pᵢ at once is to move the
-    picture along `smoothed`, a symmetric and positive definite filter of the gradient. With
-    weights of 1 it takes a wave of twice the length four times as far. Pictures have most of
-    their energy in long waves, about as much more of it (Field, 1987), so that each frequency
-    moves in proportion to what there is of it; steepest descent, for which all pixels are
-    independent, moves all frequencies alike and leaves grain behind (Olah, Mordvintsev and
-    Schubert, "Feature Visualization", 2017, on preconditioning).
+    U doubles a picture by linear interpolation. Descent in all the pᵢ at once moves the picture
+    along `smoothed`, a symmetric and positive definite filter of the gradient. With weights of 1
+    a wave of twice the length moves four times as far. It also has about four times the energy in
+    a picture (Field, 1987), so that each frequency moves in proportion to its energy. Steepest
+    descent takes all pixels as independent, moves all frequencies alike and leaves grain behind
+    (Olah, Mordvintsev and Schubert, "Feature Visualization", 2017, on preconditioning).
 
     Args:
-        gradient: of shape `(1, height, width, channels)`.
-        weights: w₁, w₂ and so on; each stands for a picture of half the size of the one before.
+        gradient: the gradient, `(1, height, width, channels)`.
+        weights: w₁, w₂ and so on, each for a picture of half the size of the previous one.
     """
     if not weights:
         return gradient
@@ -39,13 +38,13 @@ def smoothed(gradient: tf.Tensor, weights: Sequence[tf.Tensor | float]) -> tf.Te
 
 
 class Smoothed:
-    """What `smoothed` returns, row by row, of a gradient too large to be a tensor.
+    """The result of `smoothed`, a few rows at a time, for a gradient too large for a tensor.
 
     Args:
-        read: returns some rows of the gradient, `(1, rows, width, channels)`.
-        height: of the gradient.
-        weights: as for `smoothed`.
-        band: rows to read at a time.
+        read: function that returns some rows of the gradient, `(1, rows, width, channels)`.
+        height: height of the gradient, in rows.
+        weights: weights as for `smoothed`.
+        band: number of rows to read at a time.
     """
 
     def __init__(
@@ -62,11 +61,11 @@ class Smoothed:
         self._weight, *others = weights
         self._height = -(-height // 2)
         coarse = self._halved(height, max(1, band // 2) * 2)
-        # As many pixels in a band as before.
+        # Twice the rows of half the width: a band keeps its number of pixels.
         self._coarser = Smoothed(lambda rows: coarse[:, rows], self._height, others, 2 * band)
 
     def part(self, rows: slice) -> tf.Tensor:
-        """Returns some rows."""
+        """Returns some rows of the smoothed gradient."""
         gradient = self._read(rows)
         if self._coarser is None:
             return gradient
@@ -77,7 +76,7 @@ class Smoothed:
         return gradient + self._weight * enlarged
 
     def _halved(self, height: int, band: int) -> np.ndarray:
-        """Returns the gradient halved, read with two rows around each band, of even height."""
+        """Returns the halved gradient, read in bands of even height with two rows around each."""
         parts = []
         for start in range(0, height, band):
             stop = min(start + band, height)

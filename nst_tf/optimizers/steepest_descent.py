@@ -19,13 +19,13 @@ class SteepestDescent(SummedOptimizer):
     x, rate = x, 0.5 rate   otherwise
     ```
 
-    The largest rate that does not diverge depends on the loss, the pictures and their size; this
-    rule stays near to it (the "bold driver" of Battiti, 1989). Each step is one evaluation. The
-    first evaluates the start and does not move.
+    The largest rate that does not diverge depends on the loss, the pictures and their size. This
+    rule, the "bold driver" of Battiti (1989), stays close to it. Each step is one evaluation. The
+    first step evaluates the start and does not move.
 
     Args:
         first_step: root mean square change of the first move.
-        bounds: lowest and highest value, or None.
+        bounds: lowest and highest pixel value, or None.
     """
 
     has_line_search = True

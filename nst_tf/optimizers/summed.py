@@ -1,4 +1,4 @@
-"""The interface of an optimiser that needs to know of the whole picture, and the step of any."""
+"""The interface of an optimiser with sums over the whole picture, and the step of any optimiser."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from nst_tf.optimizers import smoothing
 from nst_tf.optimizers.optimizer import Evaluation, Optimizer, State
 
 Sums = dict[str, tf.Tensor]
-"""What an optimiser has to know of a whole picture: sums over its values, by name."""
+"""Sums over the values of a whole picture, by name."""
 
 
 class SummedOptimizer(Optimizer):
-    """An optimiser that goes by sums over the whole picture, such as dot products.
+    """An optimiser that uses sums over the whole picture, such as dot products.
 
-    `sums` and `update_with_sums` take the place of `update`. It may also evaluate the objective
-    elsewhere than at the current picture, and have gradients smoothed.
+    `sums` and `update_with_sums` take the place of `update`. The optimiser may also evaluate the
+    objective elsewhere than at the current picture, and smooth gradients.
 
-    What becomes of a pixel depends on that pixel, on the gradient there, smoothed or not, and on
-    the sums. So `point`, `projected`, `sums` and `update_with_sums` may be given a band of a
-    picture, as `Optimizer` says, and the last of them the `sums` of all bands, added up.
+    The update of a pixel depends on that pixel, on its gradient, smoothed or not, and on the sums.
+    So `point`, `projected`, `sums` and `update_with_sums` may get a band of a picture, as in
+    `Optimizer`. `update_with_sums` gets the `sums` of all bands, added up.
 
     Attributes:
-        has_line_search: whether it leaves a point by itself whose loss is too high.
+        has_line_search: whether the optimiser by itself leaves a point with too high a loss.
     """
 
     has_line_search: bool = False
 
     def point(self, image: tf.Tensor, state: State) -> tf.Tensor:
-        """Returns the picture to evaluate, which is the current one unless overridden.
+        """Returns the picture to evaluate: the current one unless overridden.
 
         Args:
             image: the current picture, or a band of it.
-            state: the current state. In tiles, entries are read where they are looked at.
+            state: the current state. In tiles, an entry is read on access.
         """
         del state
         return image
 
     def smoothing(self, state: State) -> Sequence[tf.Tensor]:
-        """Returns the weights of the coarser pictures that the gradient is `smoothed` with."""
+        """Returns the weights of the coarser pictures for `smoothing.smoothed`, none by default."""
         del state
         return ()
 
     def projected(self, point: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        """Returns what is smoothed: the gradient, less that of values which may not move.
+        """Returns the gradient to smooth, without that of values that may not move.
 
         Args:
-            point: where the objective was evaluated.
-            gradient: there.
+            point: the picture at which the objective was evaluated, or a band of it.
+            gradient: the gradient there.
         """
         del point
         return gradient
 
     def sums(self, image: tf.Tensor, state: State, evaluation: Evaluation) -> Sums:
-        """Returns the sums over values that `update_with_sums` goes by: none unless overridden.
+        """Returns the sums over values that `update_with_sums` needs: none unless overridden.
 
         Args:
             image: the current picture, or a band of it.
             state: the current state.
-            evaluation: of the objective at `point`.
+            evaluation: the objective at `point`.
         """
         del image, state, evaluation
         return {}
@@ -75,28 +75,28 @@ class SummedOptimizer(Optimizer):
         Args:
             image: the current picture, or a band of it.
             state: the current state.
-            evaluation: of the objective at `point`.
-            sums: what `sums` returned, added up over the picture.
+            evaluation: the objective at `point`.
+            sums: the results of `sums`, added up over the picture.
         """
 
     def update(
         self, image: tf.Tensor, state: State, evaluation: Evaluation
     ) -> tuple[tf.Tensor, State]:
-        """Returns the next picture and state, given the whole of each.
+        """Returns the next picture and state, for a whole picture.
 
         Args:
             image: the current picture.
             state: the current state.
-            evaluation: of the objective at `point`.
+            evaluation: the objective at `point`.
         """
         return self.update_with_sums(image, state, evaluation, self.sums(image, state, evaluation))
 
 
 class _Pointwise(SummedOptimizer):
-    """An optimiser that goes pixel by pixel, as one whose sums are empty.
+    """A pointwise optimiser as one with empty sums.
 
     Args:
-        optimizer: that goes pixel by pixel.
+        optimizer: the pointwise optimiser.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -122,7 +122,7 @@ class _Pointwise(SummedOptimizer):
 
 
 def summed(optimizer: Optimizer) -> SummedOptimizer:
-    """Returns an optimiser of either kind as one that goes by sums."""
+    """Returns an optimiser of either kind as a `SummedOptimizer`."""
     return optimizer if isinstance(optimizer, SummedOptimizer) else _Pointwise(optimizer)
 
 
@@ -135,10 +135,10 @@ def step(
     """Takes one step on a whole picture: one evaluation, smoothed if need be, and the update.
 
     Args:
-        optimizer: how to move.
+        optimizer: the optimiser.
         image: the current picture.
-        state: what `init`, `carried_state` or the step before returned.
-        evaluate: the objective.
+        state: result of `init`, `carried_state` or the previous step.
+        evaluate: the objective, a function of a picture.
 
     Returns:
         The next picture, the next state, and the evaluation.

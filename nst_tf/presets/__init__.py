@@ -1,8 +1,8 @@
 """Published recipes, each a whole configuration. One recipe a file; see `get`.
 
-A file of this folder holds a docstring, whose first line is the summary that a listing shows,
-and `SETTINGS`: fields of `StyleTransferConfig`. What it does not set is taken from `COMMON`,
-and after that from the defaults of the class.
+A file of this folder holds a docstring and `SETTINGS`. The first line of the docstring is the
+summary in `table`. `SETTINGS` holds fields of `StyleTransferConfig`. Other fields come from
+`COMMON`, and then from the defaults of the class.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMMON: dict[str, Any] = {
     "final_rate": 1.0,
     "average": 0.0,
 }
-"""What nearly all published recipes do, where the defaults of this package differ."""
+"""Settings of nearly all published recipes, where the defaults of this package differ."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Preset:
     """A published recipe.
 
     Attributes:
-        name: of the recipe.
+        name: name of the recipe.
         description: its source, its command and the result to expect; the first line is a
             summary.
         settings: values of fields of `StyleTransferConfig`, by their names.

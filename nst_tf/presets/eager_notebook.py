@@ -6,8 +6,8 @@ execution" (2018), tensorflow/models, research/nst_blogpost, and programs that f
     nst-stylize --preset=eager_notebook --content=photo.jpg --style=painting.jpg
 
 Expect strong colours and some grain. --tv_weight adds the mean of squared neighbour differences in
-0 to 255 that some followers use, with a weight of 100. The notebook returns the picture of the
-lowest loss; here it is the last one.
+0 to 255, which some followers use with a weight of 100. The notebook returns the picture of the
+lowest loss; this package returns the last one.
 """
 
 SETTINGS = {

@@ -3,15 +3,15 @@
 Source: L. A. Gatys, A. S. Ecker, M. Bethge, "A Neural Algorithm of Artistic Style",
 arXiv:1508.06576 (2015): equations 1, 4 and 5, layers, equal layer weights, average pooling, and
 content to style as 1 : 1000. The paper names neither the rate nor the number of its gradient
-steps. A few hundred are usual, and the rate that does not diverge depends on the pictures, so it
-is searched for.
+steps. A few hundred are usual. The largest rate that does not diverge depends on the pictures, so
+the optimiser searches for it.
 
     nst-stylize --preset=gatys2015 --content=photo.jpg --style=painting.jpg
 
-Expect a grainy picture in which the photo only begins to show: plain descent is slow, and
+Expect a grainy picture in which the content only begins to show: plain descent is slow, and
 --optimizer=lbfgs minimises the same loss much further. The ratio is meant for activations of the
-scale that the network has as it was published; with a mean activation of 1, the content of
-equation 1, a sum over positions, leaves the style no weight.
+scale of the published network. With a mean activation of 1, the content loss of equation 1, a sum
+over positions, leaves the style no weight.
 """
 
 SETTINGS = {

@@ -4,8 +4,8 @@ Source: F. Chollet, "Neural style transfer", keras.io/examples/generative/neural
 
     nst-stylize --preset=keras_io --content=photo.jpg --style=painting.jpg
 
-Expect a restrained picture, near to the photo. The example makes pictures of 400 rows, which is a
-long side of 533 at 4:3, and stretches the painting to the photo's shape; here it keeps its own.
+Expect a restrained picture, close to the content. The example makes pictures of 400 rows, a long
+side of 533 at 4:3, and stretches the style picture to the content's shape; here it keeps its own.
 """
 
 SETTINGS = {

@@ -7,7 +7,7 @@ Johnson's neural-style.
 
 Expect a strong style with large, well-formed strokes. --init=content is its `-init image`. Its
 start, normal noise of 0.001 in 0 to 255 around the mean colour, is uniform noise of that spread
-here. A hundred pairs of pictures are remembered: 1.3 GB at 512x512 in float32.
+here. L-BFGS remembers a hundred pairs of pictures: 1.3 GB at 512x512 in float32.
 """
 
 SETTINGS = {

@@ -4,11 +4,11 @@ Source: crowsonkb/style-transfer-pytorch, `style_transfer.py` and `cli.py`, the 
 
     nst-stylize --preset=style_transfer_pytorch --content=photo.jpg --style=painting.jpg
 
-Expect the painting's colours and coherent strokes at several scales. Its pyramid begins at 128:
+Expect the style's colours and coherent strokes at several scales. Its pyramid begins at 128:
 for another --image_size, give --levels and --steps to match, such as --image_size=1024 --levels=7
---steps=1000,500,500,500,500,500,500. It approximates the matrix root of the style loss by twelve
-iterations, where this package computes it exactly; its first convolution repeats the border, and
-it does not enlarge a small painting.
+--steps=1000,500,500,500,500,500,500. The tool approximates the matrix root of the style loss by
+twelve iterations, where this package computes it exactly; its first convolution repeats the
+border, and it does not enlarge a small style picture.
 """
 
 SETTINGS = {

@@ -4,7 +4,8 @@ Source: "Neural style transfer", TensorFlow Core tutorials, second run, with tot
 
     nst-stylize --preset=tf_tutorial --content=photo.jpg --style=painting.jpg
 
-Expect a picture close to `eager_notebook`, smoother. The tutorial resizes without antialiasing.
+Expect a picture close to that of `eager_notebook`, but smoother. The tutorial resizes without
+antialiasing.
 """
 
 SETTINGS = {

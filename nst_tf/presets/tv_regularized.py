@@ -1,14 +1,14 @@
-"""Losses divided by their sizes, deep style layers weighed less, and total variation.
+"""Losses divided by their sizes, deep style layers weighted less, and total variation.
 
 Source: a write-up of Gatys et al. with total variation, which gives formulas and layers: content
 conv3_4, a mean square; style from the last convolution of each block with weights that fall with
 depth, the squared difference of sums over positions by channels³ and positions; the sum of squared
-neighbour differences. It gives no constants. The weights, the optimiser and the steps here were
+neighbour differences. It gives no constants. The weights, the optimiser and the steps here are
 chosen by eye with torchvision's activations.
 
     nst-stylize --preset=tv_regularized --content=photo.jpg --style=painting.jpg
 
-Expect a smooth picture that keeps the photo's shapes well; --style_weight is the write-up's beta,
+Expect a smooth picture that keeps the content's shapes well; --style_weight is the write-up's beta,
 which makes a difference between 0.003 and 3, and --init=noise its other start. The variation is a
 sum, so it smooths large pictures more.
 """

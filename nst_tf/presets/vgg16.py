@@ -9,8 +9,8 @@ pixels in [0, 1]. The write-up's example has 900x1400 pixels.
 
 Expect hours on a CPU: --image_size=512 --steps=2000 shows what it does. The sums grow with the
 picture, and with them the weight of the style. --init=noise starts from noise. The program feeds
-its network with pixels of 0 to 1, without the normalisation of the training; here they are always
-normalised, and the activations are scaled instead.
+its network with pixels of 0 to 1, without the normalisation of the training; here pixels are
+always normalised, and the activations are scaled instead.
 """
 
 SETTINGS = {
