@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 import nst_tf
-from nst_tf import backbones, callbacks, errors
+from nst_tf import backbones, callbacks, errors, objective
 from nst_tf.commands import flags
 from nst_tf.commands.options import SweepOptions
 from nst_tf.commands.sweep import command, grid, sheet
@@ -415,6 +415,23 @@ def test_one_network_serves_all_cells_that_agree_on_it(
     axes = ["--grid=pooling=max,avg", "--grid=seed=1,2"]
     assert main(*axes, "--steps=1", f"--output={tmp_path / 'sweep'}") == 0
     assert sorted(built) == ["avg", "max"]
+
+
+def test_one_trace_serves_all_weights(
+    main: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    traced: list[int] = []
+    value = objective.Objective.value
+
+    def counted(*arguments: Any) -> Any:
+        traced.append(1)
+        return value(*arguments)
+
+    monkeypatch.setattr(objective.Objective, "value", counted)
+    axes = ["--grid=style_weight=1,2,3", "--grid=content_weight=1,5"]
+    assert main(*axes, "--steps=1", f"--output={tmp_path / 'sweep'}") == 0
+    assert len(list((tmp_path / "sweep").glob("*.json"))) == 6
+    assert len(traced) == 1
 
 
 # A sweep that does not reach its end.
