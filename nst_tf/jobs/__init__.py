@@ -13,12 +13,12 @@ user between them. `run` also takes the result of `plan`.
 """
 
 from nst_tf.imaging.sources import Paths, Pictures
-from nst_tf.jobs.check import check
+from nst_tf.jobs.checking import check
 from nst_tf.jobs.job import Checkpoints, Job, Outputs
-from nst_tf.jobs.keep import keep
 from nst_tf.jobs.outcome import Outcome
-from nst_tf.jobs.plan import Planned, Ready, network_settings, plan, read, read_pictures
-from nst_tf.jobs.run import run
+from nst_tf.jobs.planning import Planned, Ready, network_settings, plan, read, read_pictures
+from nst_tf.jobs.running import run
+from nst_tf.jobs.saving import keep
 
 __all__ = [
     "Checkpoints",

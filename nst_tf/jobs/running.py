@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from nst_tf import callbacks, errors
 from nst_tf import config as configs
 from nst_tf.jobs import report
-from nst_tf.jobs.check import check
+from nst_tf.jobs.checking import check
 from nst_tf.jobs.job import Job
-from nst_tf.jobs.keep import keep
 from nst_tf.jobs.outcome import Outcome, in_words, of_error, status_of
-from nst_tf.jobs.plan import Planned, network_settings, plan, read
+from nst_tf.jobs.planning import Planned, network_settings, plan, read
+from nst_tf.jobs.saving import keep
 
 if TYPE_CHECKING:
     from nst_tf import backbones
