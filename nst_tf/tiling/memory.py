@@ -60,7 +60,7 @@ MEASURED = Coefficients(
     tile=5.5,
     statistics=3.5,
     padding=1.5,
-    picture=36.0,
+    picture=32.0,
     decoded=6.0,
     recolored=54.0,
     safety=1.07,
@@ -291,8 +291,8 @@ def filtering_bytes(config: configs.StyleTransferConfig, costs: Costs) -> int:
 
 def _state_bytes(config: configs.StyleTransferConfig, level: pyramid.Level) -> float:
     """Returns the bytes of a level's pictures and of the optimiser's state."""
-    each = _optimizer_bytes(config, level.steps) + MEASURED.safety * MEASURED.picture
-    return each * level.height * level.width
+    each = _optimizer_bytes(config, level.steps) + MEASURED.picture
+    return MEASURED.safety * each * level.height * level.width
 
 
 @functools.lru_cache(16)  # One entry per level.
