@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import backbones, losses
+from nst_tf import backbones, errors, losses
 from nst_tf import config as configs
-from nst_tf.config import choices, vgg_layers
+from nst_tf.config import choices, objects, vgg_layers
 from nst_tf.kernels import autodiff
 from nst_tf.losses import hypercolumns
 
@@ -82,6 +82,11 @@ class Objective:
     ) -> None:
         self.backbone = backbone
         self.terms = tuple(terms)
+        names = [term.name for term in self.terms]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise errors.ConfigError(
+                f"the objective has several terms named {', '.join(twice)}; name each once."
+            )
 
     @classmethod
     def from_config(
@@ -102,7 +107,9 @@ class Objective:
     @property
     def structure(self) -> tuple[Any, ...]:
         """The part of the objective that a graph depends on: the terms without their weights."""
-        return tuple((term.name, term.layer, term.loss, term.region) for term in self.terms)
+        return tuple(
+            (term.name, term.layer, objects.identity(term.loss), term.region) for term in self.terms
+        )
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -192,7 +199,7 @@ class Objective:
                 ]
                 for name in terms_[0].loss.references
             }
-            targets = terms_[0].loss.joint_target(references)
+            targets = _checked(terms_[0].loss, references)
             for term in terms_:
                 found[term.name] = dict(targets[term.layer])
                 if term.region:
@@ -362,6 +369,64 @@ def _reference(terms_: Sequence[Term], view: Targets, share: float) -> losses.Re
         {term.layer: view[term.name][entry] for term in terms_} for entry in ("features", "weights")
     )
     return losses.Reference(features, weights, share)
+
+
+def _checked(
+    loss: losses.Loss, references: Mapping[str, Sequence[losses.Reference]]
+) -> dict[str, losses.Statistics]:
+    """Returns the joint target of a loss, in float32.
+
+    Raises:
+        ConfigError: it is not what `Loss.joint_target` promises.
+    """
+    found = loss.joint_target(references)
+    (placed, *_), *_ = references.values()
+    sizes = {
+        layer: tuple(np.shape(values)[:3])
+        for name, (each, *_) in references.items()
+        if name != losses.STYLE
+        for layer, values in each.features.items()
+    }
+    checked = {}
+    for layer in placed.features:
+        target = found.get(layer) if isinstance(found, Mapping) else None
+        if not isinstance(target, Mapping):
+            raise _misfit(
+                loss, f"has no entries for the layer {layer}", "a mapping from each layer"
+            )
+        missing = {*loss.positional} - target.keys()
+        if missing:
+            raise _misfit(loss, f"lacks {', '.join(sorted(missing))} at {layer}", "all positional")
+        checked[layer] = {name: _in_float32(loss, name, each) for name, each in target.items()}
+        for name in loss.positional:
+            shape, size = tuple(np.shape(checked[layer][name])), sizes.get(layer)
+            if len(shape) != 4 or (size and shape[:3] != size):
+                wanted = f"{size or (1, 'height', 'width')} and channels"
+                raise _misfit(loss, f"has the shape {shape} for {name} at {layer}", wanted)
+    return checked
+
+
+def _in_float32(loss: losses.Loss, name: str, value: Any) -> Any:
+    try:
+        if isinstance(value, np.ndarray) and value.dtype == np.float32:
+            found = value  # It may lie in a file.
+        elif tf.is_tensor(value):
+            found = tf.cast(value, tf.float32)
+        else:
+            found = np.asarray(value, np.float32)
+        finite = bool(np.isfinite(np.sum(found)))
+    except (TypeError, ValueError) as error:
+        raise _misfit(loss, f"has no numbers for {name}", "an array or a tensor") from error
+    if not finite:
+        raise _misfit(loss, f"has values that are not finite for {name}", "finite numbers")
+    return found
+
+
+def _misfit(loss: losses.Loss, what: str, expected: str) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"joint_target of {type(loss).__name__} {what}; expected {expected}, as "
+        "nst_tf.losses.Loss.joint_target says."
+    )
 
 
 def _parts(reference: str, shares: Sequence[float]) -> Sequence[float]:
@@ -536,9 +601,12 @@ def _compared(
     """
     found = []
     total = sum(weight for _, weight in weights)
+    taken: collections.Counter[str] = collections.Counter()
     for identifier, factor in chosen.items() if total else ():
         loss = losses.get(identifier, normalization=normalization)
         name = identifier if isinstance(identifier, str) else type(loss).__name__
+        taken[name] += 1
+        name = name if taken[name] == 1 else f"{name} {taken[name]}"
         prefix = kind if len(chosen) == 1 else f"{kind}/{name}"
         seen = [(f"{prefix}/{layer}", layer, weight) for layer, weight in weights]
         if loss.layer:

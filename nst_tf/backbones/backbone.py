@@ -170,12 +170,15 @@ class Backbone(keras.Model):
                 f"the backbone is {model!r:.80}; expected a functional keras.Model with one input, "
                 "such as those of keras.applications."
             )
+        layers = [layers] if isinstance(layers, str) else list(layers)
+        if not layers:
+            raise errors.ConfigError("layers is empty; expected names of layers of the model.")
         dtype = "float64" if model.inputs[0].dtype == "float64" else "float32"
         with keras.RematScope(mode=None):
             image = keras.Input((None, None, 3), batch_size=1, name=IMAGE, dtype=dtype)
             prepared = Applied(preprocessing, dtype=dtype)(image) if preprocessing else image
             _check_input(model, prepared)
-            features = graph.copied(model, list(layers), prepared)
+            features = graph.copied(model, layers, prepared)
             outputs = {
                 each: keras.layers.Identity(dtype=dtype, name=exposing(each))(tensor)
                 for each, tensor in {IMAGE: image, **features}.items()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from nst_tf import errors
 from nst_tf.config import objects
 from nst_tf.config.fields import shown
 
+_JOINED = re.compile(r"(?<![0-9.][eE])\+")  # Not the sign of an exponent.
 Losses = dict[Any, float]
 """The weight of each loss, by its name or by the loss object."""
 
@@ -50,15 +52,24 @@ def read_losses(field: str, value: Any) -> str | tuple[tuple[Any, float], ...]:
     if isinstance(value, str):
         return value
     if is_loss(value):
+        described(value)  # Which refuses what no recipe could name.
         return ((value, 1.0),)
     pairs = tuple(value.items()) if isinstance(value, Mapping) else value
     if isinstance(pairs, tuple) and pairs and all(map(_is_pair, pairs)):
-        found = tuple((choice, float(weight)) for choice, weight in pairs)
-        return found if any(is_loss(choice) for choice, _ in found) else written_losses(found)
+        found = tuple((choice, _number(weight)) for choice, weight in pairs)
+        written = written_losses(found)
+        return found if any(is_loss(choice) for choice, _ in found) else written
     raise errors.ConfigError(
         f"{field} is {shown(value)}; expected names such as gram+histogram, a loss, or a mapping "
         "such as {'gram': 1, 'moments': 0.5}."
     )
+
+
+def _number(weight: Any) -> float:
+    try:
+        return float(weight)
+    except OverflowError:  # A whole number beyond all floats.
+        return math.inf
 
 
 def _is_pair(pair: Any) -> bool:
@@ -92,7 +103,13 @@ def losses_of(field: str, value: Any) -> Losses:
 
 
 def _parsed(field: str, text: str) -> list[tuple[str, float]]:
-    parts = [part.strip().partition(":") for part in text.split("+")]
+    if holds_objects(text):
+        raise errors.ConfigError(
+            f"{field} is {shown(text)}, with a loss that a program made for itself; only a program "
+            "that has it can use it."
+        )
+    split = (part.partition(":") for part in _JOINED.split(text))
+    parts = [(name.strip(), colon, weight) for name, colon, weight in split]
     if not any(colon for _, colon, _ in parts):
         return [(name, 1 / len(parts)) for name, _, _ in parts]
     try:
@@ -108,7 +125,9 @@ def written_losses(value: Any) -> str:
     """Returns a choice of losses in the form of its flag; objects as `described` returns them."""
     if isinstance(value, str):
         return value
-    return "+".join(f"{described(choice)}:{weight:g}" for choice, weight in value)
+    return "+".join(
+        f"{described(choice)}:{repr(float(weight)).removesuffix('.0')}" for choice, weight in value
+    )
 
 
 def read_backbone(field: str, value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from nst_tf import errors
@@ -67,13 +67,27 @@ class Configurable:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return describe(self) == describe(other)
+        return identity(self) == identity(other)
 
     def __hash__(self) -> int:
         return hash(type(self))
 
     def __repr__(self) -> str:
         return _call(type(self).__name__, self.get_config(), repr)
+
+
+def identity(value: Any) -> Any:
+    """Returns a hashable value, equal for equal settings; a function equals itself alone."""
+    if isinstance(value, Configurable):
+        return type(value), identity(value.get_config())
+    if isinstance(value, Mapping):
+        return tuple(sorted((str(name), identity(each)) for name, each in value.items()))
+    if isinstance(value, (list, tuple)):
+        return tuple(map(identity, value))
+    for convert in ("numpy", "tolist"):  # Of a tensor, of an array.
+        if hasattr(value, convert):
+            return identity(getattr(value, convert)())
+    return value if isinstance(value, Hashable) else id(value)
 
 
 def describe(value: Any) -> dict[str, Any]:
@@ -115,6 +129,11 @@ def plain(value: Any) -> Any:
     for convert in ("numpy", "tolist"):  # A tensor has the first, an array the second.
         if hasattr(value, convert):
             return plain(getattr(value, convert)())
+    if "<" in getattr(value, "__qualname__", ""):
+        raise errors.ConfigError(
+            f"{value.__qualname__} is a function that no recipe or checkpoint could tell from "
+            "another; define it by name at the top of a module."
+        )
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     return describe(value)
@@ -130,7 +149,13 @@ def _call(name: str, settings: Mapping[str, Any], word: Callable[[Any], str]) ->
 
 def _arguments(value: Any) -> dict[str, Any]:
     """Returns the constructor's arguments of an object, from its attributes of these names."""
-    parameters = inspect.signature(type(value)).parameters.values()
+    try:
+        parameters = inspect.signature(type(value)).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise errors.ConfigError(
+            f"an object of type {type(value).__name__} cannot be described by its arguments; use "
+            "an object with get_config, or a named function."
+        ) from error
     named = [
         each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]

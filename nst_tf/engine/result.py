@@ -121,6 +121,8 @@ class Result(NDArrayOperatorsMixin):
         return np.array(self.tensor, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *given: Any, **options: Any) -> Any:
+        if any(isinstance(each, Result) for each in options.get("out", ())):
+            del options["out"]  # A result does not change: `result += 1` makes an array.
         arrays = [np.asarray(each) if isinstance(each, Result) else each for each in given]
         return getattr(ufunc, method)(*arrays, **options)
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 from nst_tf import backbones, callbacks, errors, losses, optimizers
 from nst_tf import config as configs
 from nst_tf import objective as objectives
-from nst_tf.config import vgg_layers
+from nst_tf.config import objects, vgg_layers
 from nst_tf.engine import result as results
 from nst_tf.engine import steps
 from nst_tf.imaging import images, inputs, pyramid, sources
@@ -151,6 +151,7 @@ class StyleTransfer:
         if objective is None:
             _check_network(self.config, self.backbone)
         self._objective = objective
+        self._own_objective()  # Which refuses what no recipe could name.
         self._style_backbone = self.backbone
         if self.config.padding == "circular" and (not backbone or backbone.weight_file):
             # The picture wraps around; style pictures have a border and do not.
@@ -184,7 +185,14 @@ class StyleTransfer:
         return found
 
     def _has_network_of(self, config: configs.StyleTransferConfig) -> bool:
-        """Returns whether the network is that of a config."""
+        """Returns whether the network is that of a config.
+
+        Raises:
+            ConfigError: a network that a program hands in does not fit it.
+        """
+        if self.backbone.architecture is None and config.backbone == configs.CUSTOM:
+            _check_network(config, self.backbone)
+            return True
         same = config.backbone == self.config.backbone and config.network == self.config.network
         exposed = set(self.backbone.output)
         wanted = {term.layer for term in objectives.terms(config, self.backbone.name)}
@@ -248,7 +256,7 @@ class StyleTransfer:
             None if content_mask is None else load(content_mask),
             [load(mask) for mask in images.expand(_listed(style_masks))],
             load(self.config.init if init is None else init) if self.config.goes_on else None,
-            {name: _weighed(each, load) for name, each in (references or {}).items()},
+            {name: _weighed(each, load) for name, each in _named(references).items()},
         )
         if not given.styles:
             raise errors.ConfigError("styles is empty; expected one painting or more.")
@@ -672,7 +680,7 @@ class _CompiledCache:
     ) -> _Compiled:
         """Returns the functions that a run of the same structure has compiled, or new ones."""
         options = {"run_eagerly": config.run_eagerly, "jit_compile": config.jit_compile}
-        key = objective.structure, optimizer, *options.values()
+        key = objective.structure, objects.identity(optimizer), *options.values()
         with self._lock:
             found = self._kept.pop(key, None)
             if found is None:
@@ -964,12 +972,26 @@ def _too_large(level: pyramid.Level, how: str) -> errors.StyleTransferError:
     )
 
 
+def _named(references: Any) -> Mapping[str, Any]:
+    if references is None or isinstance(references, Mapping):
+        return references or {}
+    raise errors.ConfigError(
+        f"references is an object of type {type(references).__name__}; expected a mapping from "
+        "names to pictures."
+    )
+
+
 def _weighed(source: Any, load: Callable[[Any], images.Picture]) -> sources.Weighed:
     """Returns a reference picture, and its weights or None."""
-    if isinstance(source, tuple):
-        picture, weights = source
-        return load(picture), load(weights)
-    return load(source), None
+    if not isinstance(source, tuple):
+        return load(source), None
+    if len(source) != 2:
+        raise errors.ConfigError(
+            f"a reference has {len(source)} parts; expected a picture, or a pair of a picture and "
+            "its weights."
+        )
+    picture, weights = source
+    return load(picture), None if weights is None else load(weights)
 
 
 def _require_references(objective: objectives.Objective, given: Collection[str]) -> None:

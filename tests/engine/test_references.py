@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -80,6 +81,30 @@ class Neighbours(losses.Loss):
 
     def value(self, statistics: losses.Statistics, target: losses.Statistics) -> tf.Tensor:
         return tf.math.divide_no_nan(statistics["error"], statistics["positions"])
+
+
+class Faulty(Neighbours):
+    """Has its joint target spoilt."""
+
+    def __init__(self, spoil: str) -> None:
+        super().__init__()
+        self.spoil = spoil
+
+    def joint_target(self, references):
+        found = super().joint_target(references)
+        first = found[LAYERS[0]]["wanted"].numpy()
+        spoilt = {
+            "nothing": None,
+            "a layer": {LAYERS[1]: found[LAYERS[1]]},
+            "an entry": {**found, LAYERS[0]: {"other": first}},
+            "a column": {**found, LAYERS[0]: {"wanted": first[:, :, 1:]}},
+            "the batch": {**found, LAYERS[0]: {"wanted": first[0]}},
+            "text": {**found, LAYERS[0]: {"wanted": "text"}},
+            "NaN": {**found, LAYERS[0]: {"wanted": first * np.nan}},
+            "precision": {**found, LAYERS[0]: {"wanted": first.astype(np.float64)}},
+            "lists": {**found, LAYERS[0]: {"wanted": first.tolist()}},
+        }
+        return spoilt[self.spoil]
 
 
 class Warped(losses.Content):
@@ -227,6 +252,33 @@ def test_in_tiles_it_makes_the_picture_of_the_whole():
     np.testing.assert_allclose(tiled, whole, atol=2e-3)
 
 
+@pytest.mark.parametrize("tile_size", ["0", "24"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("nothing", "no entries for the layer block1_conv2"),
+        ("a layer", "no entries for the layer block1_conv2"),
+        ("an entry", "lacks wanted at block1_conv2"),
+        ("a column", r"shape \(1, \d+, \d+, 64\) for wanted"),
+        ("the batch", r"shape \(\d+, \d+, 64\) for wanted"),
+        ("text", "no numbers for wanted"),
+        ("NaN", "not finite for wanted"),
+    ],
+)
+def test_a_joint_target_that_is_none_is_said_in_a_sentence(spoil, said, tile_size):
+    settings = SETTINGS.replace(style_loss=Faulty(spoil), tile_size=tile_size)
+    with pytest.raises(errors.ConfigError, match=f"joint_target of Faulty.*{said}.*expected"):
+        run(settings)
+
+
+@pytest.mark.parametrize("tile_size", ["0", "24"])
+@pytest.mark.parametrize("spoil", ["precision", "lists"])
+def test_a_joint_target_may_be_any_numbers(spoil, tile_size):
+    settings = SETTINGS.replace(tile_size=tile_size, steps=(1, 1))
+    found = run(settings.replace(style_loss=Faulty(spoil)))
+    np.testing.assert_array_equal(found, run(settings.replace(style_loss=NEIGHBOURS)))
+
+
 # References that the run is given.
 
 
@@ -256,6 +308,16 @@ def test_a_given_reference_pulls_where_it_has_weight(network, tile_size):
     [({}, r"'previous'.*\(none\) were given"), ({"flow": PHOTO}, "'previous'.*'flow'")],
 )
 def test_missing_references_are_named(network, given, said):
+    transfer = nst_tf.StyleTransfer(SETTINGS, objective=warping(network))
+    with pytest.raises(errors.ConfigError, match=said):
+        transfer.stylize(PHOTO, PAINTING, references=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"previous": (PHOTO,)}, "1 parts.*pair"), ([PHOTO], "type list.*mapping")],
+)
+def test_references_of_another_form_are_refused(network, given, said):
     transfer = nst_tf.StyleTransfer(SETTINGS, objective=warping(network))
     with pytest.raises(errors.ConfigError, match=said):
         transfer.stylize(PHOTO, PAINTING, references=given)
@@ -338,6 +400,63 @@ def test_each_loss_has_its_weight(network):
     }
 
 
+@pytest.mark.parametrize("loss", [losses.Laplacian, lambda size: losses.Laplacian(size=size)])
+def test_two_losses_of_one_class_both_count(network, loss):
+    settings = SETTINGS.replace(content_loss={losses.Laplacian(size=2): 1, loss(size=4): 2})
+    found = objective.Objective.from_config(settings, network)
+    sizes = {term.name: term.loss.size for term in found.terms if term.name.startswith("content")}
+    assert sizes == {"content/Laplacian": 2, "content/Laplacian 2": 4}
+
+
+def test_terms_of_one_name_are_refused(network):
+    with pytest.raises(errors.ConfigError, match="several terms named a"):
+        objective.Objective(network, [objective.Term("a", "image", losses.Gram(), 1.0)] * 2)
+
+
+def test_an_object_that_has_changed_is_another_one():
+    """As are two that differ in a function alone."""
+    loss = losses.Laplacian(size=2)
+    transfer = nst_tf.StyleTransfer(SETTINGS.replace(content_loss=loss))
+    first = np.asarray(transfer.stylize(PHOTO, PAINTING))
+    changed = losses.Laplacian(size=6)
+    loss.size, loss.neighbourhood = changed.size, changed.neighbourhood
+    found = np.asarray(transfer.stylize(PHOTO, PAINTING))
+    np.testing.assert_array_equal(found, run_of_one(SETTINGS.replace(content_loss=changed)))
+    assert np.abs(found - first).max() > 1e-3
+
+
+def run_of_one(settings: nst_tf.StyleTransferConfig) -> np.ndarray:
+    return np.asarray(nst_tf.stylize(PHOTO, PAINTING, settings))
+
+
+class WithFunction(losses.Gram):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+
+def test_functions_are_told_apart_and_those_without_a_name_are_refused():
+    assert WithFunction(np.sin) == WithFunction(np.sin)
+    assert WithFunction(pixels) != WithFunction(nearest)
+    for function in (lambda values: values, functools.partial(np.power, 2)):
+        with pytest.raises(errors.ConfigError, match=r"named function|by name"):
+            SETTINGS.replace(style_loss=WithFunction(function))
+
+
+@pytest.mark.parametrize("weight", [1e6, 1e300, 1 / 3, 1e-7, 1000001.0])
+def test_weights_are_kept_as_they_are(weight):
+    settings = SETTINGS.replace(style_loss={"gram": weight, "moments": 1})
+    assert settings.style_losses == {"gram": weight, "moments": 1.0}
+    assert SETTINGS.replace(style_loss=settings.style_loss).style_losses == settings.style_losses
+
+
+def test_spaces_in_a_choice_of_losses_mean_nothing():
+    assert SETTINGS.replace(style_loss="gram : 2 + moments : .5").style_losses == {
+        "gram": 2.0,
+        "moments": 0.5,
+    }
+
+
 def test_joined_names_share_the_weight_alike():
     assert SETTINGS.replace(style_loss="gram+swd").style_losses == {"gram": 0.5, "swd": 0.5}
 
@@ -355,6 +474,7 @@ def test_objects_and_names_are_recorded_and_only_a_program_repeats_them():
     [
         ({"gram": 0}, "gram the weight 0.*above 0"),
         ({"gram": float("nan")}, "gram the weight nan"),
+        ({"gram": 10**400}, "gram the weight inf"),
         ({"gram": True}, "mapping"),
         ({}, "mapping"),
         (3, "style_loss is 3"),
@@ -412,6 +532,26 @@ def test_a_job_takes_the_levels_of_the_network_that_is_handed_in(tmp_path):
     expected = engine.stylize(tmp_path / "photo.png", tmp_path / "photo.png")
     assert list(outcome.levels) == list(expected.levels)
     np.testing.assert_array_equal(outcome.picture, expected)
+
+
+def test_a_network_that_is_handed_in_is_kept_or_its_settings_are_refused():
+    network = small_network()
+    custom = SETTINGS.replace(**{**SMALL, "steps": 2}, backbone="custom")
+    transfer = nst_tf.StyleTransfer(custom, network)
+    assert transfer.replace(seed=3).backbone is network
+    assert transfer.replace(pooling="max").backbone is network
+    again = nst_tf.StyleTransfer(transfer.stylize(PHOTO, PAINTING).config, network)
+    assert again.config == transfer.config
+    with pytest.raises(errors.ConfigError, match="small exposes"):
+        transfer.replace(style_layers="other")
+
+
+def test_a_network_without_layers_is_refused():
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.Conv2D(4, 3, name="only")(image))
+    with pytest.raises(errors.ConfigError, match="layers is empty"):
+        nst_tf.Backbone.from_keras(model, [])
+    assert "only" in nst_tf.Backbone.from_keras(model, "only").output
 
 
 @pytest.mark.parametrize("value", [3, nst_tf.Backbone, object()])

@@ -214,3 +214,12 @@ def test_the_recipe_of_a_file_is_that_of_the_result(result: nst_tf.Result, folde
         result.save(name)
         with contextlib.closing(Image.open(name)):
             assert recipe.load(name) == json.loads(json.dumps(result.recipe))
+
+
+def test_arithmetic_makes_arrays_and_leaves_the_result_as_it_is(result):
+    before, changed = result.numpy(), result
+    changed += 1
+    changed *= 0.5
+    np.testing.assert_array_equal(changed, (before + 1) * 0.5)
+    np.testing.assert_array_equal(result, before)
+    np.testing.assert_array_equal(np.abs(result - before).max(), 0)
