@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nst_tf import config as configs
 from nst_tf import errors
 from nst_tf.backbones import vgg16, vgg19, weights
 from nst_tf.backbones.architecture import Architecture
@@ -80,6 +81,11 @@ def build(
 
 
 def _candidates(name: str) -> list[Architecture]:
+    if name == configs.CUSTOM:
+        raise errors.ConfigError(
+            "backbone=custom is a network that a program hands to nst_tf.StyleTransfer, and there "
+            "is none; expected vgg16, vgg19 or auto."
+        )
     if name == "auto":
         return [_ARCHITECTURES["vgg19"], _ARCHITECTURES["vgg16"]]
     return [get(name)]

@@ -546,6 +546,11 @@ def test_a_network_that_is_handed_in_is_kept_or_its_settings_are_refused():
         transfer.replace(style_layers="other")
 
 
+def test_a_custom_network_that_nobody_hands_in_is_refused():
+    with pytest.raises(errors.ConfigError, match=r"backbone=custom.*there is none"):
+        nst_tf.stylize(PHOTO, PAINTING, SETTINGS.replace(backbone="custom"))
+
+
 def test_a_network_without_layers_is_refused():
     image = keras.Input((None, None, 3))
     model = keras.Model(image, keras.layers.Conv2D(4, 3, name="only")(image))
