@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,11 @@ class Term:
     def layers(self) -> list[str]:
         """The names of the layers in `layer`."""
         return self.layer.split(hypercolumns.JOIN)
+
+    @property
+    def positional(self) -> tuple[str, ...]:
+        """The names of the target's entries that have a value at every position of the layer."""
+        return (*self.loss.positional, "weights")
 
     @property
     def described(self) -> str:
@@ -303,7 +308,7 @@ class Objective:
             if owned is not None:
                 positions = self._positions(term, layer, owned)
                 weights = _ownership(layer, positions)
-                for name in sorted(target.keys() & {*term.loss.positional, "weights"}):
+                for name in sorted(target.keys() & {*term.positional}):
                     target[name] = placed(target[name], tf.shape(layer)[1:3], positions)
             if "weights" in target:
                 weights *= target.pop("weights")
@@ -380,7 +385,7 @@ def _checked(
         ConfigError: it is not what `Loss.joint_target` promises.
     """
     found = loss.joint_target(references)
-    (placed, *_), *_ = references.values()
+    layers = next(iter(references.values()))[0].features.keys()
     sizes = {
         layer: tuple(np.shape(values)[:3])
         for name, (each, *_) in references.items()
@@ -388,7 +393,7 @@ def _checked(
         for layer, values in each.features.items()
     }
     checked = {}
-    for layer in placed.features:
+    for layer in layers:
         target = found.get(layer) if isinstance(found, Mapping) else None
         if not isinstance(target, Mapping):
             raise _misfit(
@@ -532,6 +537,23 @@ def _blend(
     used = [(each, share) for each, share in zip(targets, shares, strict=True) if share]
     weights = np.array([share for _, share in used], np.float32)
     return loss.blend([each for each, _ in used], weights / weights.sum())
+
+
+def build_backbone(
+    config: configs.StyleTransferConfig, progress: Callable[[int, int], None] | None = None
+) -> backbones.Backbone:
+    """Returns the network that a config names, with the layers that it uses.
+
+    Args:
+        config: the settings.
+        progress: called with the bytes done and the bytes in all during a download.
+
+    Raises:
+        ConfigError: there is no such network, or it has no such layer.
+        WeightsError: its weights cannot be had.
+    """
+    layers = used_layers(config)
+    return backbones.build(config.network_name, layers, **config.network, progress=progress)
 
 
 def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:

@@ -179,13 +179,12 @@ class _Notes(logging.Handler):
 def build_backbone(config: configs.StyleTransferConfig) -> backbones.Backbone:
     """Returns the network of a run, and shows the progress of its download."""
     load_tensorflow([config])
-    from nst_tf import backbones, objective
+    from nst_tf import objective
     from nst_tf.engine import transfer
 
     transfer.find_device(config.device)
-    layers = objective.used_layers(config)
     with _download_bar() as progress:
-        return backbones.build(config.network_name, layers, **config.network, progress=progress)
+        return objective.build_backbone(config, progress)
 
 
 def announce(

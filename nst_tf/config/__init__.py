@@ -3,6 +3,7 @@
 Importing it needs no TensorFlow, so that flags are parsed and checked at once.
 """
 
+from nst_tf.config.choices import CUSTOM, network_name
 from nst_tf.config.fields import (
     KINDS,
     Need,
@@ -23,7 +24,6 @@ from nst_tf.config.settings import (
     COLOR_SPACES,
     COLORS,
     CONTENT_NORMALIZATIONS,
-    CUSTOM,
     GIVEN,
     INITIALISATIONS,
     OPTIMIZERS,
@@ -66,6 +66,7 @@ __all__ = [
     "idle",
     "kinds",
     "merge",
+    "network_name",
     "of_group",
     "published",
     "read",

@@ -16,6 +16,8 @@ from nst_tf.config import objects
 from nst_tf.config.fields import shown
 
 _JOINED = re.compile(r"(?<![0-9.][eE])\+")  # Not the sign of an exponent.
+CUSTOM = "custom"
+"""The `backbone` of a config whose network is given to `StyleTransfer` as an object."""
 Losses = dict[Any, float]
 """The weight of each loss, by its name or by the loss object."""
 
@@ -128,6 +130,13 @@ def written_losses(value: Any) -> str:
     return "+".join(
         f"{described(choice)}:{repr(float(weight)).removesuffix('.0')}" for choice, weight in value
     )
+
+
+def network_name(backbone: Any) -> str:
+    """Returns the name of a network in a config; `custom` for one that is no VGG of nst_tf."""
+    if isinstance(backbone, str):
+        return backbone
+    return backbone.name if backbone.architecture else CUSTOM
 
 
 def read_backbone(field: str, value: Any) -> Any:

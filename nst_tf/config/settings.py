@@ -34,8 +34,6 @@ logger = logging.getLogger("nst_tf")
 BACKBONES = ("auto", *vgg_layers.CONVOLUTIONS)
 GIVEN = "(given)"
 """The `init` of a run whose initial picture is given as an argument."""
-CUSTOM = "custom"
-"""The `backbone` of a config whose network is given to `StyleTransfer` as an object."""
 INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
 OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "steepest_descent", "fixed_step_lbfgs")
 CONTENT_NORMALIZATIONS = {
@@ -112,7 +110,7 @@ _BUILT = (
     Need(
         "backbone",
         "a backbone that is built by its name",
-        lambda settings: isinstance(settings.backbone, str) and settings.backbone != CUSTOM,
+        lambda settings: isinstance(settings.backbone, str) and settings.backbone != choices.CUSTOM,
     ),
 )
 _RATE = (one_of("optimizer", "adam", "gradient_descent"),)
@@ -372,7 +370,7 @@ class StyleTransferConfig:
         "Network",
         "vgg19, vgg16, or auto: vgg19 where its weights can be had, otherwise the bundled vgg16; "
         "or custom, for a network that a program hands in",
-        (*BACKBONES, CUSTOM),
+        (*BACKBONES, choices.CUSTOM),
         reader=choices.read_backbone,
     )
     weights: str = setting(
@@ -556,9 +554,7 @@ class StyleTransferConfig:
     @property
     def network_name(self) -> str:
         """The name of the backbone; `custom` for an object that is no VGG of nst_tf."""
-        if isinstance(self.backbone, str):
-            return self.backbone
-        return self.backbone.name if self.backbone.architecture else CUSTOM
+        return choices.network_name(self.backbone)
 
     @property
     def network(self) -> dict[str, Any]:
@@ -732,7 +728,7 @@ def _check_together(config: StyleTransferConfig) -> None:
             f"{config.whole} looks at the picture as a whole, and tile_size={config.tile_size} "
             "cuts it into tiles; leave one of them out."
         )
-    if config.network_name == CUSTOM and config.padding == "circular":
+    if config.network_name == choices.CUSTOM and config.padding == "circular":
         raise errors.ConfigError(
             "padding=circular is for the networks of nst_tf, and backbone=custom pads in its own "
             "way; expected padding=zeros."

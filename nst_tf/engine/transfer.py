@@ -140,7 +140,7 @@ class StyleTransfer:
             backbone = typing.cast(backbones.Backbone, objective.backbone)
         if backbone is None and not isinstance(self.config.backbone, str):
             backbone = typing.cast(backbones.Backbone, self.config.backbone)
-        self.backbone = backbone or _built(self.config)
+        self.backbone = backbone or objectives.build_backbone(self.config)
         self.config = self.config.replace(backbone=self.config.network_name)
         self._least = 0  # Pixels of the shortest side; 0 derives it from VGG layer names.
         if self.backbone.architecture is None:
@@ -155,7 +155,7 @@ class StyleTransfer:
         self._style_backbone = self.backbone
         if self.config.padding == "circular" and (not backbone or backbone.weight_file):
             # The picture wraps around; style pictures have a border and do not.
-            self._style_backbone = _built(self.config.replace(padding="reflect"))
+            self._style_backbone = objectives.build_backbone(self.config.replace(padding="reflect"))
         self._optimizer = optimizers.Guarded(optimizers.get(self.config.optimizer, self.config))
         self._compiled = _CompiledCache()
 
@@ -176,7 +176,7 @@ class StyleTransfer:
 
     def with_config(self, config: configs.StyleTransferConfig) -> StyleTransfer:
         """Returns a transfer with another config; see `replace`."""
-        if self._objective is None and not self._has_network_of(config):
+        if self._objective is None and not self.has_network_of(config):
             return StyleTransfer(config)
         found = copy.copy(self)
         found.config = config
@@ -184,7 +184,7 @@ class StyleTransfer:
         found._optimizer = optimizers.Guarded(optimizers.get(config.optimizer, config))
         return found
 
-    def _has_network_of(self, config: configs.StyleTransferConfig) -> bool:
+    def has_network_of(self, config: configs.StyleTransferConfig) -> bool:
         """Returns whether the network is that of a config.
 
         Raises:
@@ -237,29 +237,29 @@ class StyleTransfer:
             ImageError: a picture cannot be used.
             DivergenceError: the loss became NaN or infinite.
         """
-        if init is not None and not self.config.goes_on:
-            return self.replace(init=configs.GIVEN).stylize(
-                content,
-                styles,
-                callbacks,
-                start,
-                content_mask=content_mask,
-                style_masks=style_masks,
-                init=init,
-                references=references,
-                plans=plans,
-            )
+        handed_in = init is not None and not self.config.goes_on
+        engine = self.replace(init=configs.GIVEN) if handed_in else self
         load = functools.partial(images.load, max_pixels=self.config.max_pixels)
         given = sources.Pictures(
             load(content),
             [load(style) for style in images.expand(_listed(styles))],
             None if content_mask is None else load(content_mask),
             [load(mask) for mask in images.expand(_listed(style_masks))],
-            load(self.config.init if init is None else init) if self.config.goes_on else None,
+            load(engine.config.init if init is None else init) if engine.config.goes_on else None,
             {name: _weighed(each, load) for name, each in _named(references).items()},
         )
         if not given.styles:
             raise errors.ConfigError("styles is empty; expected one painting or more.")
+        return engine._stylized(given, callbacks, start, plans)
+
+    def _stylized(
+        self,
+        given: sources.Pictures,
+        callbacks_: Sequence[callbacks.Callback],
+        start: snapshots.Snapshot | None,
+        plans: Sequence[tiles.TilePlan] | None,
+    ) -> results.Result:
+        """Returns the result for pictures that are decoded."""
         sizes = [style.size for style in given.styles]
         levels = pyramid.plan(self.config, given.content.size, sizes, self._least)
         shown = inputs.prepare(
@@ -269,7 +269,7 @@ class StyleTransfer:
         objective = self._objective_of(shown.matched.shares)
         _require_references(objective, given.references)
         with tf.device(self._device):
-            return self._run(objective, shown, given, levels, callbacks, start, plans)
+            return self._run(objective, shown, given, levels, callbacks_, start, plans)
 
     def _objective_of(self, shares: Sequence[float]) -> objectives.Objective:
         """Returns the objective, given the share of the content that each region covers."""
@@ -882,12 +882,6 @@ class _RunState:
             tensors[_BEGUN_WITH] = _tensor(self.begun_with[1])
         entries, provenance = self.history.entries, self.provenance()
         return snapshots.Snapshot(*self.at, tensors, list(self.plans), entries, provenance)
-
-
-def _built(config: configs.StyleTransferConfig) -> backbones.Backbone:
-    """Returns the network of a config."""
-    layers = objectives.used_layers(config)
-    return backbones.build(config.network_name, layers, **config.network)
 
 
 def _check_network(config: configs.StyleTransferConfig, backbone: backbones.Backbone) -> None:

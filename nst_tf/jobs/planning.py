@@ -148,8 +148,7 @@ def plan(ready: Ready, backbone: backbones.Backbone) -> Planned:
     if not backbone.architecture:
         levels = pyramid.plan(ready.config, *given.sizes(ready.config), backbone.least_side)
         ready = dataclasses.replace(ready, levels=levels)
-    name = backbone.name if backbone.architecture else configs.CUSTOM
-    config = ready.config.replace(backbone=name)
+    config = ready.config.replace(backbone=configs.network_name(backbone))
     made = result.recorded(config, backbone, transfer.find_device(config.device), given)
     if ready.replayed:
         recipe.require_same_maker(ready.replayed, made)

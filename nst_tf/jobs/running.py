@@ -17,7 +17,7 @@ from nst_tf.jobs import report
 from nst_tf.jobs.checking import check
 from nst_tf.jobs.job import Job
 from nst_tf.jobs.outcome import Outcome, in_words, of_error, status_of
-from nst_tf.jobs.planning import Planned, network_settings, plan, read
+from nst_tf.jobs.planning import Planned, plan, read
 from nst_tf.jobs.saving import keep
 
 if TYPE_CHECKING:
@@ -77,11 +77,10 @@ def _network(
     if not isinstance(config.backbone, str):
         return typing.cast(backbones.Backbone, config.backbone)
     if engine:
-        same = config.backbone in ("auto", engine.config.backbone)
-        wanted = config.replace(backbone=engine.config.backbone)
-        if same and network_settings(wanted) == network_settings(engine.config):
+        named = engine.config.backbone if config.backbone == "auto" else config.backbone
+        if engine.has_network_of(config.replace(backbone=named)):
             return engine.backbone
-    return backbones.build(config.network_name, objective.used_layers(config), **config.network)
+    return objective.build_backbone(config)
 
 
 def _engine(planned: Planned, engine: transfer.StyleTransfer | None) -> transfer.StyleTransfer:

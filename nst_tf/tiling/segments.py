@@ -203,7 +203,7 @@ class ModelSegment(TiledSegment):
 
     def __init__(self, objective: objectives.Objective, compiled: Compile) -> None:
         super().__init__(objective, compiled)
-        self._look = _LayerTerms(objective, objective.backbone, compiled)
+        self._terms = _LayerTerms(objective, objective.backbone, compiled)
 
     def reach(self) -> tuple[int, int]:
         """Returns the least common multiple of the layers' strides, and the largest halo."""
@@ -222,7 +222,7 @@ class ModelSegment(TiledSegment):
         save: Save | None,
     ) -> tuple[objectives.Targets, tf.Tensor | None, list[SavedLayer] | None]:
         del save
-        found = self._look.statistics(_shown(image, tile), targets or {}, _owned(tile))
+        found = self._terms.statistics(_shown(image, tile), targets or {}, _owned(tile))
         return found, None, None
 
     def _backward_tile(
@@ -234,7 +234,7 @@ class ModelSegment(TiledSegment):
         kept: Sequence[SavedLayer] | None,
     ) -> tf.Tensor | None:
         del kept
-        return self._look.slope(_shown(image, tile), targets, _owned(tile), context.slopes)
+        return self._terms.slope(_shown(image, tile), targets, _owned(tile), context.slopes)
 
 
 class WalkedSegment(TiledSegment):

@@ -202,7 +202,7 @@ class TiledObjective:
                     part[term.name] = {
                         entry: value[:, rows, columns]
                         for entry, value in targets[term.name].items()
-                        if entry in (*term.loss.positional, "weights")
+                        if entry in term.positional
                     }
                 file.append(part)
             maps.append(file)
@@ -210,7 +210,7 @@ class TiledObjective:
                 shared[term.name] = {
                     entry: value
                     for entry, value in targets[term.name].items()
-                    if entry not in (*term.loss.positional, "weights")
+                    if entry not in term.positional
                 }
         return TiledTargets(shared, tiles, maps)
 
