@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +24,28 @@ term's layer, and `term_weight`, a tensor that replaces the weight of the term.
 """
 
 _RUN_REFERENCES = (losses.CONTENT, losses.STYLE, losses.START)
+
+
+class View(NamedTuple):
+    """A reference picture at the size of a level, for `Objective.join`.
+
+    Attributes:
+        picture: the picture, `(height, width, 3)`, float32, sRGB in [0, 1].
+        weights: weights of its pixels, `(1, height, width, 1 + regions)`, the whole picture in
+            the first channel; or `(1, 1, 1, 1)` for equal weights.
+        known: 0 for the start before the first step of a run, otherwise 1.
+    """
+
+    picture: np.ndarray
+    weights: np.ndarray
+    known: float = 1.0
+
+    def reference(
+        self, region: int, share: float, activations: losses.Activations
+    ) -> losses.Reference:
+        """Returns the picture with the weights of a region, as a loss gets it."""
+        weights = np.broadcast_to(self.weights[0, :, :, region], self.picture.shape[:2])
+        return losses.Reference(self.picture, weights, activations, share * self.known)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +145,16 @@ class Objective:
         return tuple(dict.fromkeys(names))
 
     @property
+    def single_references(self) -> tuple[str, ...]:
+        """The names of the references of losses that have one, and of those that weigh terms."""
+        names = [
+            name
+            for term in self.terms
+            for name in (*(() if term.loss.joint else term.loss.references), term.weighed_by)
+        ]
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    @property
     def joint(self) -> bool:
         """Whether a loss takes its target from several references together."""
         return any(term.loss.joint for term in self.terms)
@@ -162,32 +194,41 @@ class Objective:
             reference: name of the reference, such as `content` or `style`.
 
         Returns:
-            The targets of the terms whose loss has only this reference; the `weights` of the terms
-            that are `weighed_by` it; and, as input of `join`, its `features` and `weights` for
-            the terms whose loss has several references.
+            The targets of the terms whose loss has only this reference; and the `weights` of the
+            terms that are `weighed_by` it.
         """
         features, found = self.backbone(image), {}
-        for term in self.terms:
-            if reference not in (*term.loss.references, term.weighed_by):
-                continue
+        for term in self._supplied_by(reference):
             at, entries = self._weights_at(term, image, weights, features), {}
-            if reference in term.loss.references:
+            if term.loss.references == (reference,):
                 seen = _stacked(term, [features[layer] for layer in term.layers], image)
-                entries = {"features": seen} if term.loss.joint else term.loss.target(seen, at)
-            if term.loss.joint or reference == term.weighed_by:
+                entries = term.loss.target(seen, at)
+            if reference == term.weighed_by:
                 entries = {**entries, "weights": at}
             found[term.name] = entries
         return found
 
+    def _supplied_by(self, reference: str) -> list[Term]:
+        """Returns the terms whose target, or its weights, come from one reference alone."""
+        return [
+            term
+            for term in self.terms
+            if term.loss.references == (reference,) or term.weighed_by == reference
+        ]
+
     def join(
-        self, views: Mapping[str, Sequence[Targets]], shares: Sequence[Sequence[float]]
+        self,
+        views: Mapping[str, Sequence[View]],
+        shares: Sequence[Sequence[float]],
+        look: Callable[[tuple[str, ...], str], losses.Activations],
     ) -> Targets:
         """Returns the targets of the terms whose loss has several references.
 
         Args:
-            views: results of `targets` for each reference, by its name: one per style picture
-                for `style`, else one. Those of `content` are always present.
+            views: pictures of each reference, by its name: one per style picture for `style`,
+                else one.
             shares: shares of the style pictures, as for `blend`.
+            look: returns the network for the layers of a loss and the name of a reference.
         """
         groups: dict[tuple[int, int], list[Term]] = {}
         for term in self.terms:
@@ -195,21 +236,20 @@ class Objective:
                 groups.setdefault((id(term.loss), term.region), []).append(term)
         found: Targets = {}
         for terms_ in groups.values():
-            share = shares[max(terms_[0].region - 1, 0)]
+            loss, region = terms_[0].loss, terms_[0].region
+            layers = tuple(term.layer for term in terms_)
             references = {
                 name: [
-                    _reference(terms_, view, part)
-                    for view, part in zip(views[name], _parts(name, share), strict=True)
-                    if part
+                    view.reference(region, share, look(layers, name))
+                    for view, share in zip(
+                        views[name], _parts(name, shares[max(region - 1, 0)]), strict=True
+                    )
+                    if share
                 ]
-                for name in terms_[0].loss.references
+                for name in loss.references
             }
-            targets = _checked(terms_[0].loss, references)
-            for term in terms_:
-                found[term.name] = dict(targets[term.layer])
-                if term.region:
-                    weights = views[losses.CONTENT][0][term.name]["weights"]
-                    found[term.name]["weights"] = weights
+            targets = _checked(loss, layers, references)
+            found |= {term.name: dict(targets[term.layer]) for term in terms_}
         return found
 
     def blend(self, targets: Sequence[Targets], shares: Sequence[Sequence[float]]) -> Targets:
@@ -247,20 +287,15 @@ class Objective:
             The last two cover the owned part.
         """
         features, sums, maps = self.backbone(image), {}, {}
-        for term in self.terms:
-            if reference not in (*term.loss.references, term.weighed_by):
-                continue
+        for term in self._supplied_by(reference):
             positions = self._positions(term, features[term.layer], owned)
             at, entries = self._weights_at(term, image, weights, features), {}
-            if reference in term.loss.references:
+            if term.loss.references == (reference,):
                 found = features[term.layer]
-                if term.loss.joint:
-                    entries = {"features": found}
-                else:
-                    sums[term.name] = term.loss.measure(found, _ownership(found, positions) * at)
-                    if "features" in term.loss.positional:
-                        entries = {"features": term.loss.response(found)}
-            if term.loss.joint or reference == term.weighed_by:
+                sums[term.name] = term.loss.measure(found, _ownership(found, positions) * at)
+                if "features" in term.loss.positional:
+                    entries = {"features": term.loss.response(found)}
+            if reference == term.weighed_by:
                 entries["weights"] = at
             if entries:
                 maps[term.name] = {name: part(each, positions) for name, each in entries.items()}
@@ -368,16 +403,10 @@ class Objective:
         return tf.reduce_sum(tf.stack(list(values.values()))), values
 
 
-def _reference(terms_: Sequence[Term], view: Targets, share: float) -> losses.Reference:
-    """Returns a reference picture at the layers of the terms of one loss."""
-    features, weights = (
-        {term.layer: view[term.name][entry] for term in terms_} for entry in ("features", "weights")
-    )
-    return losses.Reference(features, weights, share)
-
-
 def _checked(
-    loss: losses.Loss, references: Mapping[str, Sequence[losses.Reference]]
+    loss: losses.Loss,
+    layers: Sequence[str],
+    references: Mapping[str, Sequence[losses.Reference]],
 ) -> dict[str, losses.Statistics]:
     """Returns the joint target of a loss, in float32.
 
@@ -385,13 +414,8 @@ def _checked(
         ConfigError: it is not what `Loss.joint_target` promises.
     """
     found = loss.joint_target(references)
-    layers = next(iter(references.values()))[0].features.keys()
-    sizes = {
-        layer: tuple(np.shape(values)[:3])
-        for name, (each, *_) in references.items()
-        if name != losses.STYLE
-        for layer, values in each.features.items()
-    }
+    (at_level,) = next(each for name, each in references.items() if name != losses.STYLE)
+    sizes = at_level.activations.sizes(*at_level.picture.shape[:2])
     checked = {}
     for layer in layers:
         target = found.get(layer) if isinstance(found, Mapping) else None
@@ -403,10 +427,11 @@ def _checked(
         if missing:
             raise _misfit(loss, f"lacks {', '.join(sorted(missing))} at {layer}", "all positional")
         checked[layer] = {name: _in_float32(loss, name, each) for name, each in target.items()}
+        size = (1, *sizes[layer])
         for name in loss.positional:
-            shape, size = tuple(np.shape(checked[layer][name])), sizes.get(layer)
-            if len(shape) != 4 or (size and shape[:3] != size):
-                wanted = f"{size or (1, 'height', 'width')} and channels"
+            shape = tuple(np.shape(checked[layer][name]))
+            if len(shape) != 4 or shape[:3] != size:
+                wanted = f"{size} and channels"
                 raise _misfit(loss, f"has the shape {shape} for {name} at {layer}", wanted)
     return checked
 
@@ -559,9 +584,23 @@ def build_backbone(
 def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:
     """Returns the layers whose terms have a weight above 0, as the config spells them."""
     config = config.with_strength
-    looked_at = any(not losses.get(name).layer for name in config.content_losses)
-    content = config.content_layers if config.content_weight and looked_at else ()
-    return (*content, *(name for name, _ in _style_weights(config)))
+    named: list[str] = []
+    if config.content_weight:
+        for loss in _chosen(config, "content").values():
+            named += [] if loss.layers else config.content_layers
+    style = [name for name, _ in _style_weights(config)]
+    for loss in _chosen(config, "style").values() if style else ():
+        named += loss.layers or style
+    return tuple(name for name in dict.fromkeys(named) if name != backbones.IMAGE)
+
+
+def _chosen(config: configs.StyleTransferConfig, kind: str) -> dict[Any, losses.Loss]:
+    """Returns the content losses or the style losses, by the name or the object in the config."""
+    normalization = getattr(config, f"{kind}_normalization")
+    return {
+        identifier: losses.chosen(identifier, config, normalization)
+        for identifier in getattr(config, f"{kind}_losses")
+    }
 
 
 def _style_weights(config: configs.StyleTransferConfig) -> list[tuple[str, float]]:
@@ -597,8 +636,8 @@ def terms(
         (vgg_layers.canonical(name, architecture), weight)
         for name, weight in _style_weights(config)
     ]
-    found = _compared("content", config.content_losses, config.content_normalization, content)
-    for term in _compared("style", config.style_losses, config.style_normalization, style):
+    found = _compared(config, "content", architecture, content)
+    for term in _compared(config, "style", architecture, style):
         found += in_regions(term, shares)
     if config.tv_weight:
         variation = losses.TotalVariation(config.tv_form, config.tv_normalization)
@@ -608,34 +647,38 @@ def terms(
 
 
 def _compared(
+    config: configs.StyleTransferConfig,
     kind: str,
-    chosen: Mapping[Any, float],
-    normalization: str,
+    architecture: str,
     weights: Sequence[tuple[str, float]],
 ) -> list[Term]:
     """Returns the terms of the content losses or of the style losses.
 
     Args:
+        config: the settings.
         kind: `content` or `style`, the prefix of the terms' names.
-        chosen: factor of the weight of each loss, by its name or the loss itself.
-        normalization: normalisation of the losses given by name.
+        architecture: name of the backbone.
         weights: pairs of layer name and weight.
     """
     found = []
+    factors = getattr(config, f"{kind}_losses")
     total = sum(weight for _, weight in weights)
     taken: collections.Counter[str] = collections.Counter()
-    for identifier, factor in chosen.items() if total else ():
-        loss = losses.get(identifier, normalization=normalization)
+    for identifier, loss in _chosen(config, kind).items() if total else ():
         name = identifier if isinstance(identifier, str) else type(loss).__name__
         taken[name] += 1
         name = name if taken[name] == 1 else f"{name} {taken[name]}"
-        prefix = kind if len(chosen) == 1 else f"{kind}/{name}"
+        prefix = kind if len(factors) == 1 else f"{kind}/{name}"
         seen = [(f"{prefix}/{layer}", layer, weight) for layer, weight in weights]
-        if loss.layer:
-            seen = [(f"{kind}/{name}", loss.layer, total)]
-        elif loss.most_positions:
-            stacked = hypercolumns.JOIN.join(layer for layer, _ in weights)
+        if loss.layers == (backbones.IMAGE,):
+            seen = [(f"{kind}/{name}", backbones.IMAGE, total)]
+        elif loss.layers:
+            own = [vgg_layers.canonical(layer, architecture) for layer in loss.layers]
+            seen = [(f"{prefix}/{layer}", layer, total / len(own)) for layer in own]
+        if loss.most_positions:
+            stacked = hypercolumns.JOIN.join(layer for _, layer, _ in seen)
             seen = [(f"{kind}/{name}", stacked, total)]
+        factor = factors[identifier]
         found += [Term(title, layer, loss, factor * weight) for title, layer, weight in seen]
     return found
 

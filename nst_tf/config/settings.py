@@ -42,6 +42,7 @@ CONTENT_NORMALIZATIONS = {
     "self_similarity": ("relative", "strotss"),
 }
 STYLE_NORMALIZATIONS = {
+    "neighbours": ("relative",),
     "gram": (
         "relative",
         "mean",
@@ -57,6 +58,15 @@ STYLE_NORMALIZATIONS = {
     "histogram": ("relative", "mean"),
     "remd": ("relative",),
 }
+MATCHING = "neighbours"
+"""The loss that matches places of content and style."""
+MATCHED_LAYERS = tuple(
+    f"block{block}_conv{number}"
+    for block, count in ((1, 2), (2, 2), (3, 3), (4, 3))
+    for number in range(1, count + 1)
+)
+"""The layers that are matched unless `match_layers` names others."""
+ORIENTATIONS = {"upright": 1, "turned": 4, "mirrored": 8}
 WHOLE_LOSSES = ("remd", "self_similarity")
 """Losses that need the whole picture at once, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
@@ -78,6 +88,13 @@ _CONTENT = (
 )
 _STYLE = (above_0("style_weight"), some("style_layers"), above_0("strength"))
 _TV = (above_0("tv_weight"),)
+_NEIGHBOURS = (
+    Need(
+        "style_loss",
+        "style_loss with neighbours",
+        lambda settings: MATCHING in settings.style_losses,
+    ),
+)
 _START = (one_of("init", "content", "style", "gray", "grey", "mean"), above_0("strength"))
 _FROM_COARSE = Need("init", "init to be no picture", lambda settings: not settings.goes_on)
 _AUTOMATIC = (
@@ -327,6 +344,51 @@ class StyleTransferConfig:
         needs=_CONTENT,
         reader=choices.read_losses,
     )
+    matches: int = setting(
+        2,
+        "Matching",
+        "how often the neighbours are matched anew at each level, each time for the steps of the "
+        "level",
+        needs=_NEIGHBOURS,
+        rule=at_least(1, "1 or above"),
+    )
+    match_share: float = setting(
+        0.5,
+        "Matching",
+        "share of the picture as it is, beside the content, in what is matched, 0 to 1: more is "
+        "bolder",
+        needs=_NEIGHBOURS,
+        rule=_SHARE,
+    )
+    match_orientations: str = setting(
+        "turned",
+        "Matching",
+        "orientations of the style to choose from: upright; turned, by quarter turns, too; or "
+        "mirrored, their mirror images, too",
+        tuple(ORIENTATIONS),
+        needs=_NEIGHBOURS,
+    )
+    match_places: int = setting(
+        16384,
+        "Matching",
+        "most places of 4x4 pixels of all styles to choose from; a random sample stands for more",
+        needs=_NEIGHBOURS,
+        rule=Rule("a number from 1 to 1000000", lambda count: 1 <= count <= 1_000_000),
+    )
+    match_evenness: float = setting(
+        0.0,
+        "Matching",
+        "penalty on a place of the style that is used more often than others, such as 0.1",
+        needs=_NEIGHBOURS,
+        rule=_AMOUNT,
+    )
+    match_layers: tuple[str, ...] = setting(
+        (),
+        "Matching",
+        "layers whose activations are matched, comma-separated; empty takes block1_conv1 to "
+        "block4_conv3 of a VGG, and style_layers of another network",
+        needs=_NEIGHBOURS,
+    )
     tv_form: str = setting(
         "squared",
         PUBLISHED,
@@ -571,6 +633,18 @@ class StyleTransferConfig:
     def style_losses(self) -> choices.Losses:
         """The weight of each loss in `style_loss`, by its name or by the loss object."""
         return choices.losses_of("style_loss", self.style_loss)
+
+    @property
+    def matched_layers(self) -> tuple[str, ...]:
+        """The layers of the loss `neighbours`."""
+        if self.match_layers:
+            return self.match_layers
+        return self.style_layers if self.network_name == choices.CUSTOM else MATCHED_LAYERS
+
+    @property
+    def passes(self) -> int:
+        """How often each level is passed through, with new matches each time."""
+        return self.matches if MATCHING in self.style_losses and self.style_weight else 1
 
     @property
     def network_name(self) -> str:
@@ -838,9 +912,9 @@ def _check_layers(config: StyleTransferConfig) -> None:
     Layers of a custom network are checked by `StyleTransfer`.
     """
     backbone = "vgg19" if config.backbone == "auto" else config.network_name
-    for name in (*config.content_layers, *config.style_layers):
+    for name in (*config.content_layers, *config.style_layers, *config.match_layers):
         vgg_layers.canonical(name, backbone)
-    for kind in ("content_layers", "style_layers"):
+    for kind in ("content_layers", "style_layers", "match_layers"):
         chosen = [vgg_layers.canonical(name, backbone) for name in getattr(config, kind)]
         for name in chosen:
             if chosen.count(name) > 1:

@@ -27,7 +27,7 @@ from nst_tf.imaging import images, inputs, pyramid, sources
 from nst_tf.records import environment, recipe
 from nst_tf.records import snapshot as snapshots
 from nst_tf.runtime import backend, host
-from nst_tf.tiling import bands, memory, tiled_objective, tiles
+from nst_tf.tiling import activations, bands, memory, tiled_objective, tiles
 
 logger = logging.getLogger("nst_tf")
 
@@ -332,7 +332,7 @@ class StyleTransfer:
                 continue
             for callback in told:
                 callback.on_level_begin(index)
-            targets = functools.partial(self._level_targets, walk, level)
+            targets = functools.partial(self._level_targets, walk, index)
             for end in self._steps(walk, index, targets):
                 host.leave_if_over()
                 for callback in told:
@@ -573,53 +573,67 @@ class StyleTransfer:
         return np.random.default_rng(self.config.seed).random(shape, np.float32)
 
     def _level_targets(
-        self, walk: _RunState, level: pyramid.Level, plan: tiles.TilePlan
+        self, walk: _RunState, at: int, plan: tiles.TilePlan
     ) -> objectives.Targets | tiled_objective.TiledTargets:
         """Returns the targets of a level, in tiles if the plan has them."""
-        names = [losses.CONTENT, *walk.objective.references]
+        level = walk.run.levels[at]
         found = {
-            name: walk.compiled.measured(*self._reference(walk, name, level), name, plan)
-            for name in dict.fromkeys(names)
+            name: walk.compiled.measured(*self._reference(walk, name, at), name, plan)
+            for name in dict.fromkeys([losses.CONTENT, *walk.objective.single_references])
             if name != losses.STYLE
         }
+        blends = walk.shown.matched.blends
         styles = [
             self._style_target(walk, index, level, plan) for index in range(len(walk.shown.styles))
         ]
-        shared = walk.objective.blend([_shared(each) for each in styles], walk.shown.matched.blends)
+        shared = walk.objective.blend(styles, blends)
         targets = functools.reduce(_merged, found.values())
         if walk.objective.joint:
-            views = {name: [walk.compiled.view(each, plan)] for name, each in found.items()}
-            views[losses.STYLE] = [walk.compiled.view(each, plan.of_styles) for each in styles]
-            joined = walk.objective.join(views, walk.shown.matched.blends)
-            targets = walk.compiled.with_joined(targets, joined, plan)
+            views = self._views(walk, at)
+            targets = _merged(targets, walk.compiled.joined(views, blends, targets, plan))
         return _merged_shared(targets, objectives.merged(shared, walk.objective.weights()))
 
-    def _reference(
-        self, walk: _RunState, name: str, level: pyramid.Level
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _views(self, walk: _RunState, at: int) -> dict[str, list[objectives.View]]:
+        """Returns the references at the size of a level, for losses that have several."""
+        level = walk.run.levels[at]
+        unknown = {losses.START} if at == 0 and not self.config.goes_on else set()
+        views = {
+            name: [objectives.View(*self._reference(walk, name, at), float(name not in unknown))]
+            for name in walk.objective.references
+            if name != losses.STYLE
+        }
+        views[losses.STYLE] = [
+            objectives.View(style.resized(*size), walk.shown.style_weights(index, *size))
+            for index, style in enumerate(walk.shown.styles)
+            for size in [pyramid.style_size(self.config, style.size, level, self._least)]
+        ]
+        return views
+
+    def _reference(self, walk: _RunState, name: str, at: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns a reference at the size of a level, and the weights of its pixels."""
+        level = walk.run.levels[at]
         size = level.height, level.width
         weights = walk.shown.content_weights(*size)
         if name == losses.CONTENT:
             return walk.shown.content.resized(*size), weights
         if name == losses.START:
-            return self._begun_with(walk, level), weights
+            return self._begun_with(walk, at), weights
         picture, reliability = walk.references[name]
         if reliability is not None:
             weights = weights * reliability.resized(*size)[np.newaxis, :, :, :1]
         return picture.resized(*size), weights
 
-    def _begun_with(self, walk: _RunState, level: pyramid.Level) -> np.ndarray:
+    def _begun_with(self, walk: _RunState, at: int) -> np.ndarray:
         """Returns the picture at the beginning of a level, `(height, width, 3)`."""
-        index = walk.run.levels.index(level)
-        if walk.begun_with is None or walk.begun_with[0] != index:
+        if walk.begun_with is None or walk.begun_with[0] != at:
+            level = walk.run.levels[at]
             picture = _resized(self._result(walk), level.height, level.width)
-            walk.begun_with = index, picture[0].numpy()
+            walk.begun_with = at, picture[0].numpy()
         return walk.begun_with[1]
 
     def _style_target(
         self, walk: _RunState, index: int, level: pyramid.Level, plan: tiles.TilePlan
-    ) -> objectives.Targets | tiled_objective.TiledTargets:
+    ) -> objectives.Targets:
         """Returns the targets of a style picture, computed at the first use at each size."""
         style, cache = walk.shown.styles[index], walk.compiled.style_targets
         size = pyramid.style_size(self.config, style.size, level, self._least)
@@ -629,8 +643,6 @@ class StyleTransfer:
             weights = walk.shown.style_weights(index, *size)
             pixels = style.resized(*size)
             found = walk.compiled.measured(pixels, weights, losses.STYLE, plan.of_styles)
-            if walk.objective.joint:  # Includes activations, too large for the cache.
-                return found
             kept = _shared(found)
             cache.put(key, kept)
         return kept
@@ -722,7 +734,9 @@ class _Compiled:
         )
         self.tiled_step = bands.compile_tiled_step(optimizer, run_eagerly=run_eagerly)
         self.style_targets = _Cache()
-        through = {losses.STYLE: style_backbone}
+        self._through = through = {losses.STYLE: style_backbone}
+        self._wraps = style_backbone is not objective.backbone
+        self._looks: dict[tuple[tuple[str, ...], bool], losses.Activations] = {}
         self._targets = {
             name: steps.compile_targets(
                 objectives.Objective(through.get(name, objective.backbone), objective.terms),
@@ -753,24 +767,29 @@ class _Compiled:
         cut = in_tiles.cut(height, width, plan.sides)
         return in_tiles.targets(pixels[np.newaxis], tf.constant(weights), cut, reference)
 
-    def view(
-        self, targets: objectives.Targets | tiled_objective.TiledTargets, plan: tiles.TilePlan
-    ) -> objectives.Targets:
-        """Returns the targets of a reference in the form that `Objective.join` takes."""
-        if isinstance(targets, tiled_objective.TiledTargets):
-            return self.in_tiles(plan).view(targets)
-        return targets
-
-    def with_joined(
+    def joined(
         self,
-        targets: objectives.Targets | tiled_objective.TiledTargets,
-        joined: objectives.Targets,
+        views: Mapping[str, Sequence[objectives.View]],
+        shares: Sequence[Sequence[float]],
+        like: objectives.Targets | tiled_objective.TiledTargets,
         plan: tiles.TilePlan,
     ) -> objectives.Targets | tiled_objective.TiledTargets:
-        """Returns targets in which the results of `Objective.join` replace its inputs."""
-        if isinstance(targets, tiled_objective.TiledTargets):
-            return targets.replaced(self.in_tiles(plan).cut_targets(joined, targets.tiles))
-        return {**targets, **joined}
+        """Returns the result of `Objective.join`, in the tiles of other targets of the picture."""
+        found = self._objective.join(views, shares, self._look)
+        if isinstance(like, tiled_objective.TiledTargets):
+            return self.in_tiles(plan).cut_targets(found, like.tiles)
+        return found
+
+    def _look(self, layers: tuple[str, ...], reference: str) -> losses.Activations:
+        """Returns the network for losses of several references."""
+        key = layers, reference == losses.STYLE
+        if key not in self._looks:
+            through = self._through.get(reference, self._objective.backbone)
+            wraps = through is self._objective.backbone and self._wraps
+            self._looks[key] = activations.TiledActivations(
+                through, layers, in_parts=not wraps, run_eagerly=self._run_eagerly
+            )
+        return self._looks[key]
 
 
 class _Cache:

@@ -120,7 +120,8 @@ def minimum_side(config: configs.StyleTransferConfig) -> int:
     """
     if config.network_name == configs.CUSTOM:
         return 2
-    names = (*config.content_layers, *config.style_layers)
+    matched = config.matched_layers if config.passes > 1 else ()
+    names = (*config.content_layers, *config.style_layers, *matched)
     strides = (vgg_layers.stride(vgg_layers.canonical(name, "vgg19")) for name in names)
     return 2 * max(strides, default=1)
 
@@ -174,6 +175,7 @@ def plan(
         coarsest=config.coarsest,
         minimum=least,
     )
+    found = [level for level in found for _ in range(config.passes)]
     if config.padding == "circular":
         found = [_periodic(level, least // 2) for level in found]
     for size in styles:

@@ -14,8 +14,18 @@ from nst_tf.losses.content import Content
 from nst_tf.losses.gram import Gram
 from nst_tf.losses.histogram import Histogram
 from nst_tf.losses.laplacian import Laplacian
-from nst_tf.losses.loss import CONTENT, START, STYLE, Loss, Reference, Statistics
+from nst_tf.losses.loss import (
+    CONTENT,
+    START,
+    STYLE,
+    Activations,
+    Loss,
+    Patch,
+    Reference,
+    Statistics,
+)
 from nst_tf.losses.moments import Moments
+from nst_tf.losses.neighbours import Neighbours
 from nst_tf.losses.relaxed_emd import RelaxedEMD
 from nst_tf.losses.self_similarity import SelfSimilarity
 from nst_tf.losses.sliced_wasserstein import SlicedWasserstein
@@ -26,12 +36,15 @@ __all__ = [
     "CONTENT",
     "START",
     "STYLE",
+    "Activations",
     "Content",
     "Gram",
     "Histogram",
     "Laplacian",
     "Loss",
     "Moments",
+    "Neighbours",
+    "Patch",
     "Reference",
     "RelaxedEMD",
     "SelfSimilarity",
@@ -39,6 +52,7 @@ __all__ = [
     "Statistics",
     "TotalVariation",
     "Wasserstein2",
+    "chosen",
     "get",
 ]
 
@@ -48,6 +62,7 @@ _LOSSES: dict[str, type[Loss]] = {
     "histogram": Histogram,
     "laplacian": Laplacian,
     "moments": Moments,
+    "neighbours": Neighbours,
     "remd": RelaxedEMD,
     "self_similarity": SelfSimilarity,
     "swd": SlicedWasserstein,
@@ -60,8 +75,9 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
     """Returns the loss of that name, or the given loss.
 
     Args:
-        identifier: `features`, `laplacian` or `self_similarity` for the content; `gram`, `moments`,
-            `w2`, `swd`, `histogram` or `remd` for the style; `total_variation`; or a loss.
+        identifier: `features`, `laplacian` or `self_similarity` for the content; `neighbours`,
+            `gram`, `moments`, `w2`, `swd`, `histogram` or `remd` for the style;
+            `total_variation`; or a loss.
         **arguments: constructor arguments of a named loss.
 
     Raises:
@@ -72,3 +88,21 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
     if identifier not in _LOSSES:
         raise errors.unknown_name("loss", identifier, _LOSSES)
     return _LOSSES[identifier](**arguments)
+
+
+def chosen(identifier: str | Loss, settings: Any, normalization: str) -> Loss:
+    """Returns a loss with its knobs as a config has them, or the given loss.
+
+    Args:
+        identifier: as for `get`.
+        settings: the config.
+        normalization: normalisation of a named loss.
+
+    Raises:
+        ConfigError: there is no loss of that name, or a setting is not valid for it.
+    """
+    if isinstance(identifier, Loss):
+        return identifier
+    kind = type(get(identifier))
+    arguments = {name: getattr(settings, field) for name, field in kind.knobs.items()}
+    return kind(normalization=normalization, **arguments)

@@ -37,7 +37,7 @@ class Laplacian(Content):
         ConfigError: `normalization` is unknown.
     """
 
-    layer = "image"
+    layers = ("image",)
 
     def __init__(self, normalization: str = "relative", size: int = 4) -> None:
         super().__init__(normalization)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,19 +24,82 @@ the start of the level. A run may have further references, under names of its ow
 
 
 @dataclasses.dataclass(frozen=True)
+class Patch:
+    """The activations of a part of a picture, with a margin of a position and more around it.
+
+    Attributes:
+        rows: rows of the picture that the patch owns, in pixels; a multiple of every stride.
+        columns: columns that it owns.
+        top: row of the picture at which its activations begin, in pixels.
+        left: column at which they begin.
+        features: activations by layer, `(1, height, width, channels)`, float32.
+    """
+
+    rows: slice
+    columns: slice
+    top: int
+    left: int
+    features: Mapping[str, Any]
+
+
+class Activations(abc.ABC):
+    """The network, as a loss of several references sees it.
+
+    Attributes:
+        layers: names of the layers of the loss.
+        strides: pixels between two positions of each layer; 0 if unknown.
+    """
+
+    layers: tuple[str, ...]
+    strides: Mapping[str, int]
+
+    @abc.abstractmethod
+    def walk(self, picture: np.ndarray) -> Iterator[Patch]:
+        """Returns the activations of any picture, patch by patch, in the memory of one patch.
+
+        Args:
+            picture: `(height, width, 3)`, float32, sRGB.
+        """
+
+    @abc.abstractmethod
+    def whole(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the activations of a picture by layer. Large ones are in spill files."""
+
+    @abc.abstractmethod
+    def weights(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns weights of pixels, `(height, width)`, at the positions of each layer."""
+
+    @abc.abstractmethod
+    def sizes(self, height: int, width: int) -> dict[str, tuple[int, int]]:
+        """Returns height and width of each layer for a picture of a size."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Reference:
     """A reference picture, as a loss of several references gets it.
 
     Attributes:
-        features: activations by layer, each `(1, height, width, channels)`, float32: a tensor, or,
-            in tiles, an array in a spill file.
-        weights: weights of the positions by layer, each `(1, height, width, 1)`, likewise.
-        share: share of one style in the blend, by `style_blend`; 1 for any other reference.
+        picture: the picture, `(height, width, 3)`, float32, sRGB in [0, 1].
+        pixel_weights: weights of its pixels, `(height, width)`, float32.
+        activations: the network.
+        share: share of one style in the blend, by `style_blend`; 0 for `start` before the first
+            step of a run; 1 for any other reference.
     """
 
-    features: Mapping[str, Any]
-    weights: Mapping[str, Any]
+    picture: np.ndarray
+    pixel_weights: np.ndarray
+    activations: Activations
     share: float = 1.0
+
+    @functools.cached_property
+    def features(self) -> Mapping[str, np.ndarray]:
+        """Its activations by layer, each `(1, height, width, channels)`, float32."""
+        return self.activations.whole(self.picture)
+
+    @functools.cached_property
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """The weights of its positions by layer, each `(1, height, width, 1)`, float32."""
+        return self.activations.weights(self.pixel_weights)
 
 
 class Loss(objects.Configurable, abc.ABC):
@@ -62,21 +126,25 @@ class Loss(objects.Configurable, abc.ABC):
         positional: names of the target's entries with a value at every position of the layer,
             `(1, height, width, ...)`; a tile gets its part of them. With one reference,
             `features` may be among them: the `response` of the reference picture.
-        layer: the layer of the loss, whatever the config says, or an empty text.
+        layers: the layers of the loss, whatever the config says; empty for those of the config.
         neighbourhood: distance, in positions, of the furthest neighbours in a position's summand.
         additive: whether the loss is a function of sums over positions. Any other loss gets the
             whole picture at once, and may have any statistics.
         most_positions: most positions of the grid that the activations are resampled to, or 0
-            for the layer's own positions. A loss with a grid takes one layer or several stacked.
+            for the layer's own positions. A loss with a grid takes one layer or several stacked,
+            and one reference.
+        knobs: fields of `StyleTransferConfig` by the arguments of the constructor that they
+            become, if the config names the loss.
     """
 
     references: tuple[str, ...] = ()
     normalizations: tuple[str, ...] = ("relative",)
     positional: tuple[str, ...] = ()
-    layer: str = ""
+    layers: tuple[str, ...] = ()
     neighbourhood: int = 0
     additive: bool = True
     most_positions: int = 0
+    knobs: Mapping[str, str] = {}
 
     def __init__(self, normalization: str = "relative") -> None:
         self.normalization = errors.known("normalization", normalization, self.normalizations)
@@ -95,8 +163,8 @@ class Loss(objects.Configurable, abc.ABC):
 
         Args:
             references: references by the names in `references`: one for each style picture, and
-                one for any other name. Their features and weights cover all layers at which the
-                objective has this very loss.
+                one for any other name. Their activations are those of all layers at which the
+                objective has this very loss. They are computed when they are asked for.
 
         Returns:
             The target of each layer. Its `positional` entries have the layer's size in the

@@ -45,7 +45,7 @@ class TotalVariation(Loss):
 
     degrees = {"squared": 2.0, "absolute": 1.0, "power": 2.5, "nine_point": 2.0}  # noqa: RUF012
     normalizations = ("mean", "sum")
-    layer = "image"
+    layers = ("image",)
     neighbourhood = 1
 
     def __init__(self, form: str = "squared", normalization: str = "mean") -> None:

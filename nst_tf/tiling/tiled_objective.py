@@ -35,11 +35,6 @@ class TiledTargets:
         maps = [_Merged(*both) for both in zip(self.maps, other.maps, strict=True)]
         return TiledTargets(objectives.merged(self.shared, other.shared), self.tiles, maps)
 
-    def replaced(self, other: TiledTargets) -> TiledTargets:
-        """Returns targets in which the terms of the other replace those of the same name."""
-        maps = [_Replaced(*both) for both in zip(self.maps, other.maps, strict=True)]
-        return TiledTargets({**self.shared, **other.shared}, self.tiles, maps)
-
 
 class _Merged(Sequence[objectives.Targets]):
     """Two sequences of targets whose entries are merged on access."""
@@ -54,13 +49,6 @@ class _Merged(Sequence[objectives.Targets]):
 
     def __getitem__(self, index: Any) -> Any:
         return objectives.merged(self._one[index], self._other[index])
-
-
-class _Replaced(_Merged):
-    """Two sequences of targets, the second of which replaces terms of the first on access."""
-
-    def __getitem__(self, index: Any) -> Any:
-        return {**self._one[index], **self._other[index]}
 
 
 class TiledObjective:
@@ -158,33 +146,6 @@ class TiledObjective:
             maps.append(parts)
         return TiledTargets(self._objective.summary(sums), tiles, maps)
 
-    def view(self, targets: TiledTargets) -> objectives.Targets:
-        """Returns a reference's targets in the form that `Objective.join` takes.
-
-        The maps of the tiles are assembled in files.
-        """
-        found: objectives.Targets = {}
-        for segment, tiles, maps in zip(self._segments, targets.tiles, targets.maps, strict=True):
-            names = [term.name for term in segment.objective.terms if term.loss.joint]
-            last = maps[len(maps) - 1] if names else {}
-            planes = {
-                name: {
-                    entry: _plane(part, tiles[-1], segment.stride_of(name))
-                    for entry, part in last.get(name, {}).items()
-                }
-                for name in names
-            }
-            for tile, part in zip(tiles, maps if names else (), strict=bool(names)):
-                for name in names:
-                    stride = segment.stride_of(name)
-                    for entry, plane in planes[name].items():
-                        values = part[name][entry]
-                        rows, columns = _positions(tile, stride, values.shape[1:3])
-                        plane.mapped()[:, rows, columns] = values
-            for name in names:
-                found[name] = {entry: plane.mapped() for entry, plane in planes[name].items()}
-        return found
-
     def cut_targets(
         self, targets: objectives.Targets, tiles: Sequence[Sequence[Tile]]
     ) -> TiledTargets:
@@ -267,18 +228,6 @@ class TiledObjective:
             tape.watch(sums)
             loss, terms = self._objective.value(sums, shared, pixels)
         return loss, terms, tape.gradient(loss, sums, unconnected_gradients="zero")
-
-
-def _plane(last: Any, tile: Tile, stride: int) -> spill.SpilledArray:
-    """Returns an empty map of a whole layer, given the last tile and its part of the map."""
-    rows, columns = _positions(tile, stride, last.shape[1:3])
-    return spill.SpilledArray((1, rows.stop, columns.stop, *last.shape[3:]), last.dtype)
-
-
-def _positions(tile: Tile, stride: int, size: Sequence[int]) -> tuple[slice, slice]:
-    """Returns the rows and columns of a layer that a tile owns, given their numbers."""
-    top, left = tile.rows.first // stride, tile.columns.first // stride
-    return slice(top, top + size[0]), slice(left, left + size[1])
 
 
 def _owned_positions(tile: Tile, last: Tile, stride: int) -> tuple[slice, slice]:

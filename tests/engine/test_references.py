@@ -111,7 +111,7 @@ class Warped(losses.Content):
     """Squared difference from the previous frame."""
 
     references = ("previous",)
-    layer = "image"
+    layers = ("image",)
 
 
 NEIGHBOURS = Neighbours()
