@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 _PRODUCTS = 1 << 24  # Cosines in memory at a time.
+_DIMENSIONS = 256  # Of a large search: less than 1% from the least 1 - cosine of all.
+_SPARE = 16  # Further random directions, from which the dimensions are found.
 _TINY = 1e-16
 
 
@@ -15,22 +17,49 @@ def unit(vectors: tf.Tensor) -> tf.Tensor:
     return vectors * tf.math.rsqrt(tf.maximum(squares, _TINY))
 
 
-def nearest(
-    vectors: tf.Tensor, choices: tf.Tensor, penalties: np.ndarray | None = None
-) -> np.ndarray:
-    """Returns for each vector the index of the choice with the largest cosine, `(count,)`.
+class Choices:
+    """Vectors among which the nearest ones are searched.
+
+    A large search takes place in the subspace in which the choices lie nearly, found by random
+    directions: Halko, Martinsson and Tropp (2011), "Finding Structure with Randomness", algorithm
+    4.4 with one iteration.
 
     Args:
-        vectors: `(count, channels)`, of any length.
-        choices: `(number, channels)`, of length 1.
-        penalties: taken off the cosines of each choice, `(number,)`, or None. Vectors then have
-            the length 1.
+        vectors: the choices, `(number, channels)`, float32, of any length.
+        searches: number of vectors for which the nearest choice will be searched.
     """
-    found = [np.zeros(0, np.int64)]
-    rows = max(1, _PRODUCTS // choices.shape[0])
-    for first in range(0, vectors.shape[0], rows):
-        cosines = tf.matmul(vectors[first : first + rows], choices, transpose_b=True)
-        if penalties is not None:
-            cosines -= penalties
-        found.append(tf.argmax(cosines, axis=1).numpy())
-    return np.concatenate(found)
+
+    def __init__(self, vectors: np.ndarray, searches: int) -> None:
+        self._choices = unit(tf.constant(vectors))
+        self._basis: tf.Tensor | None = None
+        number, channels = vectors.shape
+        if channels > 2 * _DIMENSIONS and number > channels and number * searches > _PRODUCTS:
+            self._basis = tf.constant(_basis(self._choices))
+            self._choices = tf.matmul(self._choices, self._basis)
+
+    def nearest(self, vectors: tf.Tensor, penalties: np.ndarray | None = None) -> np.ndarray:
+        """Returns for each vector the number of the choice with the largest cosine, `(count,)`.
+
+        Args:
+            vectors: `(count, channels)`, of any length.
+            penalties: subtracted from the cosine of each choice, `(number,)`, or None.
+        """
+        found = [np.zeros(0, np.int64)]
+        rows = max(1, _PRODUCTS // self._choices.shape[0])
+        for first in range(0, vectors.shape[0], rows):
+            part = unit(vectors[first : first + rows])
+            if self._basis is not None:
+                part = tf.matmul(part, self._basis)
+            cosines = tf.matmul(part, self._choices, transpose_b=True)
+            if penalties is not None:
+                cosines -= penalties
+            found.append(tf.argmax(cosines, axis=1).numpy())
+        return np.concatenate(found)
+
+
+def _basis(vectors: tf.Tensor) -> np.ndarray:
+    """Returns an orthonormal basis of nearly the row space, `(channels, dimensions)`."""
+    shape = vectors.shape[1], _DIMENSIONS + _SPARE
+    directions = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    spanned = tf.matmul(vectors, tf.matmul(vectors, directions), transpose_a=True)
+    return np.linalg.qr(spanned.numpy())[0]

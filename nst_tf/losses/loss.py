@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -144,7 +144,7 @@ class Loss(objects.Configurable, abc.ABC):
     neighbourhood: int = 0
     additive: bool = True
     most_positions: int = 0
-    knobs: Mapping[str, str] = {}
+    knobs: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, normalization: str = "relative") -> None:
         self.normalization = errors.known("normalization", normalization, self.normalizations)

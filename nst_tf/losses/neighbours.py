@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -37,6 +37,7 @@ LAYERS = (
 _TURNS = {"upright": range(1), "turned": range(4), "mirrored": range(8)}
 _CELL = 4  # Side of a cell in pixels.
 _ROUNDS = 4  # Searches of a match with even use.
+_FEW = 1 << 15  # Columns that stay in memory.
 _ALLOWED = 0.5  # Least weight of the cells of a style that may be used.
 
 
@@ -75,7 +76,7 @@ class Neighbours(Loss):
 
     references = (CONTENT, STYLE, START)
     positional = ("places",)
-    knobs = {
+    knobs: ClassVar[Mapping[str, str]] = {
         "layers": "matched_layers",
         "share": "match_share",
         "orientations": "match_orientations",
@@ -109,44 +110,35 @@ class Neighbours(Loss):
         self, references: Mapping[str, Sequence[Reference]]
     ) -> Mapping[str, Statistics]:
         (content,), (start,) = references[CONTENT], references[START]
-        palette = _Palette.of(references[STYLE], self.orientations, self.most_places)
+        palette = _palette(references[STYLE], _TURNS[self.orientations], self.most_places)
         share = np.float32(self.share * start.share)
         query = content.picture + share * (start.picture - content.picture)
         inside = cell_weights(content.pixel_weights) > 0
-        chosen, matches = np.unique(
-            self._matches(content.activations, query, inside, palette), return_inverse=True
-        )
+        sought = _Columns(content.activations, query, inside)
+        chosen, places = np.unique(self._matches(sought, palette), return_inverse=True)
         cells = np.zeros(inside.shape, np.int64)
-        cells[inside] = matches.reshape(-1)
-        tables = palette.tables(chosen)
+        cells[inside] = places.reshape(-1)
         sizes = content.activations.sizes(*query.shape[:2])
         return {
             layer: {
-                "places": rows_of(cells, sizes[layer], query.shape[:2], stride),
-                "table": tables[layer],
+                "places": rows_of(cells, sizes[layer], stride),
+                "table": nearest.unit(_flat(palette.features[layer][chosen])),
             }
             for layer, stride in content.activations.strides.items()
         }
 
-    def _matches(
-        self, activations: Activations, query: np.ndarray, inside: np.ndarray, palette: _Palette
-    ) -> np.ndarray:
+    def _matches(self, sought: _Columns, palette: _Palette) -> np.ndarray:
         """Returns the number of the match of each cell inside, in their order."""
-        mean = _mean_column(activations, query, inside)
-        choices = nearest.unit(palette.columns - tf.reduce_mean(palette.columns, 0))
-        penalties, uses = None, np.zeros(len(choices))
-        found = np.zeros(inside.shape, np.int64)
+        choices = nearest.Choices(palette.columns - palette.columns.mean(0), len(sought))
+        mean = sought.mean()
+        penalties, uses = None, np.zeros(len(palette.columns))
         for _ in range(_ROUNDS if self.evenness else 1):
-            for rows, columns, seen in _columns_of(activations, query, inside):
-                part = inside[rows, columns]
-                found[rows, columns][part] = nearest.nearest(
-                    nearest.unit(seen - mean), choices, penalties
-                )
-            used = np.bincount(found[inside], minlength=len(uses))
+            found = sought.nearest(choices, mean, penalties)
+            used = np.bincount(found, minlength=len(uses))
             # The penalties of the rounds add up, as prices do in an auction.
-            uses += used / max(1.0, used.sum() / len(uses)) / _ROUNDS
+            uses += used * len(uses) / max(1, len(found)) / _ROUNDS
             penalties = np.float32(self.evenness * uses)
-        return found[inside]
+        return found
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         places = tf.cast(target["places"][..., 0], tf.int32)
@@ -162,119 +154,136 @@ class Neighbours(Loss):
         return tf.math.divide_no_nan(statistics["error"], statistics["positions"])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Turned:
-    """A style picture in one orientation, and the cells that may be used.
+class _Columns:
+    """The columns of the cells of a picture.
 
-    Attributes:
-        reference: the style picture.
-        turn: its orientation, from 0 to 7.
-        sampled: number of each cell among those of all styles, `(rows, columns)`; -1 for others.
+    Args:
+        activations: the network.
+        picture: the picture, `(height, width, 3)`.
+        inside: whether to take a cell, `(rows, columns)`.
     """
 
-    reference: Reference
-    turn: int
-    sampled: np.ndarray
+    def __init__(self, activations: Activations, picture: np.ndarray, inside: np.ndarray) -> None:
+        self._activations, self._picture, self._inside = activations, picture, inside
+        few = len(self) <= _FEW
+        self._kept = list(self._walk()) if few else None
 
-    @property
-    def picture(self) -> np.ndarray:
-        """The picture as turned."""
-        return turned(self.reference.picture, self.turn)
+    def __len__(self) -> int:
+        return int(self._inside.sum())
 
-    def patches(self, wanted: np.ndarray) -> Iterator[tuple[Patch, slice, slice]]:
-        """Returns the patches with wanted cells, and the rows and columns of their cells."""
-        if not wanted.any():
-            return
-        for patch in self.reference.activations.walk(self.picture):
+    def _walk(self) -> Iterator[tuple[slice, slice, tf.Tensor]]:
+        """Returns the cells of each patch, and the columns of those inside."""
+        for patch in self._activations.walk(self._picture):
             rows, columns = _cells(patch.rows), _cells(patch.columns)
-            if wanted[rows, columns].any():
-                yield patch, rows, columns
+            if self._inside[rows, columns].any():
+                seen = columns_at(patch, self._activations.strides, rows, columns)
+                yield rows, columns, tf.boolean_mask(seen, self._inside[rows, columns])
+
+    def _all(self) -> Iterable[tuple[slice, slice, tf.Tensor]]:
+        return self._walk() if self._kept is None else self._kept
+
+    def mean(self) -> tf.Tensor:
+        """Returns the mean of all columns, `(channels,)`."""
+        return sum(tf.reduce_sum(seen, 0) for _, _, seen in self._all()) / len(self)
+
+    def nearest(
+        self, choices: nearest.Choices, mean: tf.Tensor, penalties: np.ndarray | None
+    ) -> np.ndarray:
+        """Returns the number of the choice nearest to each column, the mean taken off."""
+        found = np.zeros(self._inside.shape, np.int64)
+        for rows, columns, seen in self._all():
+            numbers = choices.nearest(seen - mean, penalties)
+            found[rows, columns][self._inside[rows, columns]] = numbers
+        return found[self._inside]
 
 
-class _Palette:
+class _Palette(NamedTuple):
     """The cells of all styles that may be used.
 
     Attributes:
         columns: the column of each, `(cells, channels)`, float32.
+        features: by layer, the activations at its positions, at least one,
+            `(cells, positions, channels)`, float32.
     """
 
-    def __init__(self, pictures: Sequence[_Turned], count: int) -> None:
-        self._pictures, self._count = pictures, count
-        self._strides = pictures[0].reference.activations.strides
-        found: np.ndarray | None = None
-        for picture in pictures:
-            wanted = picture.sampled >= 0
-            for patch, rows, columns in picture.patches(wanted):
-                part = picture.sampled[rows, columns]
-                seen = columns_at(patch, self._strides, rows, columns)
-                if found is None:
-                    found = np.empty((count, seen.shape[-1]), np.float32)
-                found[part[part >= 0]] = seen.numpy()[part >= 0]
-        assert found is not None
-        self.columns = tf.constant(found)
+    columns: np.ndarray
+    features: dict[str, np.ndarray]
 
-    @classmethod
-    def of(cls, styles: Sequence[Reference], orientations: str, most: int) -> _Palette:
-        """Returns the cells of styles, at most so many, by the shares of the styles.
 
-        Raises:
-            ConfigError: no style has a cell that may be used.
-        """
-        random, pictures, count = np.random.default_rng(0), [], 0
-        turns = _TURNS[orientations]
-        for style in styles:
-            allowed = [
-                cell_weights(turned(style.pixel_weights, turn)) >= _ALLOWED for turn in turns
-            ]
-            total = sum(int(each.sum()) for each in allowed)
-            wanted = min(total, max(1, round(most * style.share)))
-            numbers = np.full(total, -1)
-            numbers[np.sort(random.permutation(total)[:wanted])] = count + np.arange(wanted)
-            count += wanted
-            for turn, each in zip(turns, allowed, strict=True):
-                sampled = np.full(each.shape, -1)
-                sampled[each], numbers = numbers[: each.sum()], numbers[each.sum() :]
-                pictures.append(_Turned(style, turn, sampled))
-        if not count:
-            raise errors.ConfigError(
-                "the style mask leaves no cell of 4x4 pixels of any style to match with; expected "
-                "a larger region."
+def _palette(styles: Sequence[Reference], turns: Sequence[int], most: int) -> _Palette:
+    """Returns the cells of styles, at most so many, by the shares of the styles.
+
+    Raises:
+        ConfigError: no style has a cell that may be used.
+    """
+    random, parts = np.random.default_rng(0), []
+    for style in styles:
+        allowed = [cell_weights(turned(style.pixel_weights, turn)) >= _ALLOWED for turn in turns]
+        sizes = [int(each.sum()) for each in allowed]
+        wanted = np.zeros(sum(sizes), bool)
+        wanted[random.permutation(len(wanted))[: max(1, round(most * style.share))]] = True
+        for turn, each, own in zip(
+            turns, allowed, np.split(wanted, np.cumsum(sizes)[:-1]), strict=True
+        ):
+            each[each] = own
+            if each.any():
+                parts += _cells_of(style.activations, turned(style.picture, turn), each)
+    if not parts:
+        raise errors.ConfigError(
+            "the style mask leaves no cell of 4x4 pixels of any style to match with; expected a "
+            "larger region."
+        )
+    return _Palette(
+        np.concatenate([part.columns for part in parts]),
+        {
+            layer: np.concatenate([part.features[layer] for part in parts])
+            for layer in parts[0].features
+        },
+    )
+
+
+def _cells_of(
+    activations: Activations, picture: np.ndarray, wanted: np.ndarray
+) -> Iterator[_Palette]:
+    """Returns some cells of a picture, patch by patch."""
+    for patch in activations.walk(picture):
+        rows, columns = _cells(patch.rows), _cells(patch.columns)
+        own = wanted[rows, columns]
+        if own.any():
+            seen = columns_at(patch, activations.strides, rows, columns)
+            down, across = np.nonzero(own)
+            down, across = down + rows.start, across + columns.start
+            yield _Palette(
+                tf.boolean_mask(seen, own).numpy(),
+                {
+                    layer: _features_at(patch, layer, stride, down, across)
+                    for layer, stride in activations.strides.items()
+                },
             )
-        return cls(pictures, count)
 
-    def tables(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the activations at chosen cells by layer, of length 1, `(rows, channels)`.
 
-        A cell has a row for each of its positions, at least one.
-        """
-        place = np.full(self._count, -1)
-        place[chosen] = np.arange(len(chosen))
-        found: dict[str, np.ndarray] = {}
-        for picture in self._pictures:
-            wanted = np.where(picture.sampled >= 0, place[picture.sampled], -1)
-            for patch, rows, columns in picture.patches(wanted >= 0):
-                numbers = wanted[rows, columns]
-                down, across = np.nonzero(numbers >= 0)
-                for layer, stride in self._strides.items():
-                    values = np.asarray(patch.features[layer])[0]
-                    side = max(1, _CELL // stride)
-                    if layer not in found:
-                        shape = (len(chosen), side * side, values.shape[-1])
-                        found[layer] = np.empty(shape, np.float32)
-                    top = ((down + rows.start) * _CELL - patch.top) // stride
-                    left = ((across + columns.start) * _CELL - patch.left) // stride
-                    for index in range(side * side):
-                        y = np.minimum(top + index // side, values.shape[0] - 1)
-                        x = np.minimum(left + index % side, values.shape[1] - 1)
-                        found[layer][numbers[down, across], index] = values[y, x]
-        return {
-            layer: nearest.unit(tf.constant(each.reshape(-1, each.shape[-1])))
-            for layer, each in found.items()
-        }
+def _features_at(
+    patch: Patch, layer: str, stride: int, down: np.ndarray, across: np.ndarray
+) -> np.ndarray:
+    """Returns the activations of a layer at cells, `(cells, positions, channels)`."""
+    values = np.asarray(patch.features[layer])[0]
+    offsets = np.arange(max(1, _CELL // stride))
+    rows = (down * _CELL - patch.top)[:, np.newaxis] // stride + offsets
+    columns = (across * _CELL - patch.left)[:, np.newaxis] // stride + offsets
+    rows, columns = (
+        np.minimum(each, limit - 1)
+        for each, limit in zip((rows, columns), values.shape, strict=False)
+    )
+    found = values[rows[:, :, np.newaxis], columns[:, np.newaxis]]
+    return found.reshape(len(down), -1, values.shape[-1])
+
+
+def _flat(features: np.ndarray) -> np.ndarray:
+    return features.reshape(-1, features.shape[-1])
 
 
 def turned(picture: np.ndarray, turn: int) -> np.ndarray:
-    """Returns a picture in one of eight orientations: quarter turns, from 4 on of its mirror image."""
+    """Returns a picture in one of eight orientations: quarter turns, then of its mirror image."""
     return np.rot90(picture[:, ::-1] if turn >= 4 else picture, turn % 4)
 
 
@@ -290,26 +299,6 @@ def cell_weights(weights: np.ndarray) -> np.ndarray:
     sums = np.add.reduceat(np.add.reduceat(np.float64(weights), tops, 0), lefts, 1)
     sizes = np.minimum(_CELL, height - tops)[:, np.newaxis] * np.minimum(_CELL, width - lefts)
     return sums / sizes
-
-
-def _columns_of(
-    activations: Activations, picture: np.ndarray, inside: np.ndarray
-) -> Iterator[tuple[slice, slice, tf.Tensor]]:
-    """Returns the cells of each patch of a picture, and the columns of those inside."""
-    for patch in activations.walk(picture):
-        rows, columns = _cells(patch.rows), _cells(patch.columns)
-        if inside[rows, columns].any():
-            seen = columns_at(patch, activations.strides, rows, columns)
-            yield rows, columns, tf.boolean_mask(seen, inside[rows, columns])
-
-
-def _mean_column(
-    activations: Activations, picture: np.ndarray, inside: np.ndarray
-) -> tf.Tensor | float:
-    total: tf.Tensor | float = 0.0
-    for _, _, seen in _columns_of(activations, picture, inside):
-        total += tf.reduce_sum(seen, 0) / max(1, inside.sum())
-    return total
 
 
 def columns_at(patch: Patch, strides: Mapping[str, int], rows: slice, columns: slice) -> tf.Tensor:
@@ -348,15 +337,12 @@ def _at_cells(seen: tf.Tensor, axis: int, cells: slice, origin: int, stride: int
     )
 
 
-def rows_of(
-    cells: np.ndarray, size: tuple[int, int], picture: tuple[int, int], stride: int
-) -> np.ndarray:
+def rows_of(cells: np.ndarray, size: tuple[int, int], stride: int) -> np.ndarray:
     """Returns the row of the table for each position of a layer, `(1, height, width, 1)`.
 
     Args:
         cells: number of the match of each cell of the picture, `(rows, columns)`.
         size: height and width of the layer.
-        picture: height and width of the picture, in pixels.
         stride: pixels between two positions of the layer.
     """
     side = max(1, _CELL // stride)
@@ -365,6 +351,6 @@ def rows_of(
         pixels = np.arange(count) * stride
         at.append(np.minimum(pixels // _CELL, limit - 1))
         within.append(np.minimum((pixels - at[-1] * _CELL) // stride, side - 1))
-    (down, across), (oy, ox) = at, within
-    found = cells[down][:, across] * side * side + oy[:, np.newaxis] * side + ox
+    (down, across), (below, beside) = at, within
+    found = cells[down][:, across] * side**2 + below[:, np.newaxis] * side + beside
     return np.float32(found)[np.newaxis, :, :, np.newaxis]
