@@ -787,7 +787,10 @@ class _Compiled:
             through = self._through.get(reference, self._objective.backbone)
             wraps = through is self._objective.backbone and self._wraps
             self._looks[key] = activations.TiledActivations(
-                through, layers, in_parts=not wraps, run_eagerly=self._run_eagerly
+                typing.cast(backbones.Backbone, through),
+                layers,
+                in_parts=not wraps,
+                run_eagerly=self._run_eagerly,
             )
         return self._looks[key]
 

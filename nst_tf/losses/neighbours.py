@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -110,6 +110,12 @@ class Neighbours(Loss):
         self, references: Mapping[str, Sequence[Reference]]
     ) -> Mapping[str, Statistics]:
         (content,), (start,) = references[CONTENT], references[START]
+        if not all(content.activations.strides.values()):
+            raise errors.ConfigError(
+                "neighbours matches places, and the positions of "
+                f"{', '.join(content.activations.layers)} in a picture are unknown. Name layers "
+                "below those that look at the whole picture."
+            )
         palette = _palette(references[STYLE], _TURNS[self.orientations], self.most_places)
         share = np.float32(self.share * start.share)
         query = content.picture + share * (start.picture - content.picture)
@@ -131,13 +137,14 @@ class Neighbours(Loss):
         """Returns the number of the match of each cell inside, in their order."""
         choices = nearest.Choices(palette.columns - palette.columns.mean(0), len(sought))
         mean = sought.mean()
-        penalties, uses = None, np.zeros(len(palette.columns))
+        penalties: np.ndarray | None = None
+        uses = np.zeros(len(palette.columns))
         for _ in range(_ROUNDS if self.evenness else 1):
             found = sought.nearest(choices, mean, penalties)
             used = np.bincount(found, minlength=len(uses))
             # The penalties of the rounds add up, as prices do in an auction.
             uses += used * len(uses) / max(1, len(found)) / _ROUNDS
-            penalties = np.float32(self.evenness * uses)
+            penalties = (self.evenness * uses).astype(np.float32)
         return found
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
@@ -216,7 +223,8 @@ def _palette(styles: Sequence[Reference], turns: Sequence[int], most: int) -> _P
     Raises:
         ConfigError: no style has a cell that may be used.
     """
-    random, parts = np.random.default_rng(0), []
+    random = np.random.default_rng(0)
+    parts: list[_Palette] = []
     for style in styles:
         allowed = [cell_weights(turned(style.pixel_weights, turn)) >= _ALLOWED for turn in turns]
         sizes = [int(each.sum()) for each in allowed]
@@ -353,4 +361,4 @@ def rows_of(cells: np.ndarray, size: tuple[int, int], stride: int) -> np.ndarray
         within.append(np.minimum((pixels - at[-1] * _CELL) // stride, side - 1))
     (down, across), (below, beside) = at, within
     found = cells[down][:, across] * side**2 + below[:, np.newaxis] * side + beside
-    return np.float32(found)[np.newaxis, :, :, np.newaxis]
+    return found.astype(np.float32)[np.newaxis, :, :, np.newaxis]

@@ -24,6 +24,7 @@ class TiledActivations(losses.Activations):
         backbone: the network.
         layers: names of exposed layers.
         in_parts: whether a picture may be cut. A picture that wraps around may not.
+        side: side of a patch, in pixels.
         run_eagerly: run without a graph, for debugging.
     """
 
@@ -33,11 +34,13 @@ class TiledActivations(losses.Activations):
         layers: Sequence[str],
         *,
         in_parts: bool = True,
+        side: int = _SIDE,
         run_eagerly: bool = False,
     ) -> None:
         self.layers = tuple(layers)
         self.strides = {name: backbone.cells(name)[0] for name in self.layers}
-        self._backbone, self._in_parts = backbone, in_parts and not backbone.whole
+        self._backbone = backbone
+        self._side = side if in_parts and not backbone.whole else 0
 
         def seen(image: tf.Tensor) -> dict[str, tf.Tensor]:
             found = backbone(image)
@@ -48,10 +51,10 @@ class TiledActivations(losses.Activations):
     def walk(self, picture: np.ndarray) -> Iterator[losses.Patch]:
         height, width = picture.shape[:2]
         side, halo, stride = 0, 0, 1
-        if self._in_parts:
+        if self._side:
             reaches = [self._backbone.reach(name) for name in self.layers]
             stride = int(np.lcm.reduce([each for each, _ in reaches]))
-            side, halo = _SIDE, max(halo for _, halo in reaches) + stride
+            side, halo = self._side, max(halo for _, halo in reaches) + stride
         to_end = not self._backbone.walked
         for tile in split_into_tiles(height, width, side, halo, stride, to_end=to_end):
             rows, columns = tile.rows, tile.columns

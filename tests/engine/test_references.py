@@ -15,6 +15,7 @@ import nst_tf
 from nst_tf import errors, jobs, losses, objective
 from nst_tf.engine import value_and_gradient
 from nst_tf.records import recipe, snapshot
+from nst_tf.tiling import activations
 from nst_tf.tiling.tiled_objective import TiledObjective, TiledTargets
 
 LAYERS = ("block1_conv2", "block2_conv1")
@@ -137,26 +138,33 @@ def mask(height: int, width: int) -> np.ndarray:
     return np.concatenate([np.ones_like(inside), inside, 1 - inside], axis=3)
 
 
-def activations(network: nst_tf.Backbone, image: np.ndarray) -> dict[str, np.ndarray]:
+def seen_by(network: nst_tf.Backbone, image: np.ndarray) -> dict[str, np.ndarray]:
     return {name: each.numpy() for name, each in network(image[np.newaxis]).items()}
 
 
 def joined(
-    whole: objective.Objective, images: Mapping[str, Sequence[np.ndarray]], masked: bool
+    whole: objective.Objective,
+    images: Mapping[str, Sequence[np.ndarray]],
+    masked: bool,
+    side: int = 512,
 ) -> objective.Targets:
-    """Returns all targets of a whole picture."""
+    """Returns all targets of a picture, given the side of the patches it is looked at in."""
+
+    def weights(image: np.ndarray) -> np.ndarray:
+        return mask(*image.shape[:2]) if masked else np.ones((1, 1, 1, 1), np.float32)
+
     views = {
-        name: [
-            whole.targets(
-                tf.constant(each[np.newaxis]),
-                tf.constant(mask(*each.shape[:2]) if masked else np.ones((1, 1, 1, 1), np.float32)),
-                name,
-            )
-            for each in several
-        ]
+        name: [objective.View(each, weights(each)) for each in several]
         for name, several in images.items()
     }
-    return whole.join(views, [[1.0] * len(images["style"])] * 2)
+
+    def look(layers: tuple[str, ...], reference: str) -> losses.Activations:
+        return activations.TiledActivations(whole.backbone, layers, side=side)
+
+    found = whole.join(views, [[1.0] * len(images["style"])] * 2, look)
+    content = images["content"][0]
+    seen = tf.constant(content[np.newaxis]), tf.constant(weights(content))
+    return objective.merged(found, whole.targets(*seen, "content"))
 
 
 IMAGES = {"content": [PHOTO], "style": [PAINTING, OTHER], "start": [pixels(3)]}
@@ -166,8 +174,8 @@ def test_the_target_is_made_of_all_references_place_by_place(network):
     whole = objective.Objective(network, terms(0))
     assert whole.references == ("content", "style", "start")
     found = joined(whole, IMAGES, masked=False)
-    content, start = activations(network, PHOTO), activations(network, IMAGES["start"][0])
-    styles = [activations(network, each) for each in IMAGES["style"]]
+    content, start = seen_by(network, PHOTO), seen_by(network, IMAGES["start"][0])
+    styles = [seen_by(network, each) for each in IMAGES["style"]]
     for layer in LAYERS:
         columns = np.concatenate(
             [each[layer][0].reshape(-1, each[layer].shape[-1]) for each in styles]
@@ -182,26 +190,16 @@ def test_the_target_is_made_of_all_references_place_by_place(network):
 @pytest.mark.parametrize("cuts", [(), ("block1_pool",)])
 @pytest.mark.parametrize("masked", [False, True])
 def test_tiles_have_the_gradient_of_the_whole(network, masked, cuts):
-    """The style and the start are in tiles, too, of other sides than the picture's."""
+    """So have references that are looked at in patches, of another size than the tiles."""
     whole = objective.Objective(network, terms(*((1, 2) if masked else (0,))))
     targets = joined(whole, IMAGES, masked)
     image = tf.constant(pixels(4)[np.newaxis])
     expected = value_and_gradient(whole, image, targets)
 
     tiled = TiledObjective(whole, cuts)
-    sides = [16, 24][: len(cuts) + 1]
-    views = {}
-    for name, several in IMAGES.items():
-        views[name] = []
-        for each in several:
-            weights = mask(*each.shape[:2]) if masked else np.ones((1, 1, 1, 1), np.float32)
-            cut = tiled.cut(*each.shape[:2], sides)
-            found = tiled.targets(each[np.newaxis], tf.constant(weights), cut, name)
-            views[name].append(tiled.view(found))
-    pieces = tiled.cut(40, 48, sides)
+    pieces = tiled.cut(40, 48, [16, 24][: len(cuts) + 1])
     assert len(pieces[0]) > 4
-    found = whole.join(views, [[1.0, 1.0]] * 2)
-    in_tiles = tiled.cut_targets(found, pieces)
+    in_tiles = tiled.cut_targets(joined(whole, IMAGES, masked, side=20), pieces)
     assert isinstance(in_tiles, TiledTargets)
     evaluation = tiled.value_and_gradient(image, in_tiles)
     np.testing.assert_allclose(evaluation.loss, expected.loss, rtol=1e-5)
