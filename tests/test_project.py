@@ -56,6 +56,16 @@ def test_a_bug_report_asks_for_flags_that_exist():
     assert {"report", "version"} <= set(named) <= set(flags.define(*flags.ALL))
 
 
+def test_every_picture_is_listed_with_its_licence():
+    rows = re.findall(
+        r"^\| (`.+`) \|.+\| (.+) \|$", (ROOT / "assets/README.md").read_text(), re.MULTILINE
+    )
+    listed = {name: licence for names, licence in rows for name in re.findall(r"`(.+?)`", names)}
+    folder = (ROOT / "assets").iterdir()
+    assert set(listed) == {path.name for path in folder if path.suffix in (".jpg", ".png")}
+    assert all(licence.startswith(("Apache-2.0", "CC0")) for licence in listed.values())
+
+
 def test_hooks_run_what_the_tests_run():
     repositories = read(".pre-commit-config.yaml")["repos"]
     assert {repository["repo"] for repository in repositories} == {"local"}

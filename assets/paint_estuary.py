@@ -10,12 +10,13 @@ stroke has its own bristles, a two-colour brush load and a thickness; the thickn
 height map that is finally lit from the upper left as impasto. All of it is drawn at twice the
 final size and scaled down. The result depends on nothing but the seed.
 
-Usage: python paint_style.py OUTPUT.png
+Usage: python paint_estuary.py OUTPUT.png
 """
 
-import sys
+from __future__ import annotations
 
 import numpy as np
+from paint_tools import run, smooth_noise
 from PIL import Image
 
 WIDTH, HEIGHT, SCALE, SEED = 768, 576, 2, 1889
@@ -53,12 +54,6 @@ LAYERS = (  # spacing, length, width (pixels), tone jitter
     (8.0, 50.0, 6.5, 0.08),
     (10.0, 34.0, 4.0, 0.11),
 )
-
-
-def smooth_noise(rng: np.random.Generator, height: int, width: int, cell: float) -> np.ndarray:
-    """Return noise in about -1..1 whose features are `cell` pixels wide."""
-    grid = rng.uniform(-1, 1, (int(height / cell) + 3, int(width / cell) + 3)).astype(np.float32)
-    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def plan_sky(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -268,6 +263,4 @@ def paint_picture() -> Image.Image:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python paint_style.py OUTPUT.png")
-    paint_picture().save(sys.argv[1])
+    run(paint_picture)
