@@ -131,6 +131,29 @@ def test_quality_prints_and_writes_verdicts(tmp_path):
     assert "grain" in printed
 
 
+def test_pairs_writes_what_it_has_and_names_what_it_lacks(tmp_path):
+    given, output = tmp_path / "given", tmp_path / "pairs"
+    given.mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (40, 1200, 3), np.uint8)
+    photos = ["taj_mahal", "ancient_city", "winter_wolf"]
+    paintings = ["water_lilies", "sakai_hoitsu", "wave_kanagawa"]
+    for name in photos + paintings:
+        nst_tf.imaging.save(picture, given / f"{name}.jpg")
+    printed = _run(FOLDER / "pairs.py", f"--pictures={given}", f"--output={output}")
+    (line,) = (line for line in printed.splitlines() if line.startswith("03_town"))
+    assert "left out" in line
+    assert "kandinsky.jpg" in line
+    listed = {pair["name"]: pair for pair in json.loads((output / "pairs.json").read_text())}
+    day, night = listed["02_building_lilies"]["photo"], listed["09_night_pattern"]["photo"]
+    assert {"04_landscape_woodcut", "05_animal_gold"} <= set(listed)
+    assert "03_town_abstract" not in listed
+    files = {file for pair in listed.values() for file in (pair["photo"], pair["painting"])}
+    assert files == {path.name for path in output.glob("*.png")}
+    pictures = {file: nst_tf.imaging.load(output / file).rgb for file in files}
+    assert max(max(picture.shape[:2]) for picture in pictures.values()) == 1024
+    assert pictures[night].mean() < 0.35 * pictures[day].mean()
+
+
 def test_step_compares_the_same_work(tmp_path):
     results = tmp_path / "step.json"
     contenders = "nst_tf,keras function"
