@@ -8,7 +8,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.signal
+import scipy.spatial
+import scipy.stats
 
 import nst_tf
 
@@ -87,9 +90,102 @@ def test_the_photo_has_no_style_and_the_painting_all_of_it(pair):
     untouched = judge(photo)
     assert untouched.style_gain == 0
     assert untouched.content == 0
+    assert untouched.structure == pytest.approx(1, abs=1e-6)
+    assert untouched.bare == 1
+    assert untouched.lpips_grey == 0
     itself = judge(painting)
     assert itself.style_gain == pytest.approx(1, abs=1e-6)
     assert itself.colour == 0
+    assert itself.bare == 0
+    assert itself.frechet == pytest.approx(0, abs=1e-4)
+    assert untouched.frechet > 0.1
+    assert itself.structure < 0.7
+
+
+def _layers(seed, *shapes):
+    random = np.random.default_rng(seed)
+    return [random.gamma(1, 1, shape).astype(np.float32) for shape in shapes]
+
+
+def _centred(layer, mean):
+    return np.float64(layer).reshape(-1, layer.shape[-1]) - mean
+
+
+def test_structure_is_the_correlation_of_self_similarities():
+    shapes = [(2, 2, 3), (2, 2, 3), (3, 4, 5), (4, 3, 6), (60, 50, 4)]
+    picture, photo = (_layers(seed, *shapes) for seed in (0, 1))
+    picture[4] += 2 * photo[4]
+    expected = []
+    for layers in zip(picture[2:], photo[2:], strict=True):
+        centred = [_centred(layer, np.float64(layer).mean((0, 1))) for layer in layers]
+        similar = [1 - scipy.spatial.distance.pdist(each, "cosine") for each in centred]
+        expected.append(scipy.stats.pearsonr(*similar).statistic)
+    assert expected[2] > 0.4
+    found = judges.structure([*picture[:4], picture[3]], [*photo[:4], photo[3]])
+    assert found == pytest.approx((expected[0] + 2 * expected[1]) / 3, abs=1e-5)
+    # Of the 3000 places of the last layer not all take part.
+    assert judges.structure(picture, photo) == pytest.approx(np.mean(expected), abs=0.01)
+
+
+def test_structure_does_not_change_with_a_swap_of_features():
+    photo = _layers(0, *[(3, 4, 6)] * 5)
+    rotation = scipy.stats.ortho_group.rvs(6, random_state=0)
+    assert judges.structure([layer @ rotation + 3 for layer in photo], photo) == pytest.approx(1)
+
+
+def test_bare_is_the_share_of_places_nearest_to_the_photo():
+    photo, painting, picture = (_layers(seed, *[(9, 8, 3)] * 5) for seed in range(3))
+    picture[1] = photo[1].copy()
+    picture[1][:6] = painting[1][3:]
+    expected = []
+    for found, same, others in zip(picture[:4], photo[:4], painting[:4], strict=True):
+        mean = np.float64(others).mean((0, 1))
+        found, same, others = (_centred(each, mean) for each in (found, same, others))
+        apart = scipy.spatial.distance.cdist(found, others, "cosine").min(axis=1)
+        own = np.diag(scipy.spatial.distance.cdist(found, same, "cosine"))
+        expected.append(np.mean(own < apart))
+    assert expected[1] == pytest.approx(1 / 3)
+    assert judges.bare(picture, photo, painting) == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_bare_of_many_places_is_that_of_some():
+    photo, painting = (_layers(seed, (140, 130, 4), *[(2, 2, 4)] * 4) for seed in (0, 1))
+    picture = [*map(np.copy, painting)]
+    picture[0][:70] = photo[0][:70]
+    assert judges.bare(picture, photo, painting) == pytest.approx(0.5 / 4, abs=0.01)
+
+
+def test_frechet_distance_is_that_of_normal_distributions():
+    random = np.random.default_rng(0)
+    mixed = [
+        random.normal(1, 1, (count, 5)) @ random.normal(0, 1, (5, 5)) + shift
+        for count, shift in ((40, 0.5), (60, 0))
+    ]
+    (mean, other_mean), (spread, other_spread) = (
+        [f(each) for each in mixed]
+        for f in (lambda x: x.mean(axis=0), lambda x: np.cov(x.T, bias=True))
+    )
+    distance = ((mean - other_mean) ** 2).sum() + np.trace(
+        spread + other_spread - 2 * scipy.linalg.sqrtm(spread @ other_spread).real
+    )
+    found = judges.frechet(*([judges.moments(np.float32(each))] for each in mixed))
+    assert found == pytest.approx(distance / np.mean((mixed[1] ** 2).sum(axis=1)), rel=1e-4)
+    # Fewer samples than channels; of one pair of values, ±1 and ±3 about 0: (3 - 1)² of 3².
+    one, three = (np.float32([[each, 0, 0], [-each, 0, 0]]) for each in (1, 3))
+    assert judges.frechet([judges.moments(one)], [judges.moments(three)]) == pytest.approx(4 / 9)
+
+
+def test_grey_likeness_does_not_see_colours(pair):
+    photo, painting = pair
+    photo = 0.3 + 0.4 * photo
+    # The luminance of a colour is 0.2126 red + 0.7152 green + 0.0722 blue; these have none.
+    shift = np.float32([0.7152, -0.2126, 0]) * 0.3
+    verdict = judges.Judge(photo, painting)(photo + shift)
+    assert verdict.content > 0.02
+    assert verdict.lpips_grey < 1e-5
+    grey = [np.repeat(x @ np.float32([[0.2126], [0.7152], [0.0722]]), 3, axis=2) for x in pair]
+    expected = judges.lpips(*map(judges.activations, grey))
+    assert judges.Judge(*pair)(painting).lpips_grey == pytest.approx(expected, rel=1e-4)
 
 
 def test_noise_is_told_from_style(pair):
@@ -129,6 +225,18 @@ def test_quality_prints_and_writes_verdicts(tmp_path):
     (verdict,) = json.loads(results.read_text())["results"].values()
     assert verdict["style_gain"] == 0
     assert "grain" in printed
+
+
+def test_a_recipe_that_begins_at_the_photo_gives_it_back(tmp_path):
+    results = tmp_path / "identity.json"
+    printed = _run(
+        FOLDER / "quality.py", "--identity", f"--content={ROOT}/assets/chelsea.png", "--size=48",
+        "--preset=gatys2016", "--steps=20", f"--json={results}",
+    )  # fmt: skip
+    figures = json.loads(results.read_text())["results"]
+    assert figures["lpips"] < 0.01
+    assert figures["difference"] < 0.01
+    assert "lpips" in printed
 
 
 def test_pairs_writes_what_it_has_and_names_what_it_lacks(tmp_path):
