@@ -1,6 +1,9 @@
 """The benchmarks: the judge against independent formulas, the programs at a small size."""
 
+import base64
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
+import blind  # noqa: E402
 import judge as judges  # noqa: E402
 import time_to_quality  # noqa: E402
 import work  # noqa: E402
@@ -260,6 +264,137 @@ def test_pairs_writes_what_it_has_and_names_what_it_lacks(tmp_path):
     pictures = {file: nst_tf.imaging.load(output / file).rgb for file in files}
     assert max(max(picture.shape[:2]) for picture in pictures.values()) == 1024
     assert pictures[night].mean() < 0.35 * pictures[day].mean()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sides_are_balanced_and_the_order_is_random(seed):
+    names = [f"{number:02}" for number in range(31)]
+    trials = blind.drawn({"gram": names, "photo": names[:10]}, seed)
+    assert sorted((trial.contender, trial.pair) for trial in trials) == [
+        *(("gram", name) for name in names), *(("photo", name) for name in names[:10])
+    ]  # fmt: skip
+    left = {
+        contender: sum(each.ours == "l" for each in trials if each.contender == contender)
+        for contender in ("gram", "photo")
+    }
+    assert left["gram"] in (15, 16)
+    assert left["photo"] == 5
+    assert trials == blind.drawn({"gram": names, "photo": names[:10]}, seed)
+    assert trials != blind.drawn({"gram": names, "photo": names[:10]}, seed + 1)
+    by_pair = [each.ours for each in sorted(trials, key=lambda each: each.pair)]
+    assert by_pair not in (by_pair[:2] * 20 + by_pair[:1], sorted(by_pair), sorted(by_pair)[::-1])
+    assert [each.pair for each in trials] != sorted(each.pair for each in trials)
+
+
+@pytest.fixture
+def key():
+    trials = [("a", "gram", "l"), ("b", "gram", "r"), ("a", "nnst", "r"), ("b", "nnst", "l")]
+    named = [dict(zip(("pair", "contender", "ours"), each, strict=True)) for each in trials]
+    return {"page": "abc", "trials": named}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 l\n2 l\n\n 4  =\n3 R\n",
+        json.dumps({"page": "abc", "answers": {"1": "l", "2": "l", "3": "r", "4": "="}}),
+    ],
+)
+def test_choices_are_counted_for_whom_they_were(text, key):
+    assert blind.counted(key, blind.answers_of(text, key)) == {
+        "gram": {"ours": 1, "theirs": 1, "neither": 0},
+        "nnst": {"ours": 1, "theirs": 0, "neither": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 l\n1 r", "second one"),
+        ("1 l\nleft", "'left'"),
+        ("1 x", "expected l"),
+        ("5 l", "trials 1 to 4"),
+        ('{"page": "other", "answers": {}}', "page other"),
+    ],
+)
+def test_answers_that_cannot_be_counted_are_named(text, said, key):
+    with pytest.raises(nst_tf.errors.ConfigError, match=said):
+        blind.counted(key, blind.answers_of(text, key))
+
+
+@pytest.fixture
+def contest(tmp_path):
+    """Folders of three pairs, in which ours is red, Contestant green and the photo blue."""
+    colours = {"pairs": (0, 0, 255), "ours": (255, 0, 0), "Contestant": (0, 255, 0)}
+    for folder, colour in colours.items():
+        (tmp_path / folder).mkdir()
+        for name in ("01_Alpha", "02_Beta", "03_Gamma"):
+            ending = "_photo" if folder == "pairs" else ""
+            size = (40, 60) if folder == "ours" else (38, 60)
+            picture = np.full((*size, 3), colour, np.uint8)
+            nst_tf.imaging.save(picture, tmp_path / folder / f"{name}{ending}.png")
+    grey = np.full((50, 50, 3), 128, np.uint8)
+    nst_tf.imaging.save(grey, tmp_path / "pairs/painting.png")
+    pairs = [
+        {"name": name, "photo": f"{name}_photo.png", "painting": "painting.png"}
+        for name in ("01_Alpha", "02_Beta", "03_Gamma")
+    ]
+    (tmp_path / "pairs/pairs.json").write_text(json.dumps(pairs))
+    (tmp_path / "Contestant/03_Gamma.png").unlink()
+    return tmp_path, [
+        FOLDER / "blind.py", f"--pairs={tmp_path}/pairs", f"--ours={tmp_path}/ours",
+        f"--contenders={tmp_path}/Contestant/", "--untouched",
+    ]  # fmt: skip
+
+
+def _colour(picture):
+    return "rgb"[int(picture.reshape(-1, 3).mean(axis=0).argmax())]
+
+
+def test_the_page_tells_nobody_which_is_which(contest):
+    folder, command = contest
+    printed = _run(*command, f"--output={folder}/page/blind.html")
+    assert "no picture 03_Gamma" in printed
+    page = (folder / "page/blind.html").read_text()
+    scripts = re.sub(r"base64,[\w+/=]+", "", page)
+    assert not re.search("alpha|beta|contestant|ours|untouched|png|src=|http", scripts, re.I)
+    key = json.loads((folder / "page/blind_key.json").read_text())
+    assert key["page"] in page
+    (listed,) = re.findall(r"trials = (\[\[.*?\]\])", page)
+    shown = [
+        [nst_tf.imaging.load(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) for uri in trial]
+        for trial in json.loads(listed)
+    ]
+    assert len(shown) == len(key["trials"]) == 5
+    for trial, (photo, painting, *sides) in zip(key["trials"], shown, strict=True):
+        assert _colour(photo.rgb) == "b"
+        assert painting.rgb.mean() == pytest.approx(0.5, abs=0.01)
+        theirs = "g" if trial["contender"] == "Contestant" else "b"
+        expected = f"r{theirs}" if trial["ours"] == "l" else f"{theirs}r"
+        assert "".join(_colour(each.rgb) for each in sides) == expected
+        assert {each.size for each in sides} == {(40, 60)}
+
+
+def test_strips_are_counted_from_a_text(contest):
+    folder, command = contest
+    _run(*command, f"--output={folder}/sheet", "--sheet")
+    key, answers = folder / "sheet_key.json", folder / "answers.txt"
+    strips = sorted((folder / "sheet").glob("*"))
+    assert [strip.name for strip in strips] == [f"{number:03}.jpg" for number in range(1, 6)]
+    lines = []
+    for number, strip in enumerate(strips, 1):
+        picture = nst_tf.imaging.load(strip).rgb
+        assert _colour(picture[:10, :25]) == "b"
+        right = _colour(picture[:, -50:]) == "r"
+        assert right != (_colour(picture[:, -120:-75]) == "r")
+        lines.append(f"{number} {'r' if right else 'l'}\n")
+    answers.write_text("".join(lines[:-1]))
+    printed = _run(FOLDER / "blind.py", f"--count={answers}", f"--key={key}")
+    counts = {line[:32].strip(): line[32:].split() for line in printed.splitlines()}
+    ours = {name: int(counts[name][0]) for name in ("Contestant", "untouched photo")}
+    assert sum(ours.values()) == 4
+    assert counts["Contestant"][1:] == counts["untouched photo"][1:] == ["0", "0"]
+    assert "without an answer: 1" in printed
 
 
 def test_step_compares_the_same_work(tmp_path):
