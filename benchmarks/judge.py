@@ -21,6 +21,7 @@ _SHIFTS = ((0, 0), (1, 3), (2, 1), (3, 2))  # Each row and column of the stride 
 _DIRECTIONS, _QUANTILES = 64, 256
 _GRAIN_FREQUENCY = 0.35  # Cycles a pixel.
 _LUMINANCE = np.float32([0.2126, 0.7152, 0.0722])
+_SEARCHED, _COMPARED = 16384, 2048  # Most places of a layer for `bare` and for `structure`.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Verdict:
     colour: float
     clipped: float
     grain: float
+    structure: float
+    bare: float
+    lpips_grey: float
+    frechet: float
 
 
 def heading(title: str) -> str:
@@ -54,23 +59,31 @@ class Judge:
     """
 
     def __init__(self, photo: np.ndarray, painting: np.ndarray) -> None:
-        self._activations = activations(photo)
-        self._distributions = _distributions(painting)
+        self._activations, self._grey = activations(photo), activations(_in_grey(photo))
+        self._painted = activations(painting)
+        samples = _samples(painting)
+        self._distributions = _distributions(samples)
+        self._moments = [moments(each) for each in samples]
         self._colours = _quantiles(painting.reshape(-1, 3))
-        self._base = _distance(_distributions(photo), self._distributions)
+        self._base = _distance(_distributions(_samples(photo)), self._distributions)
         self._energy = np.mean([_fine_energy(photo), _fine_energy(painting)])
 
     def __call__(self, picture: np.ndarray) -> Verdict:
         """Returns the verdict on a picture, float32 `(height, width, 3)`, sRGB in [0, 1]."""
-        style = _distance(_distributions(picture), self._distributions)
+        found, samples = activations(picture), _samples(picture)
+        style = _distance(_distributions(samples), self._distributions)
         colours = _quantiles(picture.reshape(-1, 3))
         levels = np.round(255 * picture)
         return Verdict(
-            float(1 - style / self._base),
-            lpips(self._activations, activations(picture)),
-            float(np.abs(colours - self._colours).mean()),
-            float(np.mean((levels <= 0) | (levels >= 255))),
-            float(_fine_energy(picture) / self._energy),
+            style_gain=float(1 - style / self._base),
+            content=lpips(self._activations, found),
+            colour=float(np.abs(colours - self._colours).mean()),
+            clipped=float(np.mean((levels <= 0) | (levels >= 255))),
+            grain=float(_fine_energy(picture) / self._energy),
+            structure=structure(found, self._activations),
+            bare=bare(found, self._activations, self._painted),
+            lpips_grey=lpips(self._grey, activations(_in_grey(picture))),
+            frechet=frechet([moments(each) for each in samples], self._moments),
         )
 
 
@@ -102,6 +115,63 @@ def lpips(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
     return total
 
 
+def structure(picture: Sequence[np.ndarray], photo: Sequence[np.ndarray]) -> float:
+    """Returns how alike two pictures are in which of their places are alike, at most 1.
+
+    The mean over conv3 to conv5 of the correlation of their self-similarities: cosines of all pairs
+    of places, the mean of every channel removed. The self-similarity is that of Kolkin et al.
+    (2019), "Style Transfer by Relaxed Optimal Transport and Self-Similarity", equation 7.
+
+    Args:
+        picture: activations, of the same shapes as the photo's.
+        photo: likewise.
+    """
+    found = []
+    for layers in zip(picture[2:], photo[2:], strict=True):
+        drawn = _drawn(layers[0], _COMPARED)
+        places = [_unit(_flat(layer) - layer.mean((0, 1)))[drawn] for layer in layers]
+        pairs = np.triu_indices(len(drawn), 1)
+        found.append(np.corrcoef(*((each @ each.T)[pairs] for each in places))[0, 1])
+    return float(np.mean(found))
+
+
+def bare(
+    picture: Sequence[np.ndarray], photo: Sequence[np.ndarray], painting: Sequence[np.ndarray]
+) -> float:
+    """Returns the share of places that are nearer to the photo than to all of the painting.
+
+    The mean over conv1 to conv4. A place of the picture is compared by cosine with the same place
+    of the photo and with every place of the painting, whose channels' means are removed from all.
+
+    Args:
+        picture: activations, of the same shapes as the photo's.
+        photo: likewise.
+        painting: activations of any height and width.
+    """
+    shares = []
+    for layers in zip(picture[:4], photo[:4], painting[:4], strict=True):
+        mean = layers[2].mean((0, 1))
+        found, same, others = (
+            _unit(_flat(layer) - mean)[_drawn(layer, _SEARCHED)] for layer in layers
+        )
+        chunks = np.array_split(found, -(-len(found) // 1024))
+        nearest = np.concatenate([(chunk @ others.T).max(axis=1) for chunk in chunks])
+        shares.append(np.mean((found * same).sum(axis=1) > nearest))
+    return float(np.mean(shares))
+
+
+def _flat(layer: np.ndarray) -> np.ndarray:
+    return layer.reshape(-1, layer.shape[-1])
+
+
+def _drawn(layer: np.ndarray, most: int) -> np.ndarray:
+    """Returns the indices of a layer's places, of which a fixed draw takes at most so many."""
+    count = layer.shape[0] * layer.shape[1]
+    if count <= most:
+        return np.arange(count)
+    return np.random.default_rng(0).choice(count, most, replace=False)
+
+
 def _unit(features: np.ndarray) -> np.ndarray:
     return features / (np.linalg.norm(features, axis=-1, keepdims=True) + 1e-10)
 
@@ -118,16 +188,20 @@ def _weights() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         ]
 
 
-def _distributions(picture: np.ndarray) -> list[np.ndarray]:
-    """Returns the quantiles of the activations, of each scale and layer."""
+def _samples(picture: np.ndarray) -> list[np.ndarray]:
+    """Returns activations `(n, channels)` of each scale and layer, of several small shifts."""
     found = []
     for scale in (1, 2):
         height, width = (length // scale for length in picture.shape[:2])
         seen = _resized(picture, height, width) if scale > 1 else picture
         shifted = [activations(seen[top:, left:]) for top, left in _SHIFTS]
-        for layer in zip(*shifted, strict=True):
-            found.append(_quantiles(np.concatenate([x.reshape(-1, x.shape[-1]) for x in layer])))
+        found += [np.concatenate([*map(_flat, layer)]) for layer in zip(*shifted, strict=True)]
     return found
+
+
+def _distributions(samples: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns the quantiles of the activations, of each scale and layer."""
+    return [_quantiles(each) for each in samples]
 
 
 def _quantiles(samples: np.ndarray) -> np.ndarray:
@@ -152,6 +226,37 @@ def _distance(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> floa
             ]
         )
     )
+
+
+def moments(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and root of the covariance of samples `(n, channels)`, float64."""
+    mean = samples.mean(axis=0, dtype=np.float64)
+    apart = samples - mean
+    values, vectors = np.linalg.eigh(apart.T @ apart / len(apart))
+    return mean, vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+
+
+def frechet(
+    first: Sequence[tuple[np.ndarray, np.ndarray]], second: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> float:
+    """Returns the mean Fréchet distance over layers and scales, from their `moments`.
+
+    Dowson and Landau (1982), "The Fréchet distance between multivariate normal distributions":
+    |m₁ - m₂|² + tr S₁ + tr S₂ - 2 tr (S₁ S₂)^½; the last trace is the sum of the singular values of
+    the product of the roots. Relative to the second's mean square, |m₂|² + tr S₂.
+    """
+    found = []
+    for (mean, root), (other_mean, other_root) in zip(first, second, strict=True):
+        overlap = np.linalg.svd(root @ other_root, compute_uv=False).sum()
+        distance = ((mean - other_mean) ** 2).sum() + (root**2).sum() + (other_root**2).sum()
+        energy = (other_mean**2).sum() + (other_root**2).sum()
+        found.append((distance - 2 * overlap) / energy)
+    return float(np.mean(found))
+
+
+def _in_grey(picture: np.ndarray) -> np.ndarray:
+    """Returns the luminance of a picture in three channels."""
+    return np.repeat((picture @ _LUMINANCE)[:, :, np.newaxis], 3, axis=2)
 
 
 def _fine_energy(picture: np.ndarray) -> float:

@@ -1,6 +1,9 @@
 """The benchmarks: the judge against independent formulas, the programs at a small size."""
 
+import base64
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +11,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.signal
+import scipy.spatial
+import scipy.stats
 
 import nst_tf
 
@@ -16,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
+import blind  # noqa: E402
 import judge as judges  # noqa: E402
 import time_to_quality  # noqa: E402
 import work  # noqa: E402
@@ -87,9 +94,102 @@ def test_the_photo_has_no_style_and_the_painting_all_of_it(pair):
     untouched = judge(photo)
     assert untouched.style_gain == 0
     assert untouched.content == 0
+    assert untouched.structure == pytest.approx(1, abs=1e-6)
+    assert untouched.bare == 1
+    assert untouched.lpips_grey == 0
     itself = judge(painting)
     assert itself.style_gain == pytest.approx(1, abs=1e-6)
     assert itself.colour == 0
+    assert itself.bare == 0
+    assert itself.frechet == pytest.approx(0, abs=1e-4)
+    assert untouched.frechet > 0.1
+    assert itself.structure < 0.7
+
+
+def _layers(seed, *shapes):
+    random = np.random.default_rng(seed)
+    return [random.gamma(1, 1, shape).astype(np.float32) for shape in shapes]
+
+
+def _centred(layer, mean):
+    return np.float64(layer).reshape(-1, layer.shape[-1]) - mean
+
+
+def test_structure_is_the_correlation_of_self_similarities():
+    shapes = [(2, 2, 3), (2, 2, 3), (3, 4, 5), (4, 3, 6), (60, 50, 4)]
+    picture, photo = (_layers(seed, *shapes) for seed in (0, 1))
+    picture[4] += 2 * photo[4]
+    expected = []
+    for layers in zip(picture[2:], photo[2:], strict=True):
+        centred = [_centred(layer, np.float64(layer).mean((0, 1))) for layer in layers]
+        similar = [1 - scipy.spatial.distance.pdist(each, "cosine") for each in centred]
+        expected.append(scipy.stats.pearsonr(*similar).statistic)
+    assert expected[2] > 0.4
+    found = judges.structure([*picture[:4], picture[3]], [*photo[:4], photo[3]])
+    assert found == pytest.approx((expected[0] + 2 * expected[1]) / 3, abs=1e-5)
+    # Of the 3000 places of the last layer not all take part.
+    assert judges.structure(picture, photo) == pytest.approx(np.mean(expected), abs=0.01)
+
+
+def test_structure_does_not_change_with_a_swap_of_features():
+    photo = _layers(0, *[(3, 4, 6)] * 5)
+    rotation = scipy.stats.ortho_group.rvs(6, random_state=0)
+    assert judges.structure([layer @ rotation + 3 for layer in photo], photo) == pytest.approx(1)
+
+
+def test_bare_is_the_share_of_places_nearest_to_the_photo():
+    photo, painting, picture = (_layers(seed, *[(9, 8, 3)] * 5) for seed in range(3))
+    picture[1] = photo[1].copy()
+    picture[1][:6] = painting[1][3:]
+    expected = []
+    for found, same, others in zip(picture[:4], photo[:4], painting[:4], strict=True):
+        mean = np.float64(others).mean((0, 1))
+        found, same, others = (_centred(each, mean) for each in (found, same, others))
+        apart = scipy.spatial.distance.cdist(found, others, "cosine").min(axis=1)
+        own = np.diag(scipy.spatial.distance.cdist(found, same, "cosine"))
+        expected.append(np.mean(own < apart))
+    assert expected[1] == pytest.approx(1 / 3)
+    assert judges.bare(picture, photo, painting) == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_bare_of_many_places_is_that_of_some():
+    photo, painting = (_layers(seed, (140, 130, 4), *[(2, 2, 4)] * 4) for seed in (0, 1))
+    picture = [*map(np.copy, painting)]
+    picture[0][:70] = photo[0][:70]
+    assert judges.bare(picture, photo, painting) == pytest.approx(0.5 / 4, abs=0.01)
+
+
+def test_frechet_distance_is_that_of_normal_distributions():
+    random = np.random.default_rng(0)
+    mixed = [
+        random.normal(1, 1, (count, 5)) @ random.normal(0, 1, (5, 5)) + shift
+        for count, shift in ((40, 0.5), (60, 0))
+    ]
+    (mean, other_mean), (spread, other_spread) = (
+        [f(each) for each in mixed]
+        for f in (lambda x: x.mean(axis=0), lambda x: np.cov(x.T, bias=True))
+    )
+    distance = ((mean - other_mean) ** 2).sum() + np.trace(
+        spread + other_spread - 2 * scipy.linalg.sqrtm(spread @ other_spread).real
+    )
+    found = judges.frechet(*([judges.moments(np.float32(each))] for each in mixed))
+    assert found == pytest.approx(distance / np.mean((mixed[1] ** 2).sum(axis=1)), rel=1e-4)
+    # Fewer samples than channels; of one pair of values, ±1 and ±3 about 0: (3 - 1)² of 3².
+    one, three = (np.float32([[each, 0, 0], [-each, 0, 0]]) for each in (1, 3))
+    assert judges.frechet([judges.moments(one)], [judges.moments(three)]) == pytest.approx(4 / 9)
+
+
+def test_grey_likeness_does_not_see_colours(pair):
+    photo, painting = pair
+    photo = 0.3 + 0.4 * photo
+    # The luminance of a colour is 0.2126 red + 0.7152 green + 0.0722 blue; these have none.
+    shift = np.float32([0.7152, -0.2126, 0]) * 0.3
+    verdict = judges.Judge(photo, painting)(photo + shift)
+    assert verdict.content > 0.02
+    assert verdict.lpips_grey < 1e-5
+    grey = [np.repeat(x @ np.float32([[0.2126], [0.7152], [0.0722]]), 3, axis=2) for x in pair]
+    expected = judges.lpips(*map(judges.activations, grey))
+    assert judges.Judge(*pair)(painting).lpips_grey == pytest.approx(expected, rel=1e-4)
 
 
 def test_noise_is_told_from_style(pair):
@@ -129,6 +229,172 @@ def test_quality_prints_and_writes_verdicts(tmp_path):
     (verdict,) = json.loads(results.read_text())["results"].values()
     assert verdict["style_gain"] == 0
     assert "grain" in printed
+
+
+def test_a_recipe_that_begins_at_the_photo_gives_it_back(tmp_path):
+    results = tmp_path / "identity.json"
+    printed = _run(
+        FOLDER / "quality.py", "--identity", f"--content={ROOT}/assets/chelsea.png", "--size=48",
+        "--preset=gatys2016", "--steps=20", f"--json={results}",
+    )  # fmt: skip
+    figures = json.loads(results.read_text())["results"]
+    assert figures["lpips"] < 0.01
+    assert figures["difference"] < 0.01
+    assert "lpips" in printed
+
+
+def test_pairs_writes_what_it_has_and_names_what_it_lacks(tmp_path):
+    given, output = tmp_path / "given", tmp_path / "pairs"
+    given.mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (40, 1200, 3), np.uint8)
+    photos = ["taj_mahal", "ancient_city", "winter_wolf"]
+    paintings = ["water_lilies", "sakai_hoitsu", "wave_kanagawa"]
+    for name in photos + paintings:
+        nst_tf.imaging.save(picture, given / f"{name}.jpg")
+    printed = _run(FOLDER / "pairs.py", f"--pictures={given}", f"--output={output}")
+    (line,) = (line for line in printed.splitlines() if line.startswith("03_town"))
+    assert "left out" in line
+    assert "kandinsky.jpg" in line
+    listed = {pair["name"]: pair for pair in json.loads((output / "pairs.json").read_text())}
+    day, night = listed["02_building_lilies"]["photo"], listed["09_night_pattern"]["photo"]
+    assert {"04_landscape_woodcut", "05_animal_gold"} <= set(listed)
+    assert "03_town_abstract" not in listed
+    files = {file for pair in listed.values() for file in (pair["photo"], pair["painting"])}
+    assert files == {path.name for path in output.glob("*.png")}
+    pictures = {file: nst_tf.imaging.load(output / file).rgb for file in files}
+    assert max(max(picture.shape[:2]) for picture in pictures.values()) == 1024
+    assert pictures[night].mean() < 0.35 * pictures[day].mean()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sides_are_balanced_and_the_order_is_random(seed):
+    names = [f"{number:02}" for number in range(31)]
+    trials = blind.drawn({"gram": names, "photo": names[:10]}, seed)
+    assert sorted((trial.contender, trial.pair) for trial in trials) == [
+        *(("gram", name) for name in names), *(("photo", name) for name in names[:10])
+    ]  # fmt: skip
+    left = {
+        contender: sum(each.ours == "l" for each in trials if each.contender == contender)
+        for contender in ("gram", "photo")
+    }
+    assert left["gram"] in (15, 16)
+    assert left["photo"] == 5
+    assert trials == blind.drawn({"gram": names, "photo": names[:10]}, seed)
+    assert trials != blind.drawn({"gram": names, "photo": names[:10]}, seed + 1)
+    by_pair = [each.ours for each in sorted(trials, key=lambda each: each.pair)]
+    assert by_pair not in (by_pair[:2] * 20 + by_pair[:1], sorted(by_pair), sorted(by_pair)[::-1])
+    assert [each.pair for each in trials] != sorted(each.pair for each in trials)
+
+
+@pytest.fixture
+def key():
+    trials = [("a", "gram", "l"), ("b", "gram", "r"), ("a", "nnst", "r"), ("b", "nnst", "l")]
+    named = [dict(zip(("pair", "contender", "ours"), each, strict=True)) for each in trials]
+    return {"page": "abc", "trials": named}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 l\n2 l\n\n 4  =\n3 R\n",
+        json.dumps({"page": "abc", "answers": {"1": "l", "2": "l", "3": "r", "4": "="}}),
+    ],
+)
+def test_choices_are_counted_for_whom_they_were(text, key):
+    assert blind.counted(key, blind.answers_of(text, key)) == {
+        "gram": {"ours": 1, "theirs": 1, "neither": 0},
+        "nnst": {"ours": 1, "theirs": 0, "neither": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 l\n1 r", "second one"),
+        ("1 l\nleft", "'left'"),
+        ("1 x", "expected l"),
+        ("5 l", "trials 1 to 4"),
+        ('{"page": "other", "answers": {}}', "page other"),
+    ],
+)
+def test_answers_that_cannot_be_counted_are_named(text, said, key):
+    with pytest.raises(nst_tf.errors.ConfigError, match=said):
+        blind.counted(key, blind.answers_of(text, key))
+
+
+@pytest.fixture
+def contest(tmp_path):
+    """Folders of three pairs, in which ours is red, Contestant green and the photo blue."""
+    colours = {"pairs": (0, 0, 255), "ours": (255, 0, 0), "Contestant": (0, 255, 0)}
+    for folder, colour in colours.items():
+        (tmp_path / folder).mkdir()
+        for name in ("01_Alpha", "02_Beta", "03_Gamma"):
+            ending = "_photo" if folder == "pairs" else ""
+            size = (40, 60) if folder == "ours" else (38, 60)
+            picture = np.full((*size, 3), colour, np.uint8)
+            nst_tf.imaging.save(picture, tmp_path / folder / f"{name}{ending}.png")
+    grey = np.full((50, 50, 3), 128, np.uint8)
+    nst_tf.imaging.save(grey, tmp_path / "pairs/painting.png")
+    pairs = [
+        {"name": name, "photo": f"{name}_photo.png", "painting": "painting.png"}
+        for name in ("01_Alpha", "02_Beta", "03_Gamma")
+    ]
+    (tmp_path / "pairs/pairs.json").write_text(json.dumps(pairs))
+    (tmp_path / "Contestant/03_Gamma.png").unlink()
+    return tmp_path, [
+        FOLDER / "blind.py", f"--pairs={tmp_path}/pairs", f"--ours={tmp_path}/ours",
+        f"--contenders={tmp_path}/Contestant/", "--untouched",
+    ]  # fmt: skip
+
+
+def _colour(picture):
+    return "rgb"[int(picture.reshape(-1, 3).mean(axis=0).argmax())]
+
+
+def test_the_page_tells_nobody_which_is_which(contest):
+    folder, command = contest
+    printed = _run(*command, f"--output={folder}/page/blind.html")
+    assert "no picture 03_Gamma" in printed
+    page = (folder / "page/blind.html").read_text()
+    scripts = re.sub(r"base64,[\w+/=]+", "", page)
+    assert not re.search("alpha|beta|contestant|ours|untouched|png|src=|http", scripts, re.I)
+    key = json.loads((folder / "page/blind_key.json").read_text())
+    assert key["page"] in page
+    (listed,) = re.findall(r"trials = (\[\[.*?\]\])", page)
+    shown = [
+        [nst_tf.imaging.load(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) for uri in trial]
+        for trial in json.loads(listed)
+    ]
+    assert len(shown) == len(key["trials"]) == 5
+    for trial, (photo, painting, *sides) in zip(key["trials"], shown, strict=True):
+        assert _colour(photo.rgb) == "b"
+        assert painting.rgb.mean() == pytest.approx(0.5, abs=0.01)
+        theirs = "g" if trial["contender"] == "Contestant" else "b"
+        expected = f"r{theirs}" if trial["ours"] == "l" else f"{theirs}r"
+        assert "".join(_colour(each.rgb) for each in sides) == expected
+        assert {each.size for each in sides} == {(40, 60)}
+
+
+def test_strips_are_counted_from_a_text(contest):
+    folder, command = contest
+    _run(*command, f"--output={folder}/sheet", "--sheet")
+    key, answers = folder / "sheet_key.json", folder / "answers.txt"
+    strips = sorted((folder / "sheet").glob("*"))
+    assert [strip.name for strip in strips] == [f"{number:03}.jpg" for number in range(1, 6)]
+    lines = []
+    for number, strip in enumerate(strips, 1):
+        picture = nst_tf.imaging.load(strip).rgb
+        assert _colour(picture[:10, :25]) == "b"
+        right = _colour(picture[:, -50:]) == "r"
+        assert right != (_colour(picture[:, -120:-75]) == "r")
+        lines.append(f"{number} {'r' if right else 'l'}\n")
+    answers.write_text("".join(lines[:-1]))
+    printed = _run(FOLDER / "blind.py", f"--count={answers}", f"--key={key}")
+    counts = {line[:32].strip(): line[32:].split() for line in printed.splitlines()}
+    ours = {name: int(counts[name][0]) for name in ("Contestant", "untouched photo")}
+    assert sum(ours.values()) == 4
+    assert counts["Contestant"][1:] == counts["untouched photo"][1:] == ["0", "0"]
+    assert "without an answer: 1" in printed
 
 
 def test_step_compares_the_same_work(tmp_path):
