@@ -8,13 +8,14 @@ import tensorflow as tf
 _PRODUCTS = 1 << 24  # Cosines in memory at a time.
 _DIMENSIONS = 256  # Of a large search: less than 1% from the least 1 - cosine of all.
 _SPARE = 16  # Further random directions, from which the dimensions are found.
-_TINY = 1e-16
+TINY = 1e-16
+"""Least square of a length that is divided by."""
 
 
 def unit(vectors: tf.Tensor) -> tf.Tensor:
     """Returns vectors `(..., channels)` with length 1; a vector of zeros stays one."""
     squares = tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True)
-    return vectors * tf.math.rsqrt(tf.maximum(squares, _TINY))
+    return vectors * tf.math.rsqrt(tf.maximum(squares, TINY))
 
 
 class Choices:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from nst_tf import errors
-from nst_tf.kernels import nearest
+from nst_tf.kernels import autodiff, nearest
 from nst_tf.losses.loss import (
     CONTENT,
     START,
@@ -149,16 +149,38 @@ class Neighbours(Loss):
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         places = tf.cast(target["places"][..., 0], tf.int32)
-        wanted = tf.gather(target["table"], places)
-        cosines = tf.reduce_sum(nearest.unit(features) * wanted, axis=-1, keepdims=True)
         return {
-            "error": tf.reduce_sum(weights * (1 - cosines)),
+            "error": tf.reduce_sum(weights * (1 - _cosines(features, target["table"], places))),
             "positions": position_count(features, weights),
         }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
         del target
         return tf.math.divide_no_nan(statistics["error"], statistics["positions"])
+
+
+@autodiff.custom_gradient
+def _cosines(
+    features: tf.Tensor, table: tf.Tensor, places: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Returns the cosine of features and rows of a table, `(1, height, width, 1)`.
+
+    Args:
+        features: `(1, height, width, channels)`.
+        table: `(rows, channels)`, of length 1.
+        places: number of a row for each position, int32, `(1, height, width)`.
+    """
+    squares = tf.reduce_sum(tf.square(features), axis=-1, keepdims=True)
+    inverse = tf.math.rsqrt(tf.maximum(squares, nearest.TINY))
+    products = tf.reduce_sum(features * tf.gather(table, places), axis=-1, keepdims=True)
+    cosines = inverse * products
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        # The rows are gathered again: they take as much memory as the layer.
+        scale = upstream * inverse
+        return scale * tf.gather(table, places) - (scale * inverse * cosines) * features
+
+    return cosines, gradient
 
 
 class _Columns:
