@@ -138,14 +138,15 @@ class Neighbours(Loss):
         choices = nearest.Choices(palette.columns - palette.columns.mean(0), len(sought))
         mean = sought.mean()
         penalties: np.ndarray | None = None
-        uses = np.zeros(len(palette.columns))
+        prices = np.zeros(len(palette.columns))
+        found: list[np.ndarray] = []
         for _ in range(_ROUNDS if self.evenness else 1):
-            found = sought.nearest(choices, mean, penalties)
-            used = np.bincount(found, minlength=len(uses))
-            # The penalties of the rounds add up, as prices do in an auction.
-            uses += used * len(uses) / max(1, len(found)) / _ROUNDS
-            penalties = (self.evenness * uses).astype(np.float32)
-        return found
+            found.append(sought.nearest(choices, mean, penalties))
+            uses = np.bincount(found[-1], minlength=len(prices))
+            # The prices of the rounds add up, as in an auction.
+            prices += uses * len(uses) / max(1, len(sought)) / _ROUNDS
+            penalties = (self.evenness * prices).astype(np.float32)
+        return max(found, key=lambda each: len(np.unique(each)))
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         places = tf.cast(target["places"][..., 0], tf.int32)

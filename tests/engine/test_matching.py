@@ -1,0 +1,164 @@
+"""Runs with the loss `neighbours`: levels with several matches, tiles, masks, resumed runs."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import nst_tf
+from nst_tf import errors, objective
+
+SETTINGS = nst_tf.StyleTransferConfig(
+    backbone="vgg16",
+    device="cpu",
+    image_size=64,
+    levels=2,
+    level_factor=2.0,
+    steps=(3, 4),
+    matches=2,
+    style_loss="neighbours:1+gram:0.5",
+    content_weight=0.1,
+    style_weight=1.0,
+    content_layers=("block4_conv2",),
+    style_layers=("block1_conv1", "block3_conv1"),
+    tile_size="0",
+)
+
+
+def pixels(seed: int, height: int, width: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).random((1, height // 4 + 2, width // 4 + 2, 3), np.float32)
+    return tf.image.resize(coarse, (height, width), "bicubic").numpy()[0].clip(0, 1)
+
+
+PHOTO, PAINTING, OTHER = pixels(0, 52, 64), pixels(1, 66, 60), pixels(2, 48, 64)
+
+
+def run(settings: nst_tf.StyleTransferConfig, *watchers, start=None, styles=PAINTING, **masks):
+    transfer = nst_tf.StyleTransfer(settings)
+    return np.asarray(transfer.stylize(PHOTO, styles, watchers, start, **masks))
+
+
+class Keep(nst_tf.callbacks.Callback):
+    """Keeps a snapshot and the loss of every step."""
+
+    def on_begin(self, run: nst_tf.callbacks.Run) -> None:
+        self.levels = run.levels
+        self.snapshots, self.losses = [], []
+
+    def on_step_end(self, step: nst_tf.callbacks.StepEnd) -> None:
+        self.snapshots.append(step.snapshot())
+        self.losses.append((step.level, float(step.loss)))
+
+
+def halves(height: int, width: int) -> np.ndarray:
+    """Returns a mask whose left is red and whose right is blue."""
+    mask = np.zeros((height, width, 3), np.uint8)
+    mask[:, : width // 2, 0] = 255
+    mask[:, width // 2 :, 2] = 255
+    return mask
+
+
+MASKS = {"content_mask": halves(52, 64), "style_masks": [halves(66, 60)]}
+
+
+def test_each_level_is_matched_as_often_as_asked():
+    keep = Keep()
+    run(SETTINGS, keep)
+    sizes = [(level.height, level.width, level.steps) for level in keep.levels]
+    assert sizes == [(26, 32, 3)] * 2 + [(52, 64, 4)] * 2
+    for level in range(4):
+        losses_ = [loss for at, loss in keep.losses if at == level]
+        assert losses_[-1] < losses_[0]
+    once = Keep()
+    run(SETTINGS.replace(matches=1), once)
+    assert len(once.levels) == 2
+    without = Keep()
+    run(SETTINGS.replace(style_loss="gram"), without)
+    assert len(without.levels) == 2
+
+
+@pytest.mark.parametrize("masks", [{}, MASKS], ids=["all", "masked"])
+@pytest.mark.parametrize("tile_size", ["0", "32"])
+def test_a_run_goes_on_bit_by_bit(tile_size, masks):
+    settings = SETTINGS.replace(tile_size=tile_size)
+    keep = Keep()
+    expected = run(settings, keep, **masks)
+    for kept in keep.snapshots[:-1:3]:
+        np.testing.assert_array_equal(run(settings, start=kept, **masks), expected)
+
+
+def test_in_tiles_it_makes_the_picture_of_the_whole():
+    settings = SETTINGS.replace(levels=1, steps=(3,), matches=1)
+    whole, tiled = (run(settings.replace(tile_size=size)) for size in ("0", "32"))
+    assert np.abs(whole - PHOTO).mean() > 0.01
+    np.testing.assert_allclose(tiled, whole, atol=2e-3)
+
+
+def test_a_region_is_made_of_its_own_part_of_the_style():
+    """The left from a red half, the right from a blue one."""
+    painting = pixels(3, 66, 60) * np.float32([1, 0.2, 0.2])
+    painting[:, 30:] = pixels(4, 66, 30) * np.float32([0.2, 0.2, 1])
+    settings = SETTINGS.replace(style_loss="neighbours", content_weight=0.0, steps=(20, 20))
+    found = run(settings, styles=painting, **MASKS)
+    left, right = found[:, :28].mean((0, 1)), found[:, 36:].mean((0, 1))
+    assert left[0] > left[2] + 0.1 and right[2] > right[0] + 0.1
+
+
+def test_several_styles_are_chosen_from_by_their_shares():
+    both = run(SETTINGS, styles=[PAINTING, OTHER])
+    for style, blend in ((PAINTING, (1.0, 0.0)), (OTHER, (0.0, 1.0))):
+        settings = SETTINGS.replace(style_blend=blend)
+        alone = run(settings, styles=[PAINTING, OTHER])
+        np.testing.assert_array_equal(alone, run(SETTINGS, styles=style))
+        assert np.abs(alone - both).max() > 0.01
+
+
+def test_a_painting_that_is_the_photo_gives_the_photo_back():
+    settings = SETTINGS.replace(
+        style_loss="neighbours", match_orientations="upright", init_noise=0.0, steps=(5, 20)
+    )
+    found = run(settings, styles=PHOTO)
+    assert np.abs(found - PHOTO).mean() < 0.02
+
+
+def test_the_knobs_reach_the_loss():
+    settings = SETTINGS.replace(
+        match_share=0.1,
+        match_orientations="mirrored",
+        match_places=99,
+        match_evenness=0.2,
+        match_layers=("relu2_1",),
+    )
+    terms = objective.terms(settings, "vgg16")
+    (term,) = [each for each in terms if each.name.startswith("style/neighbours")]
+    assert term.layer == "block2_conv1" and term.weight == 1.0
+    assert term.loss.get_config() == {
+        "normalization": "relative",
+        "layers": ("relu2_1",),
+        "share": 0.1,
+        "orientations": "mirrored",
+        "most_places": 99,
+        "evenness": 0.2,
+    }
+
+
+def test_layers_without_places_are_refused():
+    """Those of a network that looks at the whole picture at once."""
+    image = keras.Input((None, None, 3))
+    stem = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(image)
+    mean = keras.layers.GlobalAveragePooling2D(keepdims=True)(stem)
+    deep = keras.layers.Multiply(name="deep")([stem, mean])
+    network = nst_tf.Backbone.from_keras(keras.Model(image, deep), ["stem", "deep"])
+    settings = SETTINGS.replace(
+        backbone="custom",
+        style_loss="neighbours",
+        content_layers=("stem",),
+        style_layers=("stem", "deep"),
+    )
+    with pytest.raises(errors.ConfigError, match=r"positions of .*deep.*unknown"):
+        nst_tf.StyleTransfer(settings, network).stylize(PHOTO, PAINTING)
+    settings = settings.replace(match_layers=("stem",))
+    found = nst_tf.StyleTransfer(settings, network).stylize(PHOTO, PAINTING)
+    assert np.isfinite(np.asarray(found)).all()
