@@ -79,8 +79,14 @@ _CONTENT = (
 _STYLE = (above_0("style_weight"), some("style_layers"), above_0("strength"))
 _TV = (above_0("tv_weight"),)
 _START = (one_of("init", "content", "style", "gray", "grey", "mean"), above_0("strength"))
+_FROM_COARSE = Need("init", "init to be no picture", lambda settings: not settings.goes_on)
+_AUTOMATIC = (
+    one_of("levels", 0),
+    Need("steps", "at most one number of steps", lambda settings: len(settings.steps) < 2),
+    _FROM_COARSE,
+)
 _NOISE = (
-    Need("init", "init to be no picture", lambda settings: not settings.goes_on),
+    _FROM_COARSE,
     Need(
         "init_noise",
         "init=noise, or init_noise and strength above 0",
@@ -195,6 +201,21 @@ class StyleTransferConfig:
         "Size and schedule",
         "levels of the coarse-to-fine pyramid; 0 chooses by size, 1 works at full size only",
         rule=at_least(0, "0 (automatic) or a number of levels"),
+    )
+    level_factor: float = setting(
+        math.sqrt(2),
+        "Size and schedule",
+        "ratio of the sizes of two neighbouring levels",
+        needs=(Need("levels", "levels other than 1", lambda settings: settings.levels != 1),),
+        rule=Rule("a number from 1.1 to 16", lambda factor: 1.1 <= factor <= 16),
+    )
+    coarsest: int = setting(
+        181,
+        "Size and schedule",
+        "long side of the coarsest level in pixels, where nothing gives the number of levels; the "
+        "nearest of whole levels",
+        needs=_AUTOMATIC,
+        rule=at_least(1, "a number of pixels"),
     )
     steps: tuple[int, ...] = setting(
         (),

@@ -165,7 +165,15 @@ def plan(
     count, steps = config.levels, config.steps
     if config.goes_on and not count and len(steps) < 2:
         count, steps = 1, steps or (_STEPS_ON,)
-    found = levels(height, width, steps, count=count, minimum=least)
+    found = levels(
+        height,
+        width,
+        steps,
+        count=count,
+        factor=config.level_factor,
+        coarsest=config.coarsest,
+        minimum=least,
+    )
     if config.padding == "circular":
         found = [_periodic(level, least // 2) for level in found]
     for size in styles:

@@ -68,6 +68,8 @@ def valid_configs(draw: st.DrawFn) -> Config:
         image_size=draw(st.integers(0, 10_000)),
         style_scale=draw(st.floats(1e-3, 100)),
         levels=draw(st.integers(0, 9)),
+        level_factor=draw(st.floats(1.1, 16)),
+        coarsest=draw(st.integers(1, 10_000)),
         steps=draw(st.lists(st.integers(1, 10_000), max_size=4).map(tuple)),
         init=draw(st.sampled_from(configs.INITIALISATIONS) | PATHS.filter(bool)),
         seed=draw(st.integers(0, 2**40)),
@@ -665,6 +667,12 @@ ADAM = {"optimizer": "adam"}
 CUSTOM = {"backbone": "custom"}
 
 OFF = {
+    "level_factor": (2, [{"levels": 1}], {"levels": 2}),
+    "coarsest": (
+        12,
+        [{"levels": 2}, {"levels": 0, "steps": (2, 2)}, {"levels": 0, "init": "PICTURE"}],
+        {"levels": 0},
+    ),
     "style_scale": (2, NO_STYLE, {}),
     "style_layer_weights": (2, NO_STYLE, {}),
     "style_blend": ((3, 1), NO_STYLE, {}),

@@ -177,6 +177,24 @@ def test_plan_ends_at_the_asked_size(height: int, width: int, image_size: int):
         assert min(levels[0].height, levels[0].width) >= 32
 
 
+@pytest.mark.parametrize(
+    ("settings", "sides"),
+    [
+        ({}, [181, 256, 362, 512]),
+        ({"level_factor": 2, "coarsest": 64}, [64, 128, 256, 512]),
+        ({"level_factor": 2}, [128, 256, 512]),
+        ({"coarsest": 300}, [256, 362, 512]),
+        ({"level_factor": 2, "levels": 2}, [256, 512]),
+        ({"coarsest": 600}, [512]),
+    ],
+)
+def test_the_levels_are_those_of_the_settings(settings: dict[str, object], sides: list[int]):
+    levels = pyramid.plan(config(**settings), (384, 512), [(80, 64)])
+    assert [level.width for level in levels] == sides
+    for level in levels:
+        assert level.height == round(0.75 * level.width) or level.width == 181
+
+
 @given(height=LARGE_SIDES, width=LARGE_SIDES)
 def test_image_size_0_keeps_the_size_of_the_photo(height: int, width: int):
     levels = pyramid.plan(config(image_size=0), (height, width), [(64, 64)])
