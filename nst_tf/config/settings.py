@@ -35,7 +35,14 @@ BACKBONES = ("auto", *vgg_layers.CONVOLUTIONS)
 GIVEN = "(given)"
 """The `init` of a run whose initial picture is given as an argument."""
 INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
-OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "steepest_descent", "fixed_step_lbfgs")
+OPTIMIZERS = (
+    "lbfgs",
+    "adam",
+    "rmsprop",
+    "gradient_descent",
+    "steepest_descent",
+    "fixed_step_lbfgs",
+)
 CONTENT_NORMALIZATIONS = {
     "features": ("relative", "mean", "sum", "gatys"),
     "laplacian": ("relative", "mean", "sum", "gatys"),
@@ -119,16 +126,18 @@ _BUILT = (
         lambda settings: isinstance(settings.backbone, str) and settings.backbone != choices.CUSTOM,
     ),
 )
-_RATE = (one_of("optimizer", "adam", "gradient_descent"),)
+_RATE = (one_of("optimizer", "adam", "rmsprop", "gradient_descent"),)
+_BANDED = (one_of("optimizer", "adam", "rmsprop"),)
 _ADAM = (one_of("optimizer", "adam"),)
 _LBFGS = (one_of("optimizer", "lbfgs"),)
 _ANY_LBFGS = (one_of("optimizer", "lbfgs", "fixed_step_lbfgs"),)
 _UNITS = (
     Need(
         "optimizer",
-        "optimizer=adam, gradient_descent or fixed_step_lbfgs, or a learning_rate or tv_weight",
+        "optimizer=adam, rmsprop, gradient_descent or fixed_step_lbfgs, or a learning_rate or "
+        "tv_weight",
         lambda settings: (
-            settings.optimizer in ("adam", "gradient_descent", "fixed_step_lbfgs")
+            settings.optimizer in ("adam", "rmsprop", "gradient_descent", "fixed_step_lbfgs")
             or bool(settings.tv_weight)
             or (isinstance(settings.optimizer, str) and bool(settings.learning_rate))
         ),
@@ -449,7 +458,7 @@ class StyleTransferConfig:
     pixel_range: float = setting(
         1.0,
         PUBLISHED,
-        "what white is where learning rate, Adam's epsilons and total variation are concerned: "
+        "what white is where learning rate, epsilons and total variation are concerned: "
         "1, or 255 as in many published recipes",
         needs=_UNITS,
         rule=Rule("1 or 255", lambda white: 0 < white < math.inf),
@@ -474,6 +483,14 @@ class StyleTransferConfig:
         "grain and more of the painting's colours, contours are kept less",
         needs=_LBFGS,
         rule=Rule("a number from 0 to 8", lambda octaves: 0 <= octaves <= 8),
+    )
+    laplacian_bands: int = setting(
+        0,
+        "Optimiser",
+        "bands of a Laplacian pyramid that adam or rmsprop moves, such as 8, beside what remains: "
+        "large areas move as readily as pixels; 0 moves the pixels",
+        needs=_BANDED,
+        rule=Rule("a number from 0 to 16", lambda bands: 0 <= bands <= 16),
     )
     adam_beta_1: float = setting(
         0.9, PUBLISHED, "decay of Adam's first moment", needs=_ADAM, rule=_PART
@@ -759,6 +776,12 @@ def _check_together(config: StyleTransferConfig) -> None:
         raise errors.ConfigError(
             "lbfgs_octaves smooths up to the border, which a picture with padding=circular goes on "
             "across; set lbfgs_octaves, or the octaves of an LBFGS, to 0."
+        )
+    bands = config.laplacian_bands or getattr(config.optimizer, "bands", 0)
+    if bands and config.padding == "circular":
+        raise errors.ConfigError(
+            "laplacian_bands end at the border, which a picture with padding=circular goes on "
+            "across; set laplacian_bands, or the bands of the optimiser, to 0."
         )
     if config.color == "content" and config.color_space == "rgb":
         raise errors.ConfigError(

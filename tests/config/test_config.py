@@ -102,6 +102,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         optimizer=draw(st.sampled_from(configs.OPTIMIZERS)),
         learning_rate=draw(WEIGHTS),
         lbfgs_history=draw(st.integers(1, 100)),
+        laplacian_bands=draw(st.integers(0, 16)),
         device=draw(TEXTS),
         strength=draw(st.floats(0, 1)),
         style_blend=tuple(draw(st.lists(st.floats(0.1, 9), max_size=3))),
@@ -662,7 +663,8 @@ NO_STYLE = [{"style_weight": 0}, {"style_layers": ()}, {"strength": 0}]
 NO_CONTENT = [{"content_weight": 0}, {"content_layers": ()}, {"strength": 1}]
 NO_ADAM = [{"optimizer": name} for name in configs.OPTIMIZERS if name != "adam"]
 NO_ADAM += [OBJECT]
-NO_RATE = [each for each in NO_ADAM if each["optimizer"] != "gradient_descent"]
+NO_BANDS = [each for each in NO_ADAM if each["optimizer"] != "rmsprop"]
+NO_RATE = [each for each in NO_BANDS if each["optimizer"] != "gradient_descent"]
 ADAM = {"optimizer": "adam"}
 CUSTOM = {"backbone": "custom"}
 
@@ -693,6 +695,7 @@ OFF = {
     "clip_pixels": (False, [OBJECT], {**ADAM, "learning_rate": 0.3}),
     "rate_decay": (0.5, NO_RATE, {"optimizer": "gradient_descent"}),
     "final_rate": (0.5, NO_RATE, {"optimizer": "gradient_descent"}),
+    "laplacian_bands": (3, NO_BANDS, {"optimizer": "rmsprop"}),
     "adam_beta_1": (0.5, NO_ADAM, ADAM),
     "adam_beta_2": (0.5, NO_ADAM, ADAM),
     "adam_epsilon": (0.1, NO_ADAM, ADAM),

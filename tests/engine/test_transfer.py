@@ -164,11 +164,18 @@ def test_the_loss_falls(rebuilt):
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_the_optimizers_run_over_several_levels(rebuilt, optimizer):
-    picture = rebuilt(optimizer=optimizer, image_size=64, levels=2, steps=(3, 2)).stylize(
-        PHOTO, PAINTING
-    )
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "lbfgs"},
+        {"optimizer": "adam", "laplacian_bands": 8},
+        {"optimizer": "rmsprop", "laplacian_bands": 5},
+    ],
+)
+def test_the_optimizers_run_over_several_levels(rebuilt, changes):
+    settings = {"learning_rate": 0.0, "image_size": 64, "levels": 2, "steps": (3, 2), **changes}
+    picture = rebuilt(**settings).stylize(PHOTO, PAINTING)
     assert picture.shape == (53, 64, 3)
     assert np.isfinite(picture).all()
 
@@ -595,9 +602,16 @@ def test_a_loss_that_breaks_late_leaves_the_last_good_picture(rebuilt, optimizer
 
 
 @pytest.mark.parametrize("tile_size", [0, 32])
-def test_a_rate_that_explodes_is_halved_until_it_does_not(rebuilt, tile_size, caplog):
-    settings = {"optimizer": "gradient_descent", "clip_pixels": False, "final_rate": 0.01}
-    transfer = rebuilt(steps=(40,), learning_rate=3000.0, tile_size=tile_size, **settings)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "gradient_descent", "learning_rate": 3000.0},
+        {"optimizer": "rmsprop", "laplacian_bands": 3, "learning_rate": 20.0},
+    ],
+)
+def test_a_rate_that_explodes_is_halved_until_it_does_not(rebuilt, tile_size, changes, caplog):
+    settings = {"clip_pixels": False, "final_rate": 0.01, **changes}
+    transfer = rebuilt(steps=(40,), tile_size=tile_size, **settings)
     history = callbacks.History()
     with caplog.at_level("WARNING", "nst_tf"):
         picture = transfer.stylize(PHOTO, PAINTING, [history])

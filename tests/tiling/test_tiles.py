@@ -373,8 +373,13 @@ def minimal(request, monkeypatch):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"optimizer": "adam"}, {"optimizer": "lbfgs"}, {"optimizer": "lbfgs", "lbfgs_octaves": 3}],
-    ids=["adam", "lbfgs", "smoothed"],
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "lbfgs"},
+        {"optimizer": "lbfgs", "lbfgs_octaves": 3},
+        {"optimizer": "adam", "laplacian_bands": 4},
+    ],
+    ids=["adam", "lbfgs", "smoothed", "bands"],
 )
 def test_a_tiled_run_makes_the_same_picture(pair, changes, minimal, monkeypatch):
     monkeypatch.setattr(bands, "_BAND", 17 * 112)  # Several bands, of an odd height.
