@@ -599,6 +599,9 @@ def terms(
     ]
     found = _compared("content", config.content_losses, config.content_normalization, content)
     for term in _compared("style", config.style_losses, config.style_normalization, style):
+        if term.loss.yields and content:
+            ratio = config.content_weight / config.style_weight
+            term = dataclasses.replace(term, weight=term.weight / max(1.0, ratio))
         found += in_regions(term, shares)
     if config.tv_weight:
         variation = losses.TotalVariation(config.tv_form, config.tv_normalization)

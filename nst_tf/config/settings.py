@@ -34,7 +34,7 @@ logger = logging.getLogger("nst_tf")
 BACKBONES = ("auto", *vgg_layers.CONVOLUTIONS)
 GIVEN = "(given)"
 """The `init` of a run whose initial picture is given as an argument."""
-INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
+INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean", "outlines")
 OPTIMIZERS = (
     "lbfgs",
     "adam",
@@ -62,9 +62,10 @@ STYLE_NORMALIZATIONS = {
     "w2": ("relative", "mean"),
     "swd": ("relative", "mean"),
     "histogram": ("relative", "mean"),
-    "remd": ("relative",),
+    "remd": ("relative", "strotss"),
+    "palette": ("relative", "strotss"),
 }
-WHOLE_LOSSES = ("remd", "self_similarity")
+WHOLE_LOSSES = ("remd", "palette", "self_similarity")
 """Losses that need the whole picture at once, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
 _AS_IT_IS, _STEEPNESS = 0.5, 2  # The neutral strength, and the power of it in the weights.
@@ -85,8 +86,12 @@ _CONTENT = (
 )
 _STYLE = (above_0("style_weight"), some("style_layers"), above_0("strength"))
 _TV = (above_0("tv_weight"),)
-_START = (one_of("init", "content", "style", "gray", "grey", "mean"), above_0("strength"))
+_START = (
+    one_of("init", "content", "style", "gray", "grey", "mean", "outlines"),
+    above_0("strength"),
+)
 _FROM_COARSE = Need("init", "init to be no picture", lambda settings: not settings.goes_on)
+_LEVELS = Need("levels", "levels other than 1", lambda settings: settings.levels != 1)
 _AUTOMATIC = (
     one_of("levels", 0),
     Need("steps", "at most one number of steps", lambda settings: len(settings.steps) < 2),
@@ -107,8 +112,8 @@ _SCALE = (
         "style_normalization",
         "style_normalization or content_normalization to be a published scale",
         lambda settings: (
-            not {settings.content_normalization, settings.style_normalization}
-            <= {"relative", "strotss"}
+            settings.content_normalization not in ("relative", "strotss")
+            or settings.style_normalization != "relative"
         ),
     ),
 )
@@ -127,6 +132,16 @@ _BUILT = (
     ),
 )
 _RATE = (one_of("optimizer", "adam", "rmsprop", "gradient_descent"),)
+_OWN_RATE = (
+    Need(
+        "optimizer",
+        "optimizer to have no line search",
+        lambda settings: (
+            settings.optimizer not in ("lbfgs", "steepest_descent")
+            and not getattr(settings.optimizer, "has_line_search", False)
+        ),
+    ),
+)
 _BANDED = (one_of("optimizer", "adam", "rmsprop"),)
 _ADAM = (one_of("optimizer", "adam"),)
 _LBFGS = (one_of("optimizer", "lbfgs"),)
@@ -215,7 +230,7 @@ class StyleTransferConfig:
         math.sqrt(2),
         "Size and schedule",
         "ratio of the sizes of two neighbouring levels",
-        needs=(Need("levels", "levels other than 1", lambda settings: settings.levels != 1),),
+        needs=(_LEVELS,),
         rule=Rule("a number from 1.1 to 16", lambda factor: 1.1 <= factor <= 16),
     )
     coarsest: int = setting(
@@ -336,6 +351,13 @@ class StyleTransferConfig:
         needs=_CONTENT,
         reader=choices.read_losses,
     )
+    content_decay: float = setting(
+        1.0,
+        PUBLISHED,
+        "factor of the content weight from each level to the next finer one",
+        needs=(*_CONTENT, _LEVELS),
+        rule=_FACTOR,
+    )
     tv_form: str = setting(
         "squared",
         PUBLISHED,
@@ -453,6 +475,13 @@ class StyleTransferConfig:
         PUBLISHED,
         "last learning rate of a level relative to its first, along half a cosine; not for L-BFGS",
         needs=_RATE,
+        rule=_FACTOR,
+    )
+    finest_rate: float = setting(
+        1.0,
+        PUBLISHED,
+        "factor of the learning rate at the finest level",
+        needs=_OWN_RATE,
         rule=_FACTOR,
     )
     pixel_range: float = setting(
@@ -626,6 +655,19 @@ class StyleTransferConfig:
             "content_weight": (2 - more) ** _STEEPNESS * self.content_weight,
             "style_weight": more**_STEEPNESS * self.style_weight,
             "init_noise": min(1.0, more) * self.init_noise,
+        }
+        return self.from_dict({**self._settings(), **changes})
+
+    def at_level(self, index: int) -> StyleTransferConfig:
+        """Returns the settings with the content weight of a level.
+
+        Args:
+            index: number of the level, from 0, the coarsest.
+        """
+        changes = {
+            "content_style_ratio": 0.0,
+            "content_weight": self.content_decay**index * self.content_weight,
+            "content_decay": 1.0,
         }
         return self.from_dict({**self._settings(), **changes})
 

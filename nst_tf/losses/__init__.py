@@ -16,6 +16,7 @@ from nst_tf.losses.histogram import Histogram
 from nst_tf.losses.laplacian import Laplacian
 from nst_tf.losses.loss import CONTENT, START, STYLE, Loss, Reference, Statistics
 from nst_tf.losses.moments import Moments
+from nst_tf.losses.palette import Palette
 from nst_tf.losses.relaxed_emd import RelaxedEMD
 from nst_tf.losses.self_similarity import SelfSimilarity
 from nst_tf.losses.sliced_wasserstein import SlicedWasserstein
@@ -32,6 +33,7 @@ __all__ = [
     "Laplacian",
     "Loss",
     "Moments",
+    "Palette",
     "Reference",
     "RelaxedEMD",
     "SelfSimilarity",
@@ -48,6 +50,7 @@ _LOSSES: dict[str, type[Loss]] = {
     "histogram": Histogram,
     "laplacian": Laplacian,
     "moments": Moments,
+    "palette": Palette,
     "remd": RelaxedEMD,
     "self_similarity": SelfSimilarity,
     "swd": SlicedWasserstein,
@@ -61,7 +64,8 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
 
     Args:
         identifier: `features`, `laplacian` or `self_similarity` for the content; `gram`, `moments`,
-            `w2`, `swd`, `histogram` or `remd` for the style; `total_variation`; or a loss.
+            `w2`, `swd`, `histogram`, `remd` or `palette` for the style; `total_variation`; or a
+            loss.
         **arguments: constructor arguments of a named loss.
 
     Raises:

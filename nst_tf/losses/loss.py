@@ -66,6 +66,8 @@ class Loss(objects.Configurable, abc.ABC):
         neighbourhood: distance, in positions, of the furthest neighbours in a position's summand.
         additive: whether the loss is a function of sums over positions. Any other loss gets the
             whole picture at once, and may have any statistics.
+        yields: whether the weight of a term is divided by the ratio of content weight to style
+            weight, where that is above 1.
         most_positions: most positions of the grid that the activations are resampled to, or 0
             for the layer's own positions. A loss with a grid takes one layer or several stacked.
     """
@@ -76,6 +78,7 @@ class Loss(objects.Configurable, abc.ABC):
     layer: str = ""
     neighbourhood: int = 0
     additive: bool = True
+    yields: bool = False
     most_positions: int = 0
 
     def __init__(self, normalization: str = "relative") -> None:
