@@ -57,9 +57,9 @@ def rmsprop(gradient, first, second, step):
     return 0.002 * gradient / (np.sqrt(second) + 1e-8), first, second
 
 
-PRESET_LIKE = config.StyleTransferConfig(
+NNST = config.StyleTransferConfig(
     optimizer="adam",
-    laplacian_bands=3,
+    laplacian_bands=8,
     learning_rate=0.002,
     adam_beta_2=0.999,
     adam_epsilon=1e-8,
@@ -68,9 +68,10 @@ PRESET_LIKE = config.StyleTransferConfig(
     clip_pixels=False,
 )
 CASES = [
-    (adam, PRESET_LIKE),
-    (rmsprop, PRESET_LIKE.replace(optimizer="rmsprop")),
-    (rmsprop, PRESET_LIKE.replace(optimizer="rmsprop", laplacian_bands=0)),
+    (adam, NNST),
+    (adam, NNST.replace(laplacian_bands=3)),
+    (rmsprop, config.StyleTransferConfig.preset("strotss")),
+    (rmsprop, config.StyleTransferConfig.preset("strotss", laplacian_bands=0)),
 ]
 
 
