@@ -638,6 +638,9 @@ def terms(
     ]
     found = _compared(config, "content", architecture, content)
     for term in _compared(config, "style", architecture, style):
+        if term.loss.yields and content:
+            ratio = config.content_weight / config.style_weight
+            term = dataclasses.replace(term, weight=term.weight / max(1.0, ratio))
         found += in_regions(term, shares)
     if config.tv_weight:
         variation = losses.TotalVariation(config.tv_form, config.tv_normalization)

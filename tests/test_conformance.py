@@ -58,7 +58,6 @@ LOSSES = {
 } | {f"TotalVariation-{form}": losses.TotalVariation(form) for form in config.TV_FORMS}
 
 each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-each_optimizer = pytest.mark.parametrize("kind", OPTIMIZER_CLASSES, ids=lambda k: k.__name__)
 
 
 def test_something_was_found():
@@ -209,14 +208,23 @@ def built(kind):
     return kind(optimizers.LBFGS()) if kind is optimizers.Guarded else kind()
 
 
-IN_PARTS = [built(kind) for kind in OPTIMIZER_CLASSES]
-IN_PARTS += [optimizers.LBFGS(octaves=2)]
-IN_PARTS += [optimizers.Guarded(optimizer) for optimizer in IN_PARTS]
+SPECIAL = ("bands", "octaves")
 
 
 def named(optimizer):
     inner = getattr(optimizer, "optimizer", None)
-    return f"{type(optimizer).__name__}({named(inner)})" if inner else type(optimizer).__name__
+    more = (
+        named(inner) if inner else " ".join(each for each in SPECIAL if getattr(optimizer, each, 0))
+    )
+    return type(optimizer).__name__ + (f"({more})" if more else "")
+
+
+ALONE = [built(kind) for kind in OPTIMIZER_CLASSES]
+ALONE += [optimizers.LBFGS(octaves=2), optimizers.Adam(bands=2), optimizers.RMSprop(bands=2)]
+ALL = [*ALONE, *map(optimizers.Guarded, ALONE)]
+each_optimizer = pytest.mark.parametrize("optimizer", ALONE, ids=named)
+each_guarded = pytest.mark.parametrize("optimizer", ALL, ids=named)
+IN_PARTS = [optimizer for optimizer in ALL if not optimizer.whole]
 
 
 @pytest.mark.parametrize("optimizer", IN_PARTS, ids=named)
@@ -271,7 +279,7 @@ class InTiles:
         return evaluation._replace(gradient=evaluation.gradient.numpy())
 
 
-@pytest.mark.parametrize("optimizer", IN_PARTS, ids=named)
+@each_guarded
 @pytest.mark.parametrize("run_eagerly", [False, True])
 def test_steps_in_bands_are_those_of_the_whole_picture(optimizer, run_eagerly, monkeypatch):
     """To the bit, but where sums over bands are rounded otherwise than those of the whole."""
@@ -291,7 +299,7 @@ def test_steps_in_bands_are_those_of_the_whole_picture(optimizer, run_eagerly, m
         np.testing.assert_allclose(found[name], value, rough, least, err_msg=name)
 
 
-@pytest.mark.parametrize("optimizer", IN_PARTS, ids=named)
+@each_guarded
 def test_an_optimizer_is_described_by_its_settings(optimizer):
     again = type(optimizer).from_config(optimizer.get_config())
     assert again == optimizer
@@ -312,15 +320,15 @@ def shapes(state):
 
 
 @each_optimizer
-def test_an_optimizer_lowers_the_loss(kind):
-    optimizer, evaluate, image = built(kind), bowl(picture(1)), picture(0)
+def test_an_optimizer_lowers_the_loss(optimizer):
+    evaluate, image = bowl(picture(1)), picture(0)
     moved, state = walk(optimizer, evaluate, image, optimizer.init(image, 40), 40)
     assert evaluate(optimizer.result(moved, state)).loss < 0.5 * evaluate(image).loss
 
 
 @each_optimizer
-def test_a_step_is_the_same_eagerly_and_in_a_graph(kind):
-    optimizer, evaluate, image = built(kind), bowl(picture(1)), picture(0)
+def test_a_step_is_the_same_eagerly_and_in_a_graph(optimizer):
+    evaluate, image = bowl(picture(1)), picture(0)
     image, state = walk(optimizer, evaluate, image, optimizer.init(image, 9), 3)
     graph = tf.function(lambda image, state: optimizers.step(optimizer, image, state, evaluate))
     found, expected = graph(image, state), optimizers.step(optimizer, image, state, evaluate)
@@ -330,8 +338,8 @@ def test_a_step_is_the_same_eagerly_and_in_a_graph(kind):
 
 
 @each_optimizer
-def test_a_state_that_was_saved_goes_on_bit_for_bit(kind, tmp_path):
-    optimizer, evaluate, image = built(kind), bowl(picture(1)), picture(0)
+def test_a_state_that_was_saved_goes_on_bit_for_bit(optimizer, tmp_path):
+    evaluate, image = bowl(picture(1)), picture(0)
     image, state = walk(optimizer, evaluate, image, optimizer.init(image, 9), 4)
     kept = {name: tf.Variable(value) for name, value in state.items()}
     path = tf.train.Checkpoint(image=tf.Variable(image), state=kept).save(str(tmp_path / "run"))
@@ -351,8 +359,8 @@ def test_a_state_that_was_saved_goes_on_bit_for_bit(kind, tmp_path):
 
 @each_optimizer
 @pytest.mark.parametrize("centre", [-2.0, 3.0])
-def test_pixels_stay_between_0_and_1(kind, centre):
-    optimizer, image = built(kind), picture(0)
+def test_pixels_stay_between_0_and_1(optimizer, centre):
+    image = picture(0)
     evaluate = bowl(tf.fill(image.shape, centre))
     state = optimizer.init(image, 15)
     for _ in range(15):
@@ -363,16 +371,16 @@ def test_pixels_stay_between_0_and_1(kind, centre):
 
 
 @each_optimizer
-def test_a_state_keeps_its_shapes_from_step_to_step(kind):
-    optimizer, image = built(kind), picture(0)
+def test_a_state_keeps_its_shapes_from_step_to_step(optimizer):
+    image = picture(0)
     state = optimizer.init(image, 9)
     _, later = walk(optimizer, bowl(picture(1)), image, state, 3)
     assert shapes(later) == shapes(state)
 
 
 @each_optimizer
-def test_a_carried_state_serves_a_larger_picture(kind):
-    optimizer, image, larger = built(kind), picture(0), picture(2, 11, 9)
+def test_a_carried_state_serves_a_larger_picture(optimizer):
+    image, larger = picture(0), picture(2, 11, 9)
     _, state = walk(optimizer, bowl(picture(1)), image, optimizer.init(image, 9), 4)
     carried = optimizer.carried_state(state, larger, 7)
     assert shapes(carried) == shapes(optimizer.init(larger, 7))
@@ -383,8 +391,8 @@ def test_a_carried_state_serves_a_larger_picture(kind):
 
 
 @each_optimizer
-def test_before_any_step_the_result_is_the_picture(kind):
-    optimizer, image, larger = built(kind), picture(0), picture(2, 11, 9)
+def test_before_any_step_the_result_is_the_picture(optimizer):
+    image, larger = picture(0), picture(2, 11, 9)
     state = optimizer.init(image, 9)
     np.testing.assert_array_equal(optimizer.result(image, state), image)
     _, state = walk(optimizer, bowl(picture(1)), image, state, 4)
@@ -393,8 +401,7 @@ def test_before_any_step_the_result_is_the_picture(kind):
 
 
 @each_optimizer
-def test_one_optimizer_serves_two_pictures_at_once(kind):
-    optimizer = built(kind)
+def test_one_optimizer_serves_two_pictures_at_once(optimizer):
     starts, ends = [picture(0), picture(1)], []
     evaluates = [bowl(picture(2)), bowl(picture(3))]
     for start, evaluate in zip(starts, evaluates, strict=True):

@@ -34,8 +34,15 @@ logger = logging.getLogger("nst_tf")
 BACKBONES = ("auto", *vgg_layers.CONVOLUTIONS)
 GIVEN = "(given)"
 """The `init` of a run whose initial picture is given as an argument."""
-INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean")
-OPTIMIZERS = ("lbfgs", "adam", "gradient_descent", "steepest_descent", "fixed_step_lbfgs")
+INITIALISATIONS = ("content", "noise", "style", "gray", "grey", "mean", "outlines")
+OPTIMIZERS = (
+    "lbfgs",
+    "adam",
+    "rmsprop",
+    "gradient_descent",
+    "steepest_descent",
+    "fixed_step_lbfgs",
+)
 CONTENT_NORMALIZATIONS = {
     "features": ("relative", "mean", "sum", "gatys"),
     "laplacian": ("relative", "mean", "sum", "gatys"),
@@ -56,7 +63,8 @@ STYLE_NORMALIZATIONS = {
     "w2": ("relative", "mean"),
     "swd": ("relative", "mean"),
     "histogram": ("relative", "mean"),
-    "remd": ("relative",),
+    "remd": ("relative", "strotss"),
+    "palette": ("relative", "strotss"),
 }
 MATCHING = "neighbours"
 """The loss that matches places of content and style."""
@@ -67,7 +75,7 @@ MATCHED_LAYERS = tuple(
 )
 """The layers that are matched unless `match_layers` names others."""
 ORIENTATIONS = {"upright": 1, "turned": 4, "mirrored": 8}
-WHOLE_LOSSES = ("remd", "self_similarity")
+WHOLE_LOSSES = ("remd", "palette", "self_similarity")
 """Losses that need the whole picture at once, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
 _AS_IT_IS, _STEEPNESS = 0.5, 2  # The neutral strength, and the power of it in the weights.
@@ -95,8 +103,12 @@ _NEIGHBOURS = (
         lambda settings: MATCHING in settings.style_losses,
     ),
 )
-_START = (one_of("init", "content", "style", "gray", "grey", "mean"), above_0("strength"))
+_START = (
+    one_of("init", "content", "style", "gray", "grey", "mean", "outlines"),
+    above_0("strength"),
+)
 _FROM_COARSE = Need("init", "init to be no picture", lambda settings: not settings.goes_on)
+_LEVELS = Need("levels", "levels other than 1", lambda settings: settings.levels != 1)
 _AUTOMATIC = (
     one_of("levels", 0),
     Need("steps", "at most one number of steps", lambda settings: len(settings.steps) < 2),
@@ -117,8 +129,8 @@ _SCALE = (
         "style_normalization",
         "style_normalization or content_normalization to be a published scale",
         lambda settings: (
-            not {settings.content_normalization, settings.style_normalization}
-            <= {"relative", "strotss"}
+            settings.content_normalization not in ("relative", "strotss")
+            or settings.style_normalization != "relative"
         ),
     ),
 )
@@ -136,16 +148,28 @@ _BUILT = (
         lambda settings: isinstance(settings.backbone, str) and settings.backbone != choices.CUSTOM,
     ),
 )
-_RATE = (one_of("optimizer", "adam", "gradient_descent"),)
+_RATE = (one_of("optimizer", "adam", "rmsprop", "gradient_descent"),)
+_OWN_RATE = (
+    Need(
+        "optimizer",
+        "optimizer to have no line search",
+        lambda settings: (
+            settings.optimizer not in ("lbfgs", "steepest_descent")
+            and not getattr(settings.optimizer, "has_line_search", False)
+        ),
+    ),
+)
+_BANDED = (one_of("optimizer", "adam", "rmsprop"),)
 _ADAM = (one_of("optimizer", "adam"),)
 _LBFGS = (one_of("optimizer", "lbfgs"),)
 _ANY_LBFGS = (one_of("optimizer", "lbfgs", "fixed_step_lbfgs"),)
 _UNITS = (
     Need(
         "optimizer",
-        "optimizer=adam, gradient_descent or fixed_step_lbfgs, or a learning_rate or tv_weight",
+        "optimizer=adam, rmsprop, gradient_descent or fixed_step_lbfgs, or a learning_rate or "
+        "tv_weight",
         lambda settings: (
-            settings.optimizer in ("adam", "gradient_descent", "fixed_step_lbfgs")
+            settings.optimizer in ("adam", "rmsprop", "gradient_descent", "fixed_step_lbfgs")
             or bool(settings.tv_weight)
             or (isinstance(settings.optimizer, str) and bool(settings.learning_rate))
         ),
@@ -223,7 +247,7 @@ class StyleTransferConfig:
         math.sqrt(2),
         "Size and schedule",
         "ratio of the sizes of two neighbouring levels",
-        needs=(Need("levels", "levels other than 1", lambda settings: settings.levels != 1),),
+        needs=(_LEVELS,),
         rule=Rule("a number from 1.1 to 16", lambda factor: 1.1 <= factor <= 16),
     )
     coarsest: int = setting(
@@ -389,6 +413,13 @@ class StyleTransferConfig:
         "block4_conv3 of a VGG, and style_layers of another network",
         needs=_NEIGHBOURS,
     )
+    content_decay: float = setting(
+        1.0,
+        PUBLISHED,
+        "factor of the content weight from each level to the next finer one",
+        needs=(*_CONTENT, _LEVELS),
+        rule=_FACTOR,
+    )
     tv_form: str = setting(
         "squared",
         PUBLISHED,
@@ -508,10 +539,17 @@ class StyleTransferConfig:
         needs=_RATE,
         rule=_FACTOR,
     )
+    finest_rate: float = setting(
+        1.0,
+        PUBLISHED,
+        "factor of the learning rate at the finest level",
+        needs=_OWN_RATE,
+        rule=_FACTOR,
+    )
     pixel_range: float = setting(
         1.0,
         PUBLISHED,
-        "what white is where learning rate, Adam's epsilons and total variation are concerned: "
+        "what white is where learning rate, epsilons and total variation are concerned: "
         "1, or 255 as in many published recipes",
         needs=_UNITS,
         rule=Rule("1 or 255", lambda white: 0 < white < math.inf),
@@ -536,6 +574,14 @@ class StyleTransferConfig:
         "grain and more of the painting's colours, contours are kept less",
         needs=_LBFGS,
         rule=Rule("a number from 0 to 8", lambda octaves: 0 <= octaves <= 8),
+    )
+    laplacian_bands: int = setting(
+        0,
+        "Optimiser",
+        "bands of a Laplacian pyramid that adam or rmsprop moves, such as 8, beside what remains: "
+        "large areas move as readily as pixels; 0 moves the pixels",
+        needs=_BANDED,
+        rule=Rule("a number from 0 to 16", lambda bands: 0 <= bands <= 16),
     )
     adam_beta_1: float = setting(
         0.9, PUBLISHED, "decay of Adam's first moment", needs=_ADAM, rule=_PART
@@ -686,6 +732,19 @@ class StyleTransferConfig:
         }
         return self.from_dict({**self._settings(), **changes})
 
+    def at_level(self, index: int) -> StyleTransferConfig:
+        """Returns the settings with the content weight of a level.
+
+        Args:
+            index: number of the level, from 0, the coarsest.
+        """
+        changes = {
+            "content_style_ratio": 0.0,
+            "content_weight": self.content_decay**index * self.content_weight,
+            "content_decay": 1.0,
+        }
+        return self.from_dict({**self._settings(), **changes})
+
     def replace(self, **changes: Any) -> StyleTransferConfig:
         """Returns a copy with some settings changed, and checks it.
 
@@ -833,6 +892,12 @@ def _check_together(config: StyleTransferConfig) -> None:
         raise errors.ConfigError(
             "lbfgs_octaves smooths up to the border, which a picture with padding=circular goes on "
             "across; set lbfgs_octaves, or the octaves of an LBFGS, to 0."
+        )
+    bands = config.laplacian_bands or getattr(config.optimizer, "bands", 0)
+    if bands and config.padding == "circular":
+        raise errors.ConfigError(
+            "laplacian_bands end at the border, which a picture with padding=circular goes on "
+            "across; set laplacian_bands, or the bands of the optimiser, to 0."
         )
     if config.color == "content" and config.color_space == "rgb":
         raise errors.ConfigError(

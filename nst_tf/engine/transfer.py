@@ -24,6 +24,7 @@ from nst_tf.config import objects, vgg_layers
 from nst_tf.engine import result as results
 from nst_tf.engine import steps
 from nst_tf.imaging import images, inputs, pyramid, sources
+from nst_tf.optimizers import smoothing
 from nst_tf.records import environment, recipe
 from nst_tf.records import snapshot as snapshots
 from nst_tf.runtime import backend, host
@@ -558,7 +559,10 @@ class StyleTransfer:
         init, shape = self.config.init, (level.height, level.width, 3)
         if init == "noise":
             return _tensor(self._noise(shape))
-        if init in ("gray", "grey", "mean"):
+        if init == "outlines":
+            colour = shown.styles[0].resized(level.height, level.width).mean((0, 1))
+            start = colour + _finest_band(shown.content, level)[0].numpy()
+        elif init in ("gray", "grey", "mean"):
             colour = _mean_colour(self.backbone) if init == "mean" else 0.5
             start = np.full(shape, colour, np.float32)
         else:
@@ -591,7 +595,15 @@ class StyleTransfer:
         if walk.objective.joint:
             views = self._views(walk, at)
             targets = _merged(targets, walk.compiled.joined(views, blends, targets, plan))
-        return _merged_shared(targets, objectives.merged(shared, walk.objective.weights()))
+        return _merged_shared(targets, objectives.merged(shared, self._weights(walk, at)))
+
+    def _weights(self, walk: _RunState, at: int) -> objectives.Targets:
+        """Returns the weights of the terms at a level, as `Objective.weights` does."""
+        if self._objective is not None or self.config.content_decay == 1:
+            return walk.objective.weights()
+        config = self.config.at_level(at // self.config.passes)
+        shares = walk.shown.matched.shares
+        return objectives.Objective.from_config(config, self.backbone, shares).weights()
 
     def _views(self, walk: _RunState, at: int) -> dict[str, list[objectives.View]]:
         """Returns the references at the size of a level, for losses that have several."""
@@ -626,8 +638,7 @@ class StyleTransfer:
     def _begun_with(self, walk: _RunState, at: int) -> np.ndarray:
         """Returns the picture at the beginning of a level, `(height, width, 3)`."""
         if walk.begun_with is None or walk.begun_with[0] != at:
-            level = walk.run.levels[at]
-            picture = _resized(self._result(walk), level.height, level.width)
+            picture = self._start_of(walk.run.levels[at], walk)
             walk.begun_with = at, picture[0].numpy()
         return walk.begun_with[1]
 
@@ -650,14 +661,24 @@ class StyleTransfer:
     def _enter(self, level: pyramid.Level, walk: _RunState) -> None:
         """Brings picture and optimiser state from the level below to this level."""
         walk.begun += 1
-        start = _resized(self._result(walk), level.height, level.width)
+        start = self._start_of(level, walk)
         if walk.state:
             values = {name: tf.identity(variable) for name, variable in walk.state.items()}
             begun = self._optimizer.carried_state(values, start, level.steps)
         else:
             begun = self._optimizer.init(start, level.steps)
+        if level is walk.run.levels[-1] and "backoff" in begun:
+            begun = {**begun, "backoff": self.config.finest_rate * begun["backoff"]}
         walk.image = _variable(start)
         walk.state = {name: _variable(value) for name, value in begun.items()}
+
+    def _start_of(self, level: pyramid.Level, walk: _RunState) -> tf.Tensor:
+        """Returns the picture at the beginning of a level, `(1, height, width, 3)`."""
+        start = _resized(self._result(walk), level.height, level.width)
+        between = level is not walk.run.levels[0] and level is not walk.run.levels[-1]
+        if self.config.init == "outlines" and between:
+            start += _finest_band(walk.shown.content, level)
+        return start
 
     def _result(self, walk: _RunState) -> tf.Tensor:
         """Returns the picture after the last step, `(1, height, width, 3)`."""
@@ -1051,6 +1072,13 @@ def _variable(value: tf.Tensor) -> tf.Variable:
 
 def _tensor(array: np.ndarray) -> tf.Tensor:
     return tf.constant(array[np.newaxis])
+
+
+def _finest_band(picture: images.Picture, level: pyramid.Level) -> tf.Tensor:
+    """Returns a picture less what remains of it at half the size, `(1, height, width, 3)`."""
+    image = _tensor(picture.resized(level.height, level.width))
+    coarser = smoothing.doubled(tf.nn.avg_pool2d(image, 2, 2, "SAME"))
+    return image - coarser[:, : level.height, : level.width]
 
 
 def _resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:

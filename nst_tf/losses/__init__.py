@@ -26,6 +26,7 @@ from nst_tf.losses.loss import (
 )
 from nst_tf.losses.moments import Moments
 from nst_tf.losses.neighbours import Neighbours
+from nst_tf.losses.palette import Palette
 from nst_tf.losses.relaxed_emd import RelaxedEMD
 from nst_tf.losses.self_similarity import SelfSimilarity
 from nst_tf.losses.sliced_wasserstein import SlicedWasserstein
@@ -44,6 +45,7 @@ __all__ = [
     "Loss",
     "Moments",
     "Neighbours",
+    "Palette",
     "Patch",
     "Reference",
     "RelaxedEMD",
@@ -63,6 +65,7 @@ _LOSSES: dict[str, type[Loss]] = {
     "laplacian": Laplacian,
     "moments": Moments,
     "neighbours": Neighbours,
+    "palette": Palette,
     "remd": RelaxedEMD,
     "self_similarity": SelfSimilarity,
     "swd": SlicedWasserstein,
@@ -76,7 +79,7 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
 
     Args:
         identifier: `features`, `laplacian` or `self_similarity` for the content; `neighbours`,
-            `gram`, `moments`, `w2`, `swd`, `histogram` or `remd` for the style;
+            `gram`, `moments`, `w2`, `swd`, `histogram`, `remd` or `palette` for the style;
             `total_variation`; or a loss.
         **arguments: constructor arguments of a named loss.
 

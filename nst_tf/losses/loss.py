@@ -130,6 +130,8 @@ class Loss(objects.Configurable, abc.ABC):
         neighbourhood: distance, in positions, of the furthest neighbours in a position's summand.
         additive: whether the loss is a function of sums over positions. Any other loss gets the
             whole picture at once, and may have any statistics.
+        yields: whether the weight of a term is divided by the ratio of content weight to style
+            weight, where that is above 1.
         most_positions: most positions of the grid that the activations are resampled to, or 0
             for the layer's own positions. A loss with a grid takes one layer or several stacked,
             and one reference.
@@ -143,6 +145,7 @@ class Loss(objects.Configurable, abc.ABC):
     layers: tuple[str, ...] = ()
     neighbourhood: int = 0
     additive: bool = True
+    yields: bool = False
     most_positions: int = 0
     knobs: ClassVar[Mapping[str, str]] = {}
 

@@ -6,6 +6,7 @@ from nst_tf.optimizers.gradient_descent import GradientDescent
 from nst_tf.optimizers.guarded import Guarded
 from nst_tf.optimizers.lbfgs import LBFGS
 from nst_tf.optimizers.optimizer import UNKNOWN, Evaluation, Optimizer, State
+from nst_tf.optimizers.rmsprop import RMSprop
 from nst_tf.optimizers.settings import NAMED, get
 from nst_tf.optimizers.smoothing import Smoothed
 from nst_tf.optimizers.steepest_descent import SteepestDescent
@@ -21,6 +22,7 @@ __all__ = [
     "GradientDescent",
     "Guarded",
     "Optimizer",
+    "RMSprop",
     "Smoothed",
     "State",
     "SteepestDescent",

@@ -37,7 +37,7 @@ class Guarded(SummedOptimizer):
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self._inner = summed(optimizer)
-        self.has_line_search = self._inner.has_line_search
+        self.has_line_search, self.whole = self._inner.has_line_search, self._inner.whole
 
     def init(self, image: tf.Tensor, steps: int) -> State:
         return self._watched(self._inner.init(image, steps), image)

@@ -56,7 +56,12 @@ class Optimizer(objects.Configurable, abc.ABC):
 
     The constructor keeps its arguments as attributes of the same names, or the class overrides
     `get_config`: recipes record the arguments.
+
+    Attributes:
+        whole: whether `update` needs the whole picture. It then gets no parts of it.
     """
+
+    whole: bool = False
 
     @abc.abstractmethod
     def init(self, image: tf.Tensor, steps: int) -> State:

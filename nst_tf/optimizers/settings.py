@@ -13,6 +13,7 @@ from nst_tf.optimizers.fixed_step_lbfgs import FixedStepLBFGS
 from nst_tf.optimizers.gradient_descent import GradientDescent
 from nst_tf.optimizers.lbfgs import LBFGS
 from nst_tf.optimizers.optimizer import Optimizer
+from nst_tf.optimizers.rmsprop import RMSprop
 from nst_tf.optimizers.steepest_descent import SteepestDescent
 
 _ORDINARY = 30  # Power of two, up or down, of a loss whose gradient can be squared in float32.
@@ -23,8 +24,8 @@ def get(identifier: Any, config: configs.StyleTransferConfig | None = None) -> O
     """Returns the optimiser of that name, or the given one.
 
     Args:
-        identifier: `lbfgs`, `adam`, `gradient_descent`, `steepest_descent`, `fixed_step_lbfgs`,
-            or an optimiser.
+        identifier: `lbfgs`, `adam`, `rmsprop`, `gradient_descent`, `steepest_descent`,
+            `fixed_step_lbfgs`, or an optimiser.
         config: settings of a named optimiser; None for the defaults.
 
     Raises:
@@ -45,7 +46,7 @@ def get(identifier: Any, config: configs.StyleTransferConfig | None = None) -> O
 def _adam(config: configs.StyleTransferConfig) -> Adam:
     # A gradient is per pixel value, so that it shrinks as the range of the values grows.
     return Adam(
-        _rate(config, 0.02),
+        _rate(config, 0.002 if config.laplacian_bands else 0.02),
         beta_1=config.adam_beta_1,
         beta_2=config.adam_beta_2,
         epsilon=config.adam_epsilon * config.pixel_range,
@@ -53,6 +54,7 @@ def _adam(config: configs.StyleTransferConfig) -> Adam:
         final_rate=config.final_rate,
         rate_decay=config.rate_decay,
         average=config.average,
+        bands=config.laplacian_bands,
         bounds=_bounds(config),
     )
 
@@ -89,6 +91,17 @@ def _lbfgs(config: configs.StyleTransferConfig) -> LBFGS:
     )
 
 
+def _rmsprop(config: configs.StyleTransferConfig) -> RMSprop:
+    return RMSprop(
+        _rate(config, 0.002),
+        epsilon=1e-8 * config.pixel_range,
+        final_rate=config.final_rate,
+        rate_decay=config.rate_decay,
+        bands=config.laplacian_bands,
+        bounds=_bounds(config),
+    )
+
+
 def _steepest_descent(config: configs.StyleTransferConfig) -> SteepestDescent:
     return SteepestDescent(_rate(config, 0.01), bounds=_bounds(config))
 
@@ -107,6 +120,7 @@ NAMED: dict[str, Callable[[configs.StyleTransferConfig], Optimizer]] = {
     "fixed_step_lbfgs": _fixed_step_lbfgs,
     "gradient_descent": _gradient_descent,
     "lbfgs": _lbfgs,
+    "rmsprop": _rmsprop,
     "steepest_descent": _steepest_descent,
 }
 """Functions that make an optimiser from the settings, by its name."""

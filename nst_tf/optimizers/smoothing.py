@@ -1,4 +1,4 @@
-"""Gradients that move large areas as fast as single pixels."""
+"""Gradients that move large areas as fast as single pixels, and the bands of a picture."""
 
 from __future__ import annotations
 
@@ -84,6 +84,60 @@ class Smoothed:
             part = halved(self._read(slice(start - above, min(stop + 2, height))))
             parts.append(part[:, above // 2 : above // 2 - (start - stop) // 2])
         return np.concatenate(parts, axis=1)
+
+
+def no_bands(image: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """Returns zeros in the shapes of the bands of a picture, the finest first.
+
+    Args:
+        image: the picture, `(1, height, width, channels)`.
+        count: number of times that the size is halved; there is one more band.
+    """
+    found = [tf.zeros_like(image)]
+    for _ in range(count):
+        found.append(tf.zeros_like(found[-1][:, ::2, ::2]))
+    return found
+
+
+def by_band(name: str, bands: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns the entries of a state that hold the bands: `name/0`, `name/1` and so on."""
+    return {f"{name}/{number}": band for number, band in enumerate(bands)}
+
+
+def band_gradients(gradient: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """Returns the gradient of each band of a picture, given that of the picture.
+
+    ```
+    picture = b₀ + U (b₁ + U (b₂ + ...))
+    ```
+
+    The gradient of bᵢ is Uᵀ applied i times to that of the picture; U is `doubled`.
+
+    Args:
+        gradient: gradient of the picture, `(1, height, width, channels)`.
+        count: number of times that the size is halved; there is one more band.
+    """
+    found = [gradient]
+    for _ in range(count):
+        found.append(halved(found[-1]))
+    return found
+
+
+def sum_of_bands(bands: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the picture of a Laplacian pyramid, b₀ + U (b₁ + U (b₂ + ...)).
+
+    A band of at most two pixels a side is the last to count.
+
+    Args:
+        bands: the bands, the finest first; each has half the size of the previous one.
+    """
+    *finer, found = bands
+    for band in reversed(finer):
+        size = tf.shape(band)
+        enlarged = doubled(found)[:, : size[_ROWS], : size[_COLUMNS]]
+        divided = tf.reduce_max(size[_ROWS : _COLUMNS + 1]) > 2
+        found = band + tf.where(divided, tf.ensure_shape(enlarged, band.shape), 0)
+    return found
 
 
 def doubled(picture: tf.Tensor) -> tf.Tensor:

@@ -101,6 +101,7 @@ class _Pointwise(SummedOptimizer):
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
+        self.whole = optimizer.whole
 
     def init(self, image: tf.Tensor, steps: int) -> State:
         return self.optimizer.init(image, steps)

@@ -347,11 +347,19 @@ def _misfit(value: Any, schema: Any, place: str) -> str:
     return next(filter(None, (_misfit(*each) for each in inner)), "")
 
 
+def _band(image: Sequence[int], name: str) -> list[int]:
+    """Returns the shape of the band of a picture whose number ends a name, or the picture's."""
+    number = name.rpartition("/")[2]
+    halvings = int(number) if number.isdecimal() and len(number) < 3 else 0
+    return [1, *(-(-side // 2**halvings) for side in image[1:3]), image[3]]
+
+
 def _contradiction(about: Mapping[str, Any]) -> str:
     """Returns the name of an entry that contradicts the rest of a record, or an empty string."""
-    shapes = [shape for shape, _ in about["tensors"].values()]
-    if any(len(shape) == 4 and shape != about["tensors"]["image"][0] for shape in shapes):
-        return "tensors"
+    image = about["tensors"]["image"][0]
+    for name, (shape, _) in about["tensors"].items():
+        if len(shape) == 4 and shape not in (image, _band(image, name)):
+            return "tensors"
     taken = [(entry["level"], entry["step"]) for entry in about["history"]]
     if taken != sorted(set(taken)) or taken[-1:] != [(about["level"], about["step"])]:
         return "history"

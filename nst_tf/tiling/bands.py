@@ -22,7 +22,7 @@ def compile_tiled_step(
     """Returns one optimiser step on a picture in tiles; see `engine.compile_step`.
 
     The optimiser takes one band of the picture after the other, so that its intermediate tensors
-    are no larger than a band.
+    are no larger than a band, unless it needs the whole picture.
 
     Args:
         optimizer: the optimiser.
@@ -41,7 +41,7 @@ def compile_tiled_step(
         state: dict[str, tf.Variable],
         targets: TiledTargets,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        bands = _Bands(image, state)
+        bands = _Bands(image, state, whole=summed.whole)
         at = _Point(summed, bands)
         weights = [float(each) for each in summed.smoothing(state)]
         evaluation = objective.value_and_gradient(at, targets)
@@ -98,6 +98,7 @@ class _Bands:
         image: the picture.
         state: state of the optimiser. Entries with the height and width of the picture are read
             and written in bands, others as a whole.
+        whole: whether there is one band, the whole picture.
 
     Attributes:
         image: the picture.
@@ -105,9 +106,11 @@ class _Bands:
         height: height of a band, in rows.
     """
 
-    def __init__(self, image: tf.Variable, state: dict[str, tf.Variable]) -> None:
+    def __init__(
+        self, image: tf.Variable, state: dict[str, tf.Variable], *, whole: bool = False
+    ) -> None:
         self.image, self.state = image, state
-        self.height = max(1, _BAND // image.shape[2])
+        self.height = image.shape[1] if whole else max(1, _BAND // image.shape[2])
         size = image.shape[:3]
         self._maps = {name for name, each in state.items() if each.shape[:3] == size}
 

@@ -299,8 +299,11 @@ def _state_bytes(config: configs.StyleTransferConfig, level: pyramid.Level) -> f
 def _optimizer_bytes(config: configs.StyleTransferConfig, steps: int) -> int:
     """Returns the bytes per pixel of the optimiser's state."""
     optimizer = optimizers.Guarded(optimizers.get(config.optimizer, config))
-    state = optimizer.init(tf.zeros((1, 1, 1, 3)), steps)
-    return sum(3 * value.dtype.size for value in state.values() if value.shape.rank == 4)
+    side = 64
+    state = optimizer.init(tf.zeros((1, side, side, 3)), steps)
+    maps = [value for value in state.values() if value.shape.rank == 4]
+    held = sum(value.dtype.size * value.shape.num_elements() for value in maps) // side**2
+    return 2 * held if optimizer.whole else held  # A whole update has the next state beside it.
 
 
 def _bytes_of(names: Iterable[str], segment: _Segment) -> float:

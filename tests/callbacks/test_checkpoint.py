@@ -51,6 +51,8 @@ CASES = {
     "adam in tiles": {"optimizer": "adam", "tile_size": "24"},
     "lbfgs in tiles": {"optimizer": "lbfgs", "tile_size": "24"},
     "smoothed": {"optimizer": "lbfgs", "lbfgs_octaves": 3, "tile_size": "0"},
+    "bands": {"optimizer": "adam", "laplacian_bands": 4, "tile_size": "0"},
+    "bands in tiles": {"optimizer": "rmsprop", "laplacian_bands": 4, "tile_size": "24"},
 }
 
 
@@ -554,6 +556,7 @@ FORGED: dict[str, tuple[Callable[[Path], object], str]] = {
     "an image of another type": (tensor("image", IMAGE, "int32"), "image in run.json"),
     "an image of another size": (tensor("image", [1, 2, 2, 3], "float32"), "tensors in run.json"),
     "a tensor of another size": (tensor("state/direction", [1, 2, 2, 3], "float32"), "tensors"),
+    "a band of another size": (tensor("state/moves/1", [1, 2, 2, 3], "float32"), "tensors"),
     "a tensor of no size": (tensor("state/failures", [-1], "float32"), "tensors in run.json"),
     "a huge tensor": (tensor("state/failures", [1 << 30], "float32"), f"{DATA} is too short"),
     "a tensor beyond all size": (tensor("state/failures", [1 << 30] * 8, "float32"), "tensors"),

@@ -84,6 +84,8 @@ def valid_configs(draw: st.DrawFn) -> Config:
         style_normalization=draw(_common(style_loss, configs.STYLE_NORMALIZATIONS)),
         content_style_ratio=ratio,
         activation_scale=draw(st.sampled_from(["own", "caffe", "torchvision", "unit"])),
+        content_decay=draw(st.floats(0.01, 1)),
+        finest_rate=draw(st.floats(0.01, 1)),
         rate_decay=draw(st.floats(1e-3, 1)),
         final_rate=draw(st.floats(1e-3, 1)),
         pixel_range=draw(st.sampled_from([1.0, 255.0])),
@@ -102,6 +104,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         optimizer=draw(st.sampled_from(configs.OPTIMIZERS)),
         learning_rate=draw(WEIGHTS),
         lbfgs_history=draw(st.integers(1, 100)),
+        laplacian_bands=draw(st.integers(0, 16)),
         device=draw(TEXTS),
         strength=draw(st.floats(0, 1)),
         style_blend=tuple(draw(st.lists(st.floats(0.1, 9), max_size=3))),
@@ -662,7 +665,8 @@ NO_STYLE = [{"style_weight": 0}, {"style_layers": ()}, {"strength": 0}]
 NO_CONTENT = [{"content_weight": 0}, {"content_layers": ()}, {"strength": 1}]
 NO_ADAM = [{"optimizer": name} for name in configs.OPTIMIZERS if name != "adam"]
 NO_ADAM += [OBJECT]
-NO_RATE = [each for each in NO_ADAM if each["optimizer"] != "gradient_descent"]
+NO_BANDS = [each for each in NO_ADAM if each["optimizer"] != "rmsprop"]
+NO_RATE = [each for each in NO_BANDS if each["optimizer"] != "gradient_descent"]
 ADAM = {"optimizer": "adam"}
 CUSTOM = {"backbone": "custom"}
 
@@ -683,6 +687,12 @@ OFF = {
     "content_normalization": ("mean", NO_CONTENT, {}),
     "content_weight": (5, NO_CONTENT[1:], {}),
     "content_style_ratio": (5, NO_CONTENT[1:], {}),
+    "content_decay": (0.5, [*NO_CONTENT, {"levels": 1}], {"levels": 2}),
+    "finest_rate": (
+        0.5,
+        [{"optimizer": "lbfgs"}, {"optimizer": "steepest_descent"}, OBJECT],
+        {"optimizer": "fixed_step_lbfgs"},
+    ),
     "tv_form": ("absolute", [{"tv_weight": 0}], {"tv_weight": 1}),
     "tv_normalization": ("sum", [{"tv_weight": 0}], {"tv_weight": 1}),
     "init_noise": (0.2, [{"init": "noise"}, {"init": "PICTURE"}, {"strength": 0}], {}),
@@ -693,6 +703,7 @@ OFF = {
     "clip_pixels": (False, [OBJECT], {**ADAM, "learning_rate": 0.3}),
     "rate_decay": (0.5, NO_RATE, {"optimizer": "gradient_descent"}),
     "final_rate": (0.5, NO_RATE, {"optimizer": "gradient_descent"}),
+    "laplacian_bands": (3, NO_BANDS, {"optimizer": "rmsprop"}),
     "adam_beta_1": (0.5, NO_ADAM, ADAM),
     "adam_beta_2": (0.5, NO_ADAM, ADAM),
     "adam_epsilon": (0.1, NO_ADAM, ADAM),

@@ -164,13 +164,53 @@ def test_the_loss_falls(rebuilt):
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_the_optimizers_run_over_several_levels(rebuilt, optimizer):
-    picture = rebuilt(optimizer=optimizer, image_size=64, levels=2, steps=(3, 2)).stylize(
-        PHOTO, PAINTING
-    )
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "lbfgs"},
+        {"optimizer": "adam", "laplacian_bands": 8},
+        {"optimizer": "rmsprop", "laplacian_bands": 5},
+    ],
+)
+def test_the_optimizers_run_over_several_levels(rebuilt, changes):
+    settings = {"learning_rate": 0.0, "image_size": 64, "levels": 2, "steps": (3, 2), **changes}
+    picture = rebuilt(**settings).stylize(PHOTO, PAINTING)
     assert picture.shape == (53, 64, 3)
     assert np.isfinite(picture).all()
+
+
+TWO_LEVELS = {"image_size": 64, "levels": 2, "steps": (1, 1)}
+
+
+def test_the_content_weight_falls_from_level_to_level(rebuilt):
+    settings = {**TWO_LEVELS, "learning_rate": 1e-7, "init_noise": 0.3}
+    found = []
+    for decay in (1.0, 0.25):
+        history = callbacks.History()
+        rebuilt(**settings, content_decay=decay).stylize(PHOTO, PAINTING, [history])
+        found.append([entry["terms"] for entry in history.entries])
+    (coarse, fine), (coarse_too, less) = found
+    assert coarse == coarse_too
+    for name, value in fine.items():
+        factor = 0.25 if name.startswith("content") else 1.0
+        assert less[name] == pytest.approx(factor * value, rel=1e-5)
+
+
+def test_the_rate_of_the_finest_level_may_differ(rebuilt):
+    settings = {**TWO_LEVELS, "optimizer": "gradient_descent", "clip_pixels": False}
+    settings |= {"learning_rate": 1e-3, "init_noise": 0.3}
+    found = []
+    for factor in (1e-9, 0.5, 1.0):
+        recorder = Recorder()
+        recorder.on_step_end = lambda step, seen=recorder: seen.pictures.append(step.picture())
+        rebuilt(**settings, finest_rate=factor).stylize(PHOTO, PAINTING, [recorder])
+        found.append([np.float64(picture) for picture in recorder.pictures])
+    (coarse, still), (coarse_too, half), (_, whole) = found
+    np.testing.assert_array_equal(coarse, coarse_too)
+    inside = (still > 0.1) & (still < 0.9)
+    assert np.abs(whole - still)[inside].max() > 1e-5
+    np.testing.assert_allclose((half - still)[inside], (whole - still)[inside] / 2, atol=1e-6)
 
 
 # Several styles and transparency.
@@ -393,6 +433,40 @@ def test_init_style_begins_with_the_painting(rebuilt):
     np.testing.assert_allclose(start(rebuilt, "style"), expected, atol=1e-4)
 
 
+def finest_band(picture):
+    """Returns a picture less its means of 2 by 2 pixels, interpolated, in float64."""
+    height, width = picture.shape[:2]
+    means = picture.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3))
+
+    def matrix(length):
+        places = (np.arange(length) + 0.5) / 2 - 0.5
+        rows = [np.interp(places, np.arange(length // 2), each) for each in np.eye(length // 2)]
+        return np.stack(rows, axis=1)
+
+    return picture - np.einsum("ai,bj,ijc->abc", matrix(height), matrix(width), means)
+
+
+def test_init_outlines_begins_with_the_paintings_colour_and_the_photos_finest_band(rebuilt):
+    colour = (PAINTING / 255).mean((0, 1))
+    expected = np.clip(colour + finest_band(PHOTO / 255), 0, 1)
+    np.testing.assert_allclose(start(rebuilt, "outlines"), expected, atol=2e-3)
+
+
+def test_outlines_are_added_at_each_level_between_the_first_and_the_last(rebuilt):
+    settings = {"init": "outlines", "init_noise": 0.0, "learning_rate": 1e-7, "level_factor": 2}
+    recorder = Recorder()
+    recorder.on_step_end = lambda step: recorder.pictures.append(np.array(step.picture()))
+    rebuilt(**settings, image_size=96, levels=3, steps=(1, 1, 1)).stylize(
+        pixels(0, 80, 96), PAINTING, [recorder]
+    )
+    photo = images.resize(np.float32(pixels(0, 80, 96)) / 255, 40, 48)
+    coarse, middle, fine = recorder.pictures
+    grown = np.clip(tf.image.resize(coarse, (40, 48), "bicubic"), 0, 1) + finest_band(photo)
+    np.testing.assert_allclose(middle, np.clip(grown, 0, 1), atol=1e-4)
+    grown = np.clip(tf.image.resize(middle, (80, 96), "bicubic"), 0, 1)
+    np.testing.assert_allclose(fine, grown, atol=1e-4)
+
+
 def test_init_of_another_shape_is_stretched_with_a_warning(rebuilt, tmp_path, caplog):
     for width, expected in ((48, False), (5, True)):
         path = tmp_path / f"{width}.png"
@@ -595,9 +669,16 @@ def test_a_loss_that_breaks_late_leaves_the_last_good_picture(rebuilt, optimizer
 
 
 @pytest.mark.parametrize("tile_size", [0, 32])
-def test_a_rate_that_explodes_is_halved_until_it_does_not(rebuilt, tile_size, caplog):
-    settings = {"optimizer": "gradient_descent", "clip_pixels": False, "final_rate": 0.01}
-    transfer = rebuilt(steps=(40,), learning_rate=3000.0, tile_size=tile_size, **settings)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "gradient_descent", "learning_rate": 3000.0},
+        {"optimizer": "rmsprop", "laplacian_bands": 3, "learning_rate": 20.0},
+    ],
+)
+def test_a_rate_that_explodes_is_halved_until_it_does_not(rebuilt, tile_size, changes, caplog):
+    settings = {"clip_pixels": False, "final_rate": 0.01, **changes}
+    transfer = rebuilt(steps=(40,), tile_size=tile_size, **settings)
     history = callbacks.History()
     with caplog.at_level("WARNING", "nst_tf"):
         picture = transfer.stylize(PHOTO, PAINTING, [history])

@@ -164,6 +164,26 @@ def emd_oracle(features, model, weights, model_weights):
     return max(forth, back)
 
 
+def strotss_oracle(features, model, weights, model_weights):
+    def moments(array, weight):
+        rows = array.reshape(-1, array.shape[-1])
+        mean = np.average(rows, axis=0, weights=weight.ravel())
+        return mean, np.cov(rows.T, aweights=weight.ravel(), ddof=0)
+
+    pairs = zip(moments(features, weights), moments(model, model_weights), strict=True)
+    apart = sum(np.mean(np.abs(found - wanted)) for found, wanted in pairs)
+    return emd_oracle(features, model, weights, model_weights) + apart
+
+
+def palette_oracle(features, model, weights, model_weights, angles=0.0):
+    found, wanted = (each.reshape(-1, each.shape[-1]) for each in (features, model))
+    costs = np.linalg.norm(found[:, np.newaxis] - wanted, axis=-1) / np.sqrt(3)
+    costs += angles * (1 - unit(features) @ unit(model).T)
+    forth = np.average(costs[:, model_weights.ravel() > 0].min(1), weights=weights.ravel())
+    back = np.average(costs[weights.ravel() > 0].min(0), weights=model_weights.ravel())
+    return max(forth, back)
+
+
 def similarity_oracle(features, model, weights, model_weights):
     def pattern(array, weight):
         distances = 1 - unit(array) @ unit(array).T
@@ -184,6 +204,12 @@ CASES = {
     "sliced": (SLICED, functools.partial(transport_oracle, directions=SLICED.directions)),
     "histogram": (losses.Histogram(), transport_oracle),
     "relaxed emd": (losses.RelaxedEMD(), emd_oracle),
+    "relaxed emd and moments": (losses.RelaxedEMD("strotss"), strotss_oracle),
+    "palette": (losses.Palette(), palette_oracle),
+    "palette by angles, too": (
+        losses.Palette("strotss"),
+        functools.partial(palette_oracle, angles=1.0),
+    ),
     "squared variation": (
         losses.TotalVariation("squared"),
         functools.partial(variation_oracle, measure=np.square),
@@ -198,6 +224,8 @@ CASES = {
 }
 every_loss = pytest.mark.parametrize(("loss", "oracle"), CASES.values(), ids=CASES)
 MODELLED = {name: loss for name, (loss, _) in CASES.items() if loss.references}
+WITH_UNITS = "relaxed emd and moments", "palette", "palette by angles, too"
+RELATIVE = {name: loss for name, loss in MODELLED.items() if name not in WITH_UNITS}
 modelled_loss = pytest.mark.parametrize("loss", MODELLED.values(), ids=MODELLED)
 
 
@@ -294,7 +322,7 @@ def test_a_model_without_energy_gives_no_nan(loss, oracle):
     assert np.isfinite(gradient).all()
 
 
-@modelled_loss
+@pytest.mark.parametrize("loss", RELATIVE.values(), ids=RELATIVE)
 @pytest.mark.parametrize("scale", [1e-2, 0.5, 300.0])
 def test_the_scale_of_the_activations_does_not_matter(loss, scale):
     features, model, weights, model_weights = sample(5, 6, 5, 4)
@@ -363,6 +391,22 @@ def test_the_columns_of_several_paintings_stand_side_by_side():
     forth = np.minimum(costs[0].min(1), costs[1].min(1)).mean()
     back = 0.75 * costs[0].min(0).mean() + 0.25 * costs[1].min(0).mean()
     np.testing.assert_allclose([found["forth"], found["back"]], [forth, back], rtol=1e-5)
+
+
+def test_the_moments_of_several_paintings_are_those_of_all_their_columns():
+    """Of two paintings in shares of 3 to 1: as of the first three times, and the second."""
+    loss = losses.RelaxedEMD("strotss")
+    features, one, _, _ = sample(12, 5, 4, 3)
+    other = sample(13, 5, 4, 3)[0]
+    targets = [loss.target(tf.constant(each[np.newaxis], tf.float32), 1.0) for each in (one, other)]
+    blended = loss.blend(targets, np.float32([0.75, 0.25]))
+    found = loss.value(
+        loss.statistics(tf.constant(features[np.newaxis], tf.float32), tf.ones(()), blended),
+        blended,
+    )
+    together = np.concatenate([one, one, one, other])
+    expected = strotss_oracle(features, together, np.ones((5, 4, 1)), np.ones((20, 4, 1)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_photo_and_painting_may_differ_in_size():

@@ -310,8 +310,8 @@ def test_adam_walks_like_the_published_algorithm(steps):
     )
     np.testing.assert_allclose(point, expected, atol=1e-5)
     np.testing.assert_allclose(optimizer.result(tf.constant(point), state), shown, atol=1e-5)
-    np.testing.assert_allclose(state["first_moment"], first, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(state["second_moment"], second, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(state["first_moment/0"], first, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(state["second_moment/0"], second, rtol=1e-3, atol=1e-5)
     assert state["moment_steps"] == age == steps
 
 
@@ -349,12 +349,12 @@ def test_adam_carries_its_moments_to_the_next_level():
 def test_adam_resizes_its_moments_with_the_picture():
     optimizer = optimizers.Adam()
     state = optimizer.init(tf.zeros((1, 2, 2, 3)), 5)
-    state["first_moment"] = tf.fill((1, 2, 2, 3), -0.25)
-    state["second_moment"] = tf.fill((1, 2, 2, 3), 0.5)
+    state["first_moment/0"] = tf.fill((1, 2, 2, 3), -0.25)
+    state["second_moment/0"] = tf.fill((1, 2, 2, 3), 0.5)
     state["moment_steps"] = tf.constant(7.0)
     carried = optimizer.carried_state(state, tf.zeros((1, 5, 4, 3)), 3)
-    np.testing.assert_allclose(carried["first_moment"], np.full((1, 5, 4, 3), -0.25), 1e-6)
-    np.testing.assert_allclose(carried["second_moment"], np.full((1, 5, 4, 3), 0.5), 1e-6)
+    np.testing.assert_allclose(carried["first_moment/0"], np.full((1, 5, 4, 3), -0.25), 1e-6)
+    np.testing.assert_allclose(carried["second_moment/0"], np.full((1, 5, 4, 3), 0.5), 1e-6)
     assert carried["moment_steps"] == 7
 
 

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import scipy.linalg
 import tensorflow as tf
+from PIL import Image
 
 import nst_tf
 from nst_tf import backbones, config, errors, objective, presets
 from nst_tf.commands import flags
 from nst_tf.config import vgg_layers
 from nst_tf.engine import steps
+from nst_tf.imaging import pyramid
 from nst_tf.kernels import convolution
 
 Config = config.StyleTransferConfig
@@ -190,6 +192,54 @@ def nine_point_variation() -> float:
     return float(2 * (right + down + falling + rising))
 
 
+STROTSS = (
+    *("block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "block3_conv1"),
+    *("block3_conv2", "block3_conv3", "block4_conv3", "block5_conv3"),
+)
+
+
+def columns(picture: Features, names, height: int, width: int) -> np.ndarray:
+    """Returns activations on a grid, by Pillow's triangle filter, as rows."""
+    channels = [each for name in names for each in np.moveaxis(picture.layers[name], -1, 0)]
+    images = [Image.fromarray(each) for each in channels]
+    found = [each.resize((width, height), Image.Resampling.BILINEAR) for each in images]
+    return np.stack(list(map(np.float64, found)), axis=-1).reshape(height * width, -1)
+
+
+def angles(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Returns the cosine distance of each two rows."""
+    found, wanted = (each / np.linalg.norm(each, axis=1)[:, None] for each in (found, wanted))
+    return 1 - found @ wanted.T
+
+
+def relaxed_emd(costs: np.ndarray) -> float:
+    return float(max(costs.min(1).mean(), costs.min(0).mean()))
+
+
+def strotss(alpha: float) -> dict[str, float]:
+    """The program's terms without the pixels in its columns, on grids of at most 1024 and 2048."""
+
+    def pattern(picture: Features) -> np.ndarray:
+        distances = angles(*[columns(picture, STROTSS, 29, 35)] * 2)
+        return distances / (distances + 1e-5).sum(0)  # Without the 1e-5 in the program.
+
+    found, wanted = (columns(each, STROTSS, HEIGHT, WIDTH) for each in (PICTURE, PAINTING))
+    mean = np.abs(found.mean(0) - wanted.mean(0)).mean()
+    spread = np.abs(np.cov(found.T, ddof=0) - np.cov(wanted.T, ddof=0)).mean()
+    # Rows: a rotation of the grey axis and two across it, to the program's six digits.
+    axes = [(0.577350,) * 3, (-0.577350, 0.788675, -0.211325), (-0.577350, -0.211325, 0.788675)]
+    here, there = (
+        each.image.reshape(-1, 3).astype(np.float64) @ np.transpose(axes)
+        for each in (PICTURE, PAINTING)
+    )
+    apart = np.linalg.norm(here[:, None] - there, axis=-1) / np.sqrt(3)
+    return {
+        "content/self_similarity": alpha * np.abs(pattern(PICTURE) - pattern(PHOTO)).mean() * 1015,
+        "style/remd": relaxed_emd(angles(found, wanted)) + mean + spread,
+        "style/palette": relaxed_emd(angles(here, there) + apart) / max(alpha, 1),
+    }
+
+
 def five(layer_loss, weights, names=KERAS_STYLE) -> dict[str, float]:
     return {
         f"style/{name}": weight * layer_loss(name)
@@ -243,6 +293,8 @@ def published(preset: str) -> dict[str, float]:
             **five(neural_style_pt_style, [100.0] * 5),
             "tv": 1e-3 * absolute_variation(255.0),
         }
+    if preset == "strotss":
+        return strotss(16.0)
     assert preset == "style_transfer_pytorch"
     total = 256 + 64 + 16 + 4 + 1
     return {
@@ -264,6 +316,21 @@ def test_the_losses_are_those_of_the_published_formula(name):
         np.testing.assert_allclose(found[term], value, rtol=1e-5, err_msg=term)
 
 
+@pytest.mark.parametrize(("level", "alpha"), [*enumerate((16.0, 8.0, 4.0, 2.0, 1.0, 0.5))])
+def test_the_content_of_strotss_counts_half_as_much_at_each_finer_level(level, alpha):
+    found = found_terms(Config.preset("strotss", backbone="vgg19").at_level(level))
+    for term, value in strotss(alpha).items():
+        np.testing.assert_allclose(found[term], value, rtol=1e-5, err_msg=term)
+
+
+def test_the_levels_of_strotss_are_those_of_the_program():
+    settings = Config.preset("strotss")
+    levels = pyramid.plan(settings, (384, 512), [(300, 200)])
+    assert [(level.width, level.steps) for level in levels] == [
+        (side, 250) for side in (64, 128, 256, 512)
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "facts"),
     {
@@ -282,6 +349,16 @@ def test_the_losses_are_those_of_the_published_formula(name):
         "tf_tutorial": {"learning_rate": 0.02, "adam_beta_1": 0.99, "pixel_range": 1},
         "keras_io": {"learning_rate": 100, "steps": (4000,), "clip_pixels": False},
         "neural_style_pt": {"lbfgs_history": 100, "steps": (999,), "image_size": 512},
+        "strotss": {
+            "backbone": "vgg16",
+            "pooling": "max",
+            "init_noise": 0,
+            "learning_rate": 2e-3,
+            "finest_rate": 0.5,
+            "laplacian_bands": 5,
+            "final_rate": 1,
+            "clip_pixels": False,
+        },
         "style_transfer_pytorch": {"steps": (1000, 500, 500, 500, 500), "average": 0.99},
     }.items(),
 )

@@ -190,7 +190,7 @@ def vgg16():
 
 
 def terms_of(loss):
-    names = [loss.layer] if loss.layer else ["block1_conv1", "block5_conv1"]
+    names = list(loss.layers) or ["block1_conv1", "block5_conv1"]
     return [objective.Term(f"{name}/x", name, loss, 1.0) for name in names]
 
 
@@ -373,8 +373,13 @@ def minimal(request, monkeypatch):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"optimizer": "adam"}, {"optimizer": "lbfgs"}, {"optimizer": "lbfgs", "lbfgs_octaves": 3}],
-    ids=["adam", "lbfgs", "smoothed"],
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "lbfgs"},
+        {"optimizer": "lbfgs", "lbfgs_octaves": 3},
+        {"optimizer": "adam", "laplacian_bands": 4},
+    ],
+    ids=["adam", "lbfgs", "smoothed", "bands"],
 )
 def test_a_tiled_run_makes_the_same_picture(pair, changes, minimal, monkeypatch):
     monkeypatch.setattr(bands, "_BAND", 17 * 112)  # Several bands, of an odd height.
