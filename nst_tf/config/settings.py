@@ -74,7 +74,7 @@ MATCHED_LAYERS = tuple(
     for number in range(1, count + 1)
 )
 """The layers that are matched unless `match_layers` names others."""
-ORIENTATIONS = {"upright": 1, "turned": 4, "mirrored": 8}
+ORIENTATIONS = ("upright", "turned", "mirrored")
 WHOLE_LOSSES = ("remd", "palette", "self_similarity")
 """Losses that need the whole picture at once, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
@@ -389,7 +389,7 @@ class StyleTransferConfig:
         "Matching",
         "orientations of the style to choose from: upright; turned, by quarter turns, too; or "
         "mirrored, their mirror images, too",
-        tuple(ORIENTATIONS),
+        ORIENTATIONS,
         needs=_NEIGHBOURS,
     )
     match_places: int = setting(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from nst_tf.kernels import arrays
+
 _PRODUCTS = 1 << 24  # Cosines in memory at a time.
 _DIMENSIONS = 256  # Of a large search: less than 1% from the least 1 - cosine of all.
 _SPARE = 16  # Further random directions, from which the dimensions are found.
@@ -26,12 +28,15 @@ class Choices:
     4.4 with one iteration.
 
     Args:
-        vectors: the choices, `(number, channels)`, float32, of any length.
+        vectors: the choices, `(number, channels)`, float32. They are centred, and the memory
+            is used on.
         searches: number of vectors for which the nearest choice will be searched.
     """
 
     def __init__(self, vectors: np.ndarray, searches: int) -> None:
-        self._choices = unit(tf.constant(vectors))
+        vectors -= vectors.mean(0)
+        vectors /= np.sqrt(np.maximum(np.einsum("nc,nc->n", vectors, vectors), TINY))[:, np.newaxis]
+        self._choices = arrays.to_tensor(vectors)
         self._basis: tf.Tensor | None = None
         number, channels = vectors.shape
         if channels > 2 * _DIMENSIONS and number > channels and number * searches > _PRODUCTS:

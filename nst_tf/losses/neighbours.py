@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from nst_tf import errors
-from nst_tf.kernels import autodiff, nearest
+from nst_tf.kernels import arrays, autodiff, nearest
 from nst_tf.losses.loss import (
     CONTENT,
     START,
@@ -116,29 +116,31 @@ class Neighbours(Loss):
                 f"{', '.join(content.activations.layers)} in a picture are unknown. Name layers "
                 "below those that look at the whole picture."
             )
-        palette = _palette(references[STYLE], _TURNS[self.orientations], self.most_places)
+        palette = _Palette(references[STYLE], _TURNS[self.orientations], self.most_places)
         share = np.float32(self.share * start.share)
         query = content.picture + share * (start.picture - content.picture)
         inside = cell_weights(content.pixel_weights) > 0
         sought = _Columns(content.activations, query, inside)
-        chosen, places = np.unique(self._matches(sought, palette), return_inverse=True)
+        matches = self._matches(sought, palette.columns())
+        chosen, places = np.unique(matches, return_inverse=True)
+        tables = palette.tables(chosen)
         cells = np.zeros(inside.shape, np.int64)
         cells[inside] = places.reshape(-1)
         sizes = content.activations.sizes(*query.shape[:2])
         return {
             layer: {
                 "places": rows_of(cells, sizes[layer], stride),
-                "table": nearest.unit(_flat(palette.features[layer][chosen])),
+                "table": tables[layer],
             }
             for layer, stride in content.activations.strides.items()
         }
 
-    def _matches(self, sought: _Columns, palette: _Palette) -> np.ndarray:
+    def _matches(self, sought: _Columns, offered: np.ndarray) -> np.ndarray:
         """Returns the number of the match of each cell inside, in their order."""
-        choices = nearest.Choices(palette.columns - palette.columns.mean(0), len(sought))
+        choices = nearest.Choices(offered, len(sought))
         mean = sought.mean()
         penalties: np.ndarray | None = None
-        prices = np.zeros(len(palette.columns))
+        prices = np.zeros(len(offered))
         found: list[np.ndarray] = []
         for _ in range(_ROUNDS if self.evenness else 1):
             found.append(sought.nearest(choices, mean, penalties))
@@ -227,70 +229,96 @@ class _Columns:
         return found[self._inside]
 
 
-class _Palette(NamedTuple):
-    """The cells of all styles that may be used.
+class _Offered(NamedTuple):
+    """A style picture in one orientation, and which of its cells are offered.
 
     Attributes:
-        columns: the column of each, `(cells, channels)`, float32.
-        features: by layer, the activations at its positions, at least one,
-            `(cells, positions, channels)`, float32.
+        style: the style picture.
+        turn: its orientation; see `turned`.
+        numbers: number of each cell among all that are offered, `(rows, columns)`; -1 for others.
     """
 
-    columns: np.ndarray
-    features: dict[str, np.ndarray]
+    style: Reference
+    turn: int
+    numbers: np.ndarray
+
+    def patches(self, wanted: np.ndarray) -> Iterator[tuple[Patch, slice, slice]]:
+        """Returns the patches with wanted cells, and the rows and columns of their cells."""
+        if wanted.any():
+            for patch in self.style.activations.walk(turned(self.style.picture, self.turn)):
+                rows, columns = _cells(patch.rows), _cells(patch.columns)
+                if wanted[rows, columns].any():
+                    yield patch, rows, columns
 
 
-def _palette(styles: Sequence[Reference], turns: Sequence[int], most: int) -> _Palette:
-    """Returns the cells of styles, at most so many, by the shares of the styles.
+class _Palette:
+    """The cells of all styles that are offered, at most so many, by the shares of the styles.
+
+    Args:
+        styles: the style pictures.
+        turns: their orientations.
+        most: most cells.
 
     Raises:
         ConfigError: no style has a cell that may be used.
     """
-    random = np.random.default_rng(0)
-    parts: list[_Palette] = []
-    for style in styles:
-        allowed = [cell_weights(turned(style.pixel_weights, turn)) >= _ALLOWED for turn in turns]
-        sizes = [int(each.sum()) for each in allowed]
-        wanted = np.zeros(sum(sizes), bool)
-        wanted[random.permutation(len(wanted))[: max(1, round(most * style.share))]] = True
-        for turn, each, own in zip(
-            turns, allowed, np.split(wanted, np.cumsum(sizes)[:-1]), strict=True
-        ):
-            each[each] = own
-            if each.any():
-                parts += _cells_of(style.activations, turned(style.picture, turn), each)
-    if not parts:
-        raise errors.ConfigError(
-            "the style mask leaves no cell of 4x4 pixels of any style to match with; expected a "
-            "larger region."
-        )
-    return _Palette(
-        np.concatenate([part.columns for part in parts]),
-        {
-            layer: np.concatenate([part.features[layer] for part in parts])
-            for layer in parts[0].features
-        },
-    )
 
-
-def _cells_of(
-    activations: Activations, picture: np.ndarray, wanted: np.ndarray
-) -> Iterator[_Palette]:
-    """Returns some cells of a picture, patch by patch."""
-    for patch in activations.walk(picture):
-        rows, columns = _cells(patch.rows), _cells(patch.columns)
-        own = wanted[rows, columns]
-        if own.any():
-            seen = columns_at(patch, activations.strides, rows, columns)
-            down, across = np.nonzero(own)
-            down, across = down + rows.start, across + columns.start
-            yield _Palette(
-                tf.boolean_mask(seen, own).numpy(),
-                {
-                    layer: _features_at(patch, layer, stride, down, across)
-                    for layer, stride in activations.strides.items()
-                },
+    def __init__(self, styles: Sequence[Reference], turns: Sequence[int], most: int) -> None:
+        random = np.random.default_rng(0)
+        self._strides = styles[0].activations.strides
+        self._offered: list[_Offered] = []
+        self._count = 0
+        for style in styles:
+            weights = [cell_weights(turned(style.pixel_weights, turn)) for turn in turns]
+            allowed = np.concatenate([each.ravel() >= _ALLOWED for each in weights])
+            total, wanted = int(allowed.sum()), max(1, round(most * style.share))
+            numbers = np.full(len(allowed), -1)
+            chosen = np.sort(random.permutation(total)[:wanted])
+            numbers[np.flatnonzero(allowed)[chosen]] = self._count + np.arange(len(chosen))
+            self._count += len(chosen)
+            ends = np.cumsum([each.size for each in weights])[:-1]
+            for turn, each, own in zip(turns, weights, np.split(numbers, ends), strict=True):
+                self._offered.append(_Offered(style, turn, own.reshape(each.shape)))
+        if not self._count:
+            raise errors.ConfigError(
+                "the style mask leaves no cell of 4x4 pixels of any style to match with; expected "
+                "a larger region."
             )
+
+    def columns(self) -> np.ndarray:
+        """Returns the column of each cell, `(cells, channels)`, float32."""
+        found: np.ndarray | None = None
+        for offered in self._offered:
+            for patch, rows, columns in offered.patches(offered.numbers >= 0):
+                numbers = offered.numbers[rows, columns]
+                seen = columns_at(patch, self._strides, rows, columns)
+                if found is None:
+                    found = arrays.empty((self._count, seen.shape[-1]), np.float32)
+                found[numbers[numbers >= 0]] = tf.boolean_mask(seen, numbers >= 0)
+        assert found is not None
+        return found
+
+    def tables(self, chosen: np.ndarray) -> dict[str, tf.Tensor]:
+        """Returns the activations at some cells by layer, of length 1, `(rows, channels)`.
+
+        A cell has a row for each of its positions, at least one.
+        """
+        place = np.full(self._count + 1, -1)  # The last is for cells that are not offered.
+        place[chosen] = np.arange(len(chosen))
+        found: dict[str, np.ndarray] = {}
+        for offered in self._offered:
+            wanted = place[offered.numbers]
+            for patch, rows, columns in offered.patches(wanted >= 0):
+                numbers = wanted[rows, columns]
+                down, across = np.nonzero(numbers >= 0)
+                at = down + rows.start, across + columns.start
+                for layer, stride in self._strides.items():
+                    values = _features_at(patch, layer, stride, *at)
+                    if layer not in found:
+                        found[layer] = np.empty((len(chosen), *values.shape[1:]), np.float32)
+                    found[layer][numbers[down, across]] = values
+        flat = {layer: found[layer].reshape(-1, found[layer].shape[-1]) for layer in self._strides}
+        return {layer: nearest.unit(tf.constant(each)) for layer, each in flat.items()}
 
 
 def _features_at(
@@ -299,18 +327,15 @@ def _features_at(
     """Returns the activations of a layer at cells, `(cells, positions, channels)`."""
     values = np.asarray(patch.features[layer])[0]
     offsets = np.arange(max(1, _CELL // stride))
-    rows = (down * _CELL - patch.top)[:, np.newaxis] // stride + offsets
-    columns = (across * _CELL - patch.left)[:, np.newaxis] // stride + offsets
     rows, columns = (
-        np.minimum(each, limit - 1)
-        for each, limit in zip((rows, columns), values.shape, strict=False)
+        np.minimum((cells * _CELL - origin)[:, np.newaxis] // stride + offsets, limit - 1)
+        for cells, origin, limit in (
+            (down, patch.top, values.shape[0]),
+            (across, patch.left, values.shape[1]),
+        )
     )
     found = values[rows[:, :, np.newaxis], columns[:, np.newaxis]]
     return found.reshape(len(down), -1, values.shape[-1])
-
-
-def _flat(features: np.ndarray) -> np.ndarray:
-    return features.reshape(-1, features.shape[-1])
 
 
 def turned(picture: np.ndarray, turn: int) -> np.ndarray:
