@@ -134,9 +134,9 @@ class _Bands:
 
     def write(self, rows: slice, image: tf.Tensor, state: optimizers.State) -> None:
         """Writes some rows of the picture and of the state, in place."""
-        self.image.scatter_nd_update(_places(rows), image[0])
+        _write_rows(self.image, rows, image)
         for name in self._maps:
-            self.state[name].scatter_nd_update(_places(rows), state[name][0])
+            _write_rows(self.state[name], rows, state[name])
 
     def finish(self, state: optimizers.State) -> None:
         """Writes the entries of the state that have no rows."""
@@ -174,7 +174,21 @@ class _Point:
 
 def _rows(variable: tf.Variable, rows: slice) -> tf.Tensor:
     """Returns some rows of a picture. Slicing the variable would first read all of it."""
+    if _are_all(rows, variable):
+        return tf.identity(variable)
     return variable.gather_nd(_places(rows))[tf.newaxis]
+
+
+def _write_rows(variable: tf.Variable, rows: slice, values: tf.Tensor) -> None:
+    """Writes some rows of a picture, in place."""
+    if _are_all(rows, variable):
+        variable.assign(values)
+    else:
+        variable.scatter_nd_update(_places(rows), values[0])
+
+
+def _are_all(rows: slice, variable: tf.Variable) -> bool:
+    return rows.stop - rows.start == variable.shape[1]
 
 
 def _places(rows: slice) -> tf.Tensor:

@@ -71,6 +71,8 @@ MEASURED = Coefficients(
 _SPECTRUM = 16  # Bytes of a transformed kernel per value of the kernel.
 _FLOATS = 12  # Bytes per pixel of a picture in float32.
 _CARRIED = 0.5  # Pixels of the level below per pixel of a level.
+_PROBE = 64  # Side of the picture whose optimiser's state is counted.
+_UPDATE = 80  # Bytes per pixel of the gradient and the moves of a picture moved at once.
 _FILED = 600  # Bytes in spill files per pixel of the largest picture.
 _SAFE_SHARE = 0.8  # Share of the available memory to use without a limit.
 _SIDES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128)
@@ -237,7 +239,8 @@ def _step_bytes(
         names = {*config.content_layers, *config.style_layers}
         shown += segment.bytes / 4 + _bytes_of(names, segment)
     size = level.height, level.width
-    return MEASURED.safety * shown * segment.most_shown(size, side) + _state_bytes(config, level)
+    most = max(shown * segment.most_shown(size, side), _update_bytes(config, level))
+    return MEASURED.safety * most + _state_bytes(config, level)
 
 
 def _layer_bytes(config: configs.StyleTransferConfig, segment: _Segment) -> float:
@@ -299,11 +302,17 @@ def _state_bytes(config: configs.StyleTransferConfig, level: pyramid.Level) -> f
 def _optimizer_bytes(config: configs.StyleTransferConfig, steps: int) -> int:
     """Returns the bytes per pixel of the optimiser's state."""
     optimizer = optimizers.Guarded(optimizers.get(config.optimizer, config))
-    side = 64
-    state = optimizer.init(tf.zeros((1, side, side, 3)), steps)
+    state = optimizer.init(tf.zeros((1, _PROBE, _PROBE, 3)), steps)
     maps = [value for value in state.values() if value.shape.rank == 4]
-    held = sum(value.dtype.size * value.shape.num_elements() for value in maps) // side**2
-    return 2 * held if optimizer.whole else held  # A whole update has the next state beside it.
+    return sum(value.dtype.size * value.shape.num_elements() for value in maps) // _PROBE**2
+
+
+def _update_bytes(config: configs.StyleTransferConfig, level: pyramid.Level) -> float:
+    """Returns the bytes beside the state while an optimiser moves a whole picture at once."""
+    if not optimizers.get(config.optimizer, config).whole:
+        return 0.0
+    each = 2 * _optimizer_bytes(config, level.steps) + _UPDATE  # As read, and as computed.
+    return each * level.height * level.width
 
 
 def _bytes_of(names: Iterable[str], segment: _Segment) -> float:

@@ -503,6 +503,21 @@ def test_more_memory_never_makes_more_work(vgg16):
     assert work[0] > 1.02 * work[-1]
 
 
+def test_an_optimizer_that_moves_a_whole_picture_at_once_is_given_room(vgg16):
+    """In tiles so small that they take less than its move does."""
+    plan, level = tiles.TilePlan(sides=(128,), style_side=128), pyramid.Level(3072, 4096, 30)
+
+    def expected(bands):
+        settings = config.StyleTransferConfig(optimizer="rmsprop", laplacian_bands=bands)
+        return memory.expected(settings, vgg16.costs(), level, plan)
+
+    pixels = 3072 * 4096
+    # A third more of the mean squares (4 bytes a value), and two copies of them and of the guard's
+    # good picture (2 bytes), at least.
+    assert expected(8) - expected(0) > (4 * 3 / 3 + 2 * (4 * 3 * 4 / 3 + 2 * 3)) * pixels
+    assert 3e9 < expected(8) < 4e9
+
+
 def test_the_work_of_a_plan_is_counted_by_hand(vgg16):
     """One pass forward and one back over what tiles show, or two forward if nothing is kept."""
     costs, level = vgg16.costs(), pyramid.Level(1024, 1024, 1)
