@@ -100,7 +100,7 @@ _NEIGHBOURS = (
     Need(
         "style_loss",
         "style_loss with neighbours",
-        lambda settings: MATCHING in settings.style_losses,
+        lambda settings: settings.matched,
     ),
 )
 _START = (
@@ -688,9 +688,14 @@ class StyleTransferConfig:
         return self.style_layers if self.network_name == choices.CUSTOM else MATCHED_LAYERS
 
     @property
+    def matched(self) -> bool:
+        """Whether the loss `neighbours` is in use."""
+        return MATCHING in self.style_losses and bool(self.with_strength.style_weight)
+
+    @property
     def passes(self) -> int:
         """How often each level is passed through, with new matches each time."""
-        return self.matches if MATCHING in self.style_losses and self.style_weight else 1
+        return self.matches if self.matched else 1
 
     @property
     def network_name(self) -> str:

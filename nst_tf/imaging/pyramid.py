@@ -120,7 +120,7 @@ def minimum_side(config: configs.StyleTransferConfig) -> int:
     """
     if config.network_name == configs.CUSTOM:
         return 2
-    matched = config.matched_layers if config.passes > 1 else ()
+    matched = config.matched_layers if config.matched else ()
     names = (*config.content_layers, *config.style_layers, *matched)
     strides = (vgg_layers.stride(vgg_layers.canonical(name, "vgg19")) for name in names)
     return 2 * max(strides, default=1)

@@ -35,7 +35,7 @@ LAYERS = (
     "block4_conv3",
 )
 _TURNS = {"upright": range(1), "turned": range(4), "mirrored": range(8)}
-_CELL = 4  # Side of a cell in pixels.
+CELL = 4  # Side of a cell in pixels.
 _ROUNDS = 4  # Searches of a match with even use.
 _FEW = 1 << 15  # Columns that stay in memory.
 _ALLOWED = 0.5  # Least weight of the cells of a style that may be used.
@@ -326,9 +326,9 @@ def _features_at(
 ) -> np.ndarray:
     """Returns the activations of a layer at cells, `(cells, positions, channels)`."""
     values = np.asarray(patch.features[layer])[0]
-    offsets = np.arange(max(1, _CELL // stride))
+    offsets = np.arange(max(1, CELL // stride))
     rows, columns = (
-        np.minimum((cells * _CELL - origin)[:, np.newaxis] // stride + offsets, limit - 1)
+        np.minimum((cells * CELL - origin)[:, np.newaxis] // stride + offsets, limit - 1)
         for cells, origin, limit in (
             (down, patch.top, values.shape[0]),
             (across, patch.left, values.shape[1]),
@@ -345,15 +345,15 @@ def turned(picture: np.ndarray, turn: int) -> np.ndarray:
 
 def _cells(pixels: slice) -> slice:
     """Returns the cells of some rows or columns of pixels."""
-    return slice(pixels.start // _CELL, -(-pixels.stop // _CELL))
+    return slice(pixels.start // CELL, -(-pixels.stop // CELL))
 
 
 def cell_weights(weights: np.ndarray) -> np.ndarray:
     """Returns the mean weight of the pixels of each cell, `(rows, columns)`."""
     height, width = weights.shape
-    tops, lefts = np.arange(0, height, _CELL), np.arange(0, width, _CELL)
+    tops, lefts = np.arange(0, height, CELL), np.arange(0, width, CELL)
     sums = np.add.reduceat(np.add.reduceat(np.float64(weights), tops, 0), lefts, 1)
-    sizes = np.minimum(_CELL, height - tops)[:, np.newaxis] * np.minimum(_CELL, width - lefts)
+    sizes = np.minimum(CELL, height - tops)[:, np.newaxis] * np.minimum(CELL, width - lefts)
     return sums / sizes
 
 
@@ -375,15 +375,15 @@ def columns_at(patch: Patch, strides: Mapping[str, int], rows: slice, columns: s
 def _at_cells(seen: tf.Tensor, axis: int, cells: slice, origin: int, stride: int) -> tf.Tensor:
     """Returns the activations at cells along one axis; the border repeats."""
     last = seen.shape[axis] - 1
-    if stride <= _CELL:
-        per_cell = _CELL // stride
+    if stride <= CELL:
+        per_cell = CELL // stride
         places = np.arange(cells.start * per_cell, cells.stop * per_cell) - origin // stride
         taken = tf.gather(seen, np.clip(places, 0, last), axis=axis)
         if per_cell == 1:
             return taken
         size = [per_cell if each == axis else 1 for each in (1, 2)]
         return tf.nn.avg_pool2d(taken, size, size, "VALID")
-    centres = (np.arange(cells.start, cells.stop) + 0.5) * _CELL / stride - 0.5 - origin // stride
+    centres = (np.arange(cells.start, cells.stop) + 0.5) * CELL / stride - 0.5 - origin // stride
     centres = np.clip(centres, 0, last)
     below = np.floor(centres).astype(int)
     share = np.float32(centres - below).reshape([-1 if each == axis else 1 for each in range(4)])
@@ -401,12 +401,12 @@ def rows_of(cells: np.ndarray, size: tuple[int, int], stride: int) -> np.ndarray
         size: height and width of the layer.
         stride: pixels between two positions of the layer.
     """
-    side = max(1, _CELL // stride)
+    side = max(1, CELL // stride)
     at, within = [], []
     for count, limit in zip(size, cells.shape, strict=True):
         pixels = np.arange(count) * stride
-        at.append(np.minimum(pixels // _CELL, limit - 1))
-        within.append(np.minimum((pixels - at[-1] * _CELL) // stride, side - 1))
+        at.append(np.minimum(pixels // CELL, limit - 1))
+        within.append(np.minimum((pixels - at[-1] * CELL) // stride, side - 1))
     (down, across), (below, beside) = at, within
     found = cells[down][:, across] * side**2 + below[:, np.newaxis] * side + beside
     return found.astype(np.float32)[np.newaxis, :, :, np.newaxis]

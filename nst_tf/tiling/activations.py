@@ -13,7 +13,7 @@ from nst_tf.kernels import arrays, graphs
 from nst_tf.tiling import spill
 from nst_tf.tiling.tiles import split_into_tiles
 
-_SIDE = 512  # Pixels of a patch. It is fixed: the activations depend on no memory limit.
+SIDE = 384  # Pixels of a patch. It is fixed: the activations depend on no memory limit.
 _IN_MEMORY = 1 << 28  # Bytes of activations of a whole picture that stay in memory.
 
 
@@ -34,7 +34,7 @@ class TiledActivations(losses.Activations):
         layers: Sequence[str],
         *,
         in_parts: bool = True,
-        side: int = _SIDE,
+        side: int = SIDE,
         run_eagerly: bool = False,
     ) -> None:
         self.layers = tuple(layers)

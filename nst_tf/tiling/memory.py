@@ -19,8 +19,9 @@ from nst_tf import config as configs
 from nst_tf.config import vgg_layers
 from nst_tf.imaging import inputs, pyramid, sources
 from nst_tf.kernels import convolution
+from nst_tf.losses import neighbours
 from nst_tf.runtime import limits
-from nst_tf.tiling import spill
+from nst_tf.tiling import activations, spill
 from nst_tf.tiling.tiles import Span, TilePlan, spans
 
 Costs = Sequence[backbones.LayerCost]
@@ -40,6 +41,8 @@ class Coefficients(NamedTuple):
         picture: bytes per pixel of a level, without the optimiser's state.
         decoded: bytes per pixel of a picture while it is resized.
         recolored: bytes per pixel of content and style while their colours are changed.
+        patch: bytes per byte of activations of a patch, while places are matched.
+        columns: bytes per byte of the columns of the style, while places are matched.
         safety: common factor with which no case of the benchmark exceeds its estimate.
     """
 
@@ -51,6 +54,8 @@ class Coefficients(NamedTuple):
     picture: float
     decoded: float
     recolored: float
+    patch: float
+    columns: float
     safety: float = 1.0
 
 
@@ -63,6 +68,8 @@ MEASURED = Coefficients(
     picture=32.0,
     decoded=6.0,
     recolored=54.0,
+    patch=3.0,
+    columns=3.0,
     safety=1.07,
 )
 """Coefficients of two cores of an Intel Xeon with AVX-512 and oneDNN, by
@@ -240,7 +247,33 @@ def _step_bytes(
         shown += segment.bytes / 4 + _bytes_of(names, segment)
     size = level.height, level.width
     most = max(shown * segment.most_shown(size, side), _update_bytes(config, level))
+    most += _table_bytes(config, segment, level)
     return MEASURED.safety * most + _state_bytes(config, level)
+
+
+def _table_bytes(
+    config: configs.StyleTransferConfig, segment: _Segment, level: pyramid.Level
+) -> float:
+    """Returns the bytes of the targets of matched places, at most one for each cell."""
+    if not config.matched:
+        return 0.0
+    cells = -(-level.height // neighbours.CELL) * -(-level.width // neighbours.CELL)
+    places = min(cells, config.match_places)
+    return places * neighbours.CELL**2 * _bytes_of(config.matched_layers, segment)
+
+
+def _matching_bytes(
+    config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level
+) -> float:
+    """Returns the bytes of matching the places of a level."""
+    if not config.matched:
+        return 0.0
+    (segment,) = _segments(costs, ())
+    patch = segment.most_shown((level.height, level.width), activations.SIDE)
+    names = {*config.matched_layers, *map(vgg_layers.spelled, config.matched_layers)}
+    column = sum(cost.bytes * cost.stride**2 for cost in costs if cost.name in names)
+    columns = MEASURED.columns * config.match_places * column
+    return MEASURED.patch * segment.bytes * patch + columns + _table_bytes(config, segment, level)
 
 
 def _layer_bytes(config: configs.StyleTransferConfig, segment: _Segment) -> float:
@@ -249,7 +282,7 @@ def _layer_bytes(config: configs.StyleTransferConfig, segment: _Segment) -> floa
 
 
 def _statistics(config: configs.StyleTransferConfig) -> float:
-    return 0.0 if all(loss == "gram" for loss in config.style_losses) else MEASURED.statistics
+    return 0.0 if {*config.style_losses} == {"gram"} else MEASURED.statistics
 
 
 def _padding(config: configs.StyleTransferConfig) -> float:
@@ -273,6 +306,7 @@ def _bytes_before(
         tile = segment.most_shown(shown, plan.style_side)
         measured = MEASURED.safety * _layer_bytes(config, segment) * tile
         most = max(most, measured + max(_resizing_bytes(style, shown), later))
+    most = max(most, MEASURED.safety * _matching_bytes(config, costs, level) + later)
     return _CARRIED * _state_bytes(config, level) + most
 
 

@@ -146,7 +146,7 @@ def joined(
     whole: objective.Objective,
     images: Mapping[str, Sequence[np.ndarray]],
     masked: bool,
-    side: int = 512,
+    side: int = 384,
 ) -> objective.Targets:
     """Returns all targets of a picture, given the side of the patches it is looked at in."""
 
