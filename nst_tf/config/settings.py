@@ -78,11 +78,13 @@ ORIENTATIONS = ("upright", "turned", "mirrored")
 WHOLE_LOSSES = ("remd", "palette", "self_similarity")
 """Losses that need the whole picture at once, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
-_AS_IT_IS, _STEEPNESS = 0.5, 2  # The neutral strength, and the power of it in the weights.
+NEUTRAL_STRENGTH = 0.5
+"""The strength that leaves all settings as they are."""
+_STEEPNESS = 2  # Power of the strength in the weights.
 _LEAST_WEIGHT = 1e-20  # Of the largest of the three weights.
 PADDINGS = ("zeros", "reflect", "replicate", "circular")
 OUTSIDES = ("style", "keep")
-COLORS = ("style", "content", "match")
+COLORS = ("style", "palette", "content", "match")
 COLOR_SPACES = ("lab", "yiq", "rgb")
 COLOR_METHODS = ("covariance", "histogram")
 PUBLISHED = "Published scales"
@@ -122,8 +124,8 @@ _NOISE = (
         lambda settings: settings.init == "noise" or settings.init_noise * settings.strength > 0,
     ),
 )
-_PALETTE = (one_of("color", "content", "match"),)
-_MATCH = (one_of("color", "match"),)
+_PALETTE = (one_of("color", "palette", "content", "match"),)
+_MATCH = (one_of("color", "palette", "match"),)
 _SCALE = (
     Need(
         "style_normalization",
@@ -244,14 +246,14 @@ class StyleTransferConfig:
         rule=at_least(0, "0 (automatic) or a number of levels"),
     )
     level_factor: float = setting(
-        math.sqrt(2),
+        2.0,
         "Size and schedule",
         "ratio of the sizes of two neighbouring levels",
         needs=(_LEVELS,),
         rule=Rule("a number from 1.1 to 16", lambda factor: 1.1 <= factor <= 16),
     )
     coarsest: int = setting(
-        181,
+        64,
         "Size and schedule",
         "long side of the coarsest level in pixels, where nothing gives the number of levels; the "
         "nearest of whole levels",
@@ -261,9 +263,10 @@ class StyleTransferConfig:
     steps: tuple[int, ...] = setting(
         (),
         "Size and schedule",
-        "optimiser steps of the finest level, coarser ones taking more; or a comma-separated "
-        "number for every level, coarse to fine; empty takes 160 at the coarsest and fewer at "
-        "each finer one: 30 at the fourth, and 10 at the finest of a very large picture",
+        "optimiser steps of every level; or a comma-separated number for each, coarse to fine; "
+        "empty chooses by size: 30 at the coarsest level, 25 at 512 pixels, 10 at the finest of a "
+        "very large picture. Without neighbours one number is that of the finest level, coarser "
+        "ones take more, and empty takes 160 at the coarsest and fewer at each finer one",
         first=True,
         rule=Rule("numbers above 0", lambda steps: min(steps, default=1) >= 1),
     )
@@ -277,7 +280,7 @@ class StyleTransferConfig:
         rule=Rule(f"one of {', '.join(INITIALISATIONS)}, or a path", bool),
     )
     init_noise: float = setting(
-        0.5,
+        0.0,
         "Size and schedule",
         "share of noise in the initial image, 0 to 1: strokes cover the photo more evenly",
         needs=_START,
@@ -300,7 +303,7 @@ class StyleTransferConfig:
         rule=_SHARE,
     )
     content_weight: float = setting(
-        1.0,
+        0.1,
         "Losses",
         "weight of the content loss, all layers together",
         needs=_CONTENT[1:],
@@ -308,7 +311,7 @@ class StyleTransferConfig:
         rule=_AMOUNT,
     )
     style_weight: float = setting(
-        10.0,
+        1.0,
         "Losses",
         "weight of the style loss, all layers together",
         needs=_STYLE[1:],
@@ -330,7 +333,7 @@ class StyleTransferConfig:
         ("block4_conv2",), "Losses", "layers whose activations keep the content, comma-separated"
     )
     style_layers: tuple[str, ...] = setting(
-        ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1", "block5_conv1"),
+        ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1"),
         "Losses",
         "layers whose statistics carry the style, comma-separated",
     )
@@ -351,7 +354,7 @@ class StyleTransferConfig:
         rule=_SHARES,
     )
     style_loss: str | objects.LossLike | Mapping[Any, float] = setting(
-        "gram",
+        "neighbours:1+gram:0.5",
         "Losses",
         f"what the style is compared by: {', '.join(STYLE_NORMALIZATIONS)}; several joined by + "
         "share the style weight alike, such as gram+histogram, or as gram:1+histogram:0.5 says",
@@ -369,7 +372,7 @@ class StyleTransferConfig:
         reader=choices.read_losses,
     )
     matches: int = setting(
-        2,
+        1,
         "Matching",
         "how often the neighbours are matched anew at each level, each time for the steps of the "
         "level",
@@ -377,7 +380,7 @@ class StyleTransferConfig:
         rule=at_least(1, "1 or above"),
     )
     match_share: float = setting(
-        0.5,
+        0.25,
         "Matching",
         "share of the picture as it is, beside the content, in what is matched, 0 to 1: more is "
         "bolder",
@@ -455,18 +458,19 @@ class StyleTransferConfig:
         OUTSIDES,
     )
     color: str = setting(
-        "style",
+        "palette",
         "Colour",
-        "whose colours the picture has: the style's; the content's, of which only the lightness is "
-        "repainted; or match, the style's after it was recoloured to the photo's palette",
+        "whose colours the picture has: style, those that the loss finds; palette, all of the "
+        "style's, to which photo and result are matched; content, the photo's, of which only the "
+        "lightness is repainted; or match, the style's after it was recoloured to the photo's",
         COLORS,
         first=True,
     )
     color_space: str = setting(
         "lab",
         "Colour",
-        "where lightness is told from colour, and palettes are compared: lab, yiq, or rgb (match "
-        "only)",
+        "where lightness is told from colour, and palettes are compared: lab, yiq, or rgb (palette "
+        "and match only)",
         COLOR_SPACES,
         needs=_PALETTE,
     )
@@ -723,17 +727,18 @@ class StyleTransferConfig:
     @property
     def with_strength(self) -> StyleTransferConfig:
         """The settings with `strength` folded into the weights and the noise of the start."""
-        return self if self.strength == _AS_IT_IS else self._with_strength
+        return self if self.strength == NEUTRAL_STRENGTH else self._with_strength
 
     @functools.cached_property
     def _with_strength(self) -> StyleTransferConfig:
-        more = self.strength / _AS_IT_IS
+        more = self.strength / NEUTRAL_STRENGTH
         changes = {
-            "strength": _AS_IT_IS,
+            "strength": NEUTRAL_STRENGTH,
             "content_style_ratio": 0.0,
             "content_weight": (2 - more) ** _STEEPNESS * self.content_weight,
             "style_weight": more**_STEEPNESS * self.style_weight,
             "init_noise": min(1.0, more) * self.init_noise,
+            "match_share": min(1.0, more * self.match_share),
         }
         return self.from_dict({**self._settings(), **changes})
 

@@ -17,6 +17,8 @@ from nst_tf.imaging import color, images, masks, pyramid
 logger = logging.getLogger("nst_tf")
 
 _EVERY_PIXEL = np.ones((1, 1, 1, 1), np.float32)  # Weighs all pixels alike.
+_PALETTE_SIDE, _PALETTE_COLOURS = 256, 1 << 16
+_SEEN = 0.5  # Least weight of a style's pixels in its palette.
 _NOTHING = 1e-3  # Share of a picture that is too small for a region.
 _READ: weakref.WeakKeyDictionary[images.Picture, masks.Regions] = weakref.WeakKeyDictionary()
 
@@ -51,7 +53,11 @@ class Inputs:
         matched: their regions.
         colors_of: the content picture whose colours the result takes, or None.
         kept: the content picture that the result shows outside of its regions, or None.
-        space: colour space in which colours are kept.
+        space: colour space in which colours are kept or matched.
+        palettes: colours for each region, or for the whole picture, to which the result is
+            matched, each `(1, n, 3)`; empty if it is not.
+        method: how they are matched.
+        extent: share of the way to those colours, 0 to 1.
     """
 
     content: images.Picture
@@ -60,6 +66,9 @@ class Inputs:
     colors_of: images.Picture | None
     kept: images.Picture | None
     space: str
+    palettes: Sequence[np.ndarray] = ()
+    method: str = "covariance"
+    extent: float = 1.0
 
     def content_weights(self, height: int, width: int) -> np.ndarray:
         """Returns the weights of the content's pixels, `(1, height, width, 1 + regions)`.
@@ -80,8 +89,10 @@ class Inputs:
         return self.styles[index].digest, part
 
     def finished(self, picture: np.ndarray) -> np.ndarray:
-        """Returns a picture `(height, width, 3)` with the content's kept colours and outside."""
+        """Returns a picture `(height, width, 3)` in its final colours, its outside kept."""
         size = picture.shape[:2]
+        if self.palettes:
+            picture = self.matched_to_palettes(picture)
         if self.colors_of is not None:
             content = self.colors_of.resized(*size)
             picture = color.with_colors_of(picture, content, self.space)
@@ -96,7 +107,18 @@ class Inputs:
     @property
     def changes_results(self) -> bool:
         """Whether `finished` changes anything."""
-        return self.colors_of is not None or self.kept is not None
+        return bool(self.palettes) or self.colors_of is not None or self.kept is not None
+
+    def matched_to_palettes(self, picture: np.ndarray) -> np.ndarray:
+        """Returns a picture `(height, width, 3)` in the colours of `palettes`."""
+        weights = self.content_weights(*picture.shape[:2])[0]
+        regions = weights[..., 1:] if self.matched.shares else np.ones_like(picture[..., :1])
+        found = picture.copy()
+        for index, palette in enumerate(self.palettes):
+            region = regions[..., index]
+            moved = color.match(picture, palette, self.method, self.space, region)
+            found += self.extent * region[..., np.newaxis] * (moved - picture)
+        return found
 
 
 def prepare(
@@ -120,7 +142,7 @@ def prepare(
     """
     matched = match_masks(config, len(styles), content_mask, style_masks)
     shown, painted = _recolored(config, content, styles)
-    return Inputs(
+    found = Inputs(
         shown,
         painted,
         matched,
@@ -128,6 +150,32 @@ def prepare(
         content if config.outside == "keep" else None,
         config.color_space,
     )
+    if config.color != "palette" or not config.strength:
+        return found
+    found = dataclasses.replace(
+        found,
+        palettes=[_palette(found, region) for region in range(len(matched.blends))],
+        method=config.color_method,
+        extent=min(1.0, config.strength / configs.NEUTRAL_STRENGTH),
+    )
+    pixels = found.matched_to_palettes(content.rgb)
+    return dataclasses.replace(found, content=dataclasses.replace(content, pixels=pixels))
+
+
+def _palette(shown: Inputs, region: int) -> np.ndarray:
+    """Returns colours of the styles of a region, each as often as its share says, `(1, n, 3)`."""
+    blend = shown.matched.blends[region]
+    found = []
+    for index, share in enumerate(blend):
+        style = shown.styles[index]
+        size = pyramid.fit(*style.size, min(_PALETTE_SIDE, max(style.size)))
+        weights = shown.style_weights(index, *size)
+        channel = min(weights.shape[-1] - 1, region + 1) if shown.matched.shares else 0
+        seen = np.broadcast_to(weights[0, ..., channel], size) >= _SEEN
+        colours = style.resized(*size)[seen]
+        count = round(_PALETTE_COLOURS * share / sum(blend)) if len(colours) else 0
+        found.append(colours[np.linspace(0, len(colours) - 1, count).round().astype(int)])
+    return np.concatenate(found)[np.newaxis]
 
 
 def match_masks(

@@ -13,6 +13,7 @@ from nst_tf.config import vgg_layers
 MOST_STEPS, ENOUGH_STEPS, LEAST_STEPS = 160, 30, 10
 _STEPS_ON = 60  # Of a run that continues an earlier result.
 _DECLINE = 1.3  # Ratio of the steps of two levels, below `ENOUGH_STEPS`.
+_MATCHED_STEPS = (30, 25, 20, 25, 20, 15, 10)  # Of levels with matched places, from the coarsest.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,7 @@ def levels(
     growth: float = 1.75,
     coarsest: int = 181,
     minimum: int = 32,
+    matched: bool = False,
 ) -> list[Level]:
     """Returns the levels of a pyramid, coarse to fine.
 
@@ -60,6 +62,8 @@ def levels(
             every level, coarse to fine. No number: `MOST_STEPS` at the coarsest level, and fewer
             by `growth` at each finer one, down to `ENOUGH_STEPS`; still finer levels, which only
             add detail, take fewer by 1.3, down to `LEAST_STEPS`.
+        matched: whether places are matched at every level. Then one number is that of every level,
+            and no number takes `_MATCHED_STEPS`: the matches, not the steps, carry the structure.
         count: number of levels. 0 takes as many as `steps` has numbers, or, with at most one
             number, as many as bring the long side of the coarsest level near to `coarsest`.
         factor: ratio of the sizes of two neighbouring levels.
@@ -93,7 +97,9 @@ def levels(
         span = math.log(max(height, width) / coarsest, factor)
         wanted = max(1, min(largest, 1 + round(span)))
     if not steps:
-        steps = _default_steps(wanted, growth)
+        steps = _matched_steps(wanted) if matched else _default_steps(wanted, growth)
+    elif len(steps) == 1 and matched:
+        steps = [steps[0]] * wanted
     elif len(steps) == 1:
         steps = [round(steps[0] * growth**depth) for depth in reversed(range(wanted))]
     return [
@@ -111,6 +117,11 @@ def _default_steps(count: int, growth: float) -> list[int]:
         fewer = found[-1] / (growth if found[-1] > ENOUGH_STEPS else _DECLINE)
         found.append(max(fewer, ENOUGH_STEPS if found[-1] > ENOUGH_STEPS else LEAST_STEPS))
     return [round(number) for number in found[:count]]
+
+
+def _matched_steps(count: int) -> list[int]:
+    """Returns the default steps of every level with matched places, coarse to fine."""
+    return [_MATCHED_STEPS[min(level, len(_MATCHED_STEPS) - 1)] for level in range(count)]
 
 
 def minimum_side(config: configs.StyleTransferConfig) -> int:
@@ -174,6 +185,7 @@ def plan(
         factor=config.level_factor,
         coarsest=config.coarsest,
         minimum=least,
+        matched=config.matched,
     )
     found = [level for level in found for _ in range(config.passes)]
     if config.padding == "circular":

@@ -17,6 +17,13 @@ from nst_tf import errors
 COMMON: dict[str, Any] = {
     "backbone": "vgg19",
     "pooling": "max",
+    "content_layers": ("block4_conv2",),
+    "content_weight": 1.0,
+    "style_weight": 10.0,
+    "style_loss": "gram",
+    "color": "style",
+    "level_factor": 2**0.5,
+    "coarsest": 181,
     "style_layers": (
         "block1_conv1",
         "block2_conv1",
@@ -67,7 +74,10 @@ def get(name: str) -> Preset:
         ConfigError: there is no preset of that name.
     """
     module = importlib.import_module(f"{__name__}.{errors.known('preset', name, names())}")
-    return Preset(name, module.__doc__ or "", {**COMMON, **module.SETTINGS})
+    settings = {**COMMON, **module.SETTINGS}
+    if "content_style_ratio" in settings:
+        del settings["content_weight"]
+    return Preset(name, module.__doc__ or "", settings)
 
 
 def table() -> str:
@@ -75,7 +85,7 @@ def table() -> str:
     rows = [("preset", "network", "optimiser", "steps", "what it is")]
     for preset in map(get, names()):
         settings = preset.settings
-        steps = str(sum(settings["steps"]))
+        steps = str(sum(settings["steps"])) if settings["steps"] else "by size"
         row = (preset.name, settings["backbone"], settings["optimizer"], steps, preset.summary)
         rows.append(row)
     widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
