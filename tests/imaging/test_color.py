@@ -8,7 +8,7 @@ import scipy.linalg
 
 import nst_tf
 from nst_tf import config, errors
-from nst_tf.imaging import color
+from nst_tf.imaging import color, images, inputs
 
 PICTURE = np.random.default_rng(0).random((40, 50, 3), np.float32)
 PALETTE = PICTURE[:30, ::-1] ** 2 * np.float32([0.5, 0.3, 0.6]) + np.float32([0.2, 0.3, 0.1])
@@ -195,3 +195,74 @@ def test_match_shows_the_network_a_recoloured_painting(method):
 def test_grey_pictures_give_finite_ones(how):
     for photo, painting in ((GREY, PALETTE), (PICTURE, GREY)):
         assert np.isfinite(nst_tf.stylize(photo, painting, QUICK.replace(color=how))).all()
+
+
+# color=palette: content and result in the colours of the style.
+
+
+def prepared(content, *styles, mask=None, style_masks=(), **settings):
+    settings = config.StyleTransferConfig(color="palette", **settings)
+    given = [images.load(each) for each in styles]
+    content_mask = None if mask is None else images.load(mask)
+    loaded = [images.load(each) for each in style_masks]
+    return inputs.prepare(settings, images.load(content), given, content_mask, loaded)
+
+
+def moderate(seed, height, width, mean=0.5, spread=0.06):
+    """Returns colours that stay away from black and white, and so are never clipped."""
+    random = np.random.default_rng(seed)
+    mixing = random.standard_normal((3, 3)) * spread
+    values = np.clip(random.standard_normal((height, width, 3)), -2, 2) @ mixing + mean
+    return values.clip(0.05, 0.95).astype(np.float32)
+
+
+def moments(rgb):
+    flat = color.SPACES["rgb"].encode(rgb.astype(np.float64)).reshape(-1, 3)
+    return flat.mean(0), np.cov(flat.T, bias=True)
+
+
+def test_content_and_result_get_mean_and_covariance_of_the_style():
+    content, style, result = moderate(0, 30, 40, 0.6), moderate(1, 32, 32, 0.4), moderate(2, 24, 32)
+    shown = prepared(content, style, color_space="rgb")
+    assert shown.changes_results
+    for found in (shown.content.rgb, shown.finished(result)):
+        for own, wanted in zip(moments(found), moments(style), strict=True):
+            np.testing.assert_allclose(own, wanted, atol=3e-4)
+
+
+def test_a_weaker_strength_moves_colours_less_far():
+    content, style = moderate(0, 30, 40, 0.7), moderate(1, 32, 32, 0.3)
+    means = [
+        prepared(content, style, color_space="rgb", strength=strength).content.rgb.mean()
+        for strength in (0.1, 0.25, 0.5, 1.0)
+    ]
+    whole = content.mean() - style.mean()
+    np.testing.assert_allclose(
+        (content.mean() - np.array(means)) / whole, [0.2, 0.5, 1, 1], atol=0.01
+    )
+
+
+def test_styles_give_colours_by_their_shares():
+    dark, light = moderate(1, 32, 32, 0.3), moderate(2, 48, 40, 0.7)
+    shown = prepared(moderate(0, 30, 40), dark, light, color_space="rgb", style_blend=(3, 1))
+    wanted = 0.75 * dark.mean((0, 1)) + 0.25 * light.mean((0, 1))
+    np.testing.assert_allclose(shown.content.rgb.mean((0, 1)), wanted, atol=0.02)
+
+
+def test_a_region_gets_the_colours_of_its_own_part_of_the_style():
+    content = moderate(0, 32, 40)
+    style = np.concatenate([moderate(1, 32, 20, 0.3), moderate(2, 32, 20, 0.7)], axis=1)
+    mask = np.zeros((32, 40, 3), np.uint8)
+    mask[:, :20, 0] = mask[:, 20:, 2] = 255
+    shown = prepared(content, style, mask=mask, style_masks=[mask], color_space="rgb")
+    found = shown.finished(moderate(3, 32, 40))
+    for part in (np.s_[:, :20], np.s_[:, 20:]):
+        for own, wanted in zip(moments(found[part]), moments(style[part]), strict=True):
+            np.testing.assert_allclose(own, wanted, atol=3e-3)
+
+
+def test_a_painting_that_is_the_photo_changes_no_colour():
+    content = moderate(0, 30, 40)
+    shown = prepared(content, content)
+    np.testing.assert_allclose(shown.content.rgb, content, atol=1e-3)
+    np.testing.assert_allclose(shown.finished(content), content, atol=1e-3)
