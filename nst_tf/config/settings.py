@@ -50,6 +50,8 @@ CONTENT_NORMALIZATIONS = {
 }
 STYLE_NORMALIZATIONS = {
     "neighbours": ("relative",),
+    "neighbour_columns": ("relative",),
+    "nearest_features": ("relative",),
     "gram": (
         "relative",
         "mean",
@@ -66,8 +68,10 @@ STYLE_NORMALIZATIONS = {
     "remd": ("relative", "strotss"),
     "palette": ("relative", "strotss"),
 }
-MATCHING = "neighbours"
-"""The loss that matches places of content and style."""
+MATCHING = ("neighbours", "neighbour_columns")
+"""The losses that match places of content and style at the beginning of a level."""
+FINAL = "nearest_features"
+"""The style loss of the last pass."""
 MATCHED_LAYERS = tuple(
     f"block{block}_conv{number}"
     for block, count in ((1, 2), (2, 2), (3, 3), (4, 3))
@@ -75,14 +79,14 @@ MATCHED_LAYERS = tuple(
 )
 """The layers that are matched unless `match_layers` names others."""
 ORIENTATIONS = {"upright": 1, "turned": 4, "mirrored": 8}
-WHOLE_LOSSES = ("remd", "palette", "self_similarity")
+WHOLE_LOSSES = ("remd", "palette", "self_similarity", "neighbour_columns", FINAL)
 """Losses that need the whole picture at once, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
 _AS_IT_IS, _STEEPNESS = 0.5, 2  # The neutral strength, and the power of it in the weights.
 _LEAST_WEIGHT = 1e-20  # Of the largest of the three weights.
 PADDINGS = ("zeros", "reflect", "replicate", "circular")
 OUTSIDES = ("style", "keep")
-COLORS = ("style", "content", "match")
+COLORS = ("style", "content", "match", "palette")
 COLOR_SPACES = ("lab", "yiq", "rgb")
 COLOR_METHODS = ("covariance", "histogram")
 PUBLISHED = "Published scales"
@@ -100,7 +104,28 @@ _NEIGHBOURS = (
     Need(
         "style_loss",
         "style_loss with neighbours",
-        lambda settings: MATCHING in settings.style_losses,
+        lambda settings: "neighbours" in settings.style_losses,
+    ),
+)
+_MATCHING = (
+    Need(
+        "style_loss",
+        f"style_loss with {' or '.join(MATCHING)}",
+        lambda settings: not settings.style_losses.keys().isdisjoint(MATCHING),
+    ),
+)
+_MATCHED = (
+    Need(
+        "style_loss",
+        f"style_loss with {', '.join(MATCHING)} or {FINAL}, or final_steps above 0",
+        lambda settings: settings.matching,
+    ),
+)
+_FINAL = (
+    Need(
+        "final_steps",
+        f"final_steps above 0, or style_loss with {FINAL}",
+        lambda settings: settings.final_steps > 0 or FINAL in settings.style_losses,
     ),
 )
 _START = (
@@ -373,7 +398,7 @@ class StyleTransferConfig:
         "Matching",
         "how often the neighbours are matched anew at each level, each time for the steps of the "
         "level",
-        needs=_NEIGHBOURS,
+        needs=_MATCHING,
         rule=at_least(1, "1 or above"),
     )
     match_share: float = setting(
@@ -381,7 +406,7 @@ class StyleTransferConfig:
         "Matching",
         "share of the picture as it is, beside the content, in what is matched, 0 to 1: more is "
         "bolder",
-        needs=_NEIGHBOURS,
+        needs=_MATCHING,
         rule=_SHARE,
     )
     match_orientations: str = setting(
@@ -390,13 +415,13 @@ class StyleTransferConfig:
         "orientations of the style to choose from: upright; turned, by quarter turns, too; or "
         "mirrored, their mirror images, too",
         tuple(ORIENTATIONS),
-        needs=_NEIGHBOURS,
+        needs=_MATCHED,
     )
     match_places: int = setting(
         16384,
         "Matching",
         "most places of 4x4 pixels of all styles to choose from; a random sample stands for more",
-        needs=_NEIGHBOURS,
+        needs=_MATCHING,
         rule=Rule("a number from 1 to 1000000", lambda count: 1 <= count <= 1_000_000),
     )
     match_evenness: float = setting(
@@ -411,7 +436,21 @@ class StyleTransferConfig:
         "Matching",
         "layers whose activations are matched, comma-separated; empty takes block1_conv1 to "
         "block4_conv3 of a VGG, and style_layers of another network",
-        needs=_NEIGHBOURS,
+        needs=_MATCHED,
+    )
+    final_steps: int = setting(
+        0,
+        PUBLISHED,
+        "steps of a last pass at full size, with nearest_features as style_loss; 0 for none",
+        needs=_STYLE,
+        rule=at_least(0, "0 or above"),
+    )
+    final_fault: bool = setting(
+        False,
+        PUBLISHED,
+        "nearest_features compares layers of at most 64 places a side by the layer before them, as "
+        "the published program does by mistake",
+        needs=_FINAL,
     )
     content_decay: float = setting(
         1.0,
@@ -458,7 +497,8 @@ class StyleTransferConfig:
         "style",
         "Colour",
         "whose colours the picture has: the style's; the content's, of which only the lightness is "
-        "repainted; or match, the style's after it was recoloured to the photo's palette",
+        "repainted; match, the style's after it was recoloured to the photo's palette; or palette, "
+        "the content's, moved to the palette of the style",
         COLORS,
         first=True,
     )
@@ -682,7 +722,7 @@ class StyleTransferConfig:
 
     @property
     def matched_layers(self) -> tuple[str, ...]:
-        """The layers of the loss `neighbours`."""
+        """The layers of the losses that match places."""
         if self.match_layers:
             return self.match_layers
         return self.style_layers if self.network_name == choices.CUSTOM else MATCHED_LAYERS
@@ -690,7 +730,28 @@ class StyleTransferConfig:
     @property
     def passes(self) -> int:
         """How often each level is passed through, with new matches each time."""
-        return self.matches if MATCHING in self.style_losses and self.style_weight else 1
+        matched = self.style_weight and not self.style_losses.keys().isdisjoint(MATCHING)
+        return self.matches if matched else 1
+
+    @property
+    def matching(self) -> bool:
+        """Whether any loss matches places of the picture with places of the style."""
+        named = not self.style_losses.keys().isdisjoint((*MATCHING, FINAL))
+        return self.ends_apart or (named and self.style_weight > 0)
+
+    @property
+    def ends_apart(self) -> bool:
+        """Whether there is a last pass at full size with a style loss of its own."""
+        style = self.style_weight > 0 and self.strength > 0 and bool(self.style_layers)
+        return self.final_steps > 0 and style
+
+    @property
+    def final(self) -> StyleTransferConfig:
+        """The settings of the last pass, or these if there is none."""
+        if not self.ends_apart:
+            return self
+        changes = {"style_loss": FINAL, "style_normalization": "relative", "final_steps": 0}
+        return self.from_dict({**self._settings(), **changes})
 
     @property
     def network_name(self) -> str:
@@ -708,6 +769,8 @@ class StyleTransferConfig:
         """The setting that rules out tiles, as `name=value`, or an empty string."""
         if self.padding == "circular":
             return "padding=circular"
+        if self.ends_apart:
+            return f"final_steps={self.final_steps}"
         for kind in ("content", "style"):
             for loss in getattr(self, f"{kind}_losses"):
                 if loss in WHOLE_LOSSES or not getattr(loss, "additive", True):

@@ -25,6 +25,8 @@ from nst_tf.losses.loss import (
     Statistics,
 )
 from nst_tf.losses.moments import Moments
+from nst_tf.losses.nearest_features import NearestFeatures
+from nst_tf.losses.neighbour_columns import NeighbourColumns
 from nst_tf.losses.neighbours import Neighbours
 from nst_tf.losses.palette import Palette
 from nst_tf.losses.relaxed_emd import RelaxedEMD
@@ -44,6 +46,8 @@ __all__ = [
     "Laplacian",
     "Loss",
     "Moments",
+    "NearestFeatures",
+    "NeighbourColumns",
     "Neighbours",
     "Palette",
     "Patch",
@@ -64,6 +68,8 @@ _LOSSES: dict[str, type[Loss]] = {
     "histogram": Histogram,
     "laplacian": Laplacian,
     "moments": Moments,
+    "nearest_features": NearestFeatures,
+    "neighbour_columns": NeighbourColumns,
     "neighbours": Neighbours,
     "palette": Palette,
     "remd": RelaxedEMD,
@@ -79,7 +85,7 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
 
     Args:
         identifier: `features`, `laplacian` or `self_similarity` for the content; `neighbours`,
-            `gram`, `moments`, `w2`, `swd`, `histogram`, `remd` or `palette` for the style;
+            `neighbour_columns`, `nearest_features`, `gram`, `moments`, `w2`, `swd`, `histogram`, `remd` or `palette` for the style;
             `total_variation`; or a loss.
         **arguments: constructor arguments of a named loss.
 
