@@ -195,11 +195,9 @@ class StyleTransfer:
             _check_network(config, self.backbone)
             return True
         same = config.backbone == self.config.backbone and config.network == self.config.network
-        exposed = set(self.backbone.output)
         wanted = objectives.used_layers(config)
-        return (
-            same and {vgg_layers.canonical(each, self.backbone.name) for each in wanted} <= exposed
-        )
+        names = {vgg_layers.canonical(name, self.backbone.name) for name in wanted}
+        return same and names <= set(self.backbone.output)
 
     @host.undisturbed
     def stylize(

@@ -176,7 +176,7 @@ def in_palette(
     ```
     L = lightness of the picture
     a, b = those of the content, with the mean and the covariance of the palette:
-           mean + (covariance + 1e-4)^1/2 (covariance of the content + 1e-4)^-1/2 (a, b - their mean)
+           mean + (covariance + 1e-4)^1/2 (content's covariance + 1e-4)^-1/2 (a, b - their mean)
     five times:  a, b = mean of the 3x3 pixels around, weighted by exp(-10 |difference in L|)
     ```
 

@@ -101,7 +101,8 @@ class Inputs:
     def _palette(self, long_side: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the colours of the styles, `(n, 3)`, and the weight of each, `(n,)`."""
         areas = self.matched.shares or (1.0,)
-        blends = np.array([np.float64(row) / sum(row) for row in self.matched.blends])
+        blends = np.array(self.matched.blends, np.float64)
+        blends /= blends.sum(axis=1, keepdims=True)
         colours, weights = [], []
         for index, share in enumerate(areas @ blends):
             height, width = pyramid.fit(*self.styles[index].size, long_side)

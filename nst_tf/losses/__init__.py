@@ -85,8 +85,8 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
 
     Args:
         identifier: `features`, `laplacian` or `self_similarity` for the content; `neighbours`,
-            `neighbour_columns`, `nearest_features`, `gram`, `moments`, `w2`, `swd`, `histogram`, `remd` or `palette` for the style;
-            `total_variation`; or a loss.
+            `neighbour_columns`, `nearest_features`, `gram`, `moments`, `w2`, `swd`, `histogram`,
+            `remd` or `palette` for the style; `total_variation`; or a loss.
         **arguments: constructor arguments of a named loss.
 
     Raises:

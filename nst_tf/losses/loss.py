@@ -163,7 +163,7 @@ class Loss(objects.Configurable, abc.ABC):
         """Whether one term has all layers of the loss, of which `stack` makes its input.
 
         If such a loss is joint, its target is that of the names of the layers joined by `+`, and
-        it weighs positions by entries of the target.
+        `weights` is an entry of the target, if there is one.
         """
         return self.most_positions > 0
 

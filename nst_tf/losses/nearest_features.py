@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +15,7 @@ from nst_tf.losses import hypercolumns
 from nst_tf.losses.loss import CONTENT, STYLE, Loss, Reference, Statistics
 from nst_tf.losses.neighbours import ALLOWED, LAYERS, TURNS, turned
 
+_T = TypeVar("_T")
 _PLACES = 64  # Intervals of the grid along the longer side of a layer.
 
 
@@ -144,23 +146,30 @@ class NearestFeatures(Loss):
             drawn: whether the offset follows from the activations.
         """
         found: list[tuple[tf.Tensor, tf.Tensor]] = []
+        kept: tuple[tf.Tensor, tf.Tensor] | None = None
         for features, masses in zip(maps, weights, strict=True):
             size = tf.shape(features)[1:3]
             stride = tf.maximum(1, tf.reduce_max(size) // _PLACES)
             middle = tf.stack([stride // 2, stride // 2])
-            top, left = tf.unstack(_drawn(features, stride) if drawn else middle) % size
+            top, left = tf.unstack((_drawn(features, stride) if drawn else middle) % size)
             columns = features[0, top::stride, left::stride]
             # Channel by channel, as in the program.
             values = tf.reshape(tf.transpose(columns, (2, 0, 1)), (-1,))
             shares = tf.reshape(masses[0, top::stride, left::stride], (-1,))
-            if self.published_fault and found:
-                own, large = (values, shares), tf.reduce_max(size) > _PLACES
-                values, shares = tf.cond(large, lambda own=own: own, lambda last=last: last)
-            last = values, shares
+            if self.published_fault:
+                fresh, stale = (values, shares), kept or (values, shares)
+                large = tf.reduce_max(size) > _PLACES
+                values, shares = kept = tf.cond(
+                    large, functools.partial(_same, fresh), functools.partial(_same, stale)
+                )
             cut = tf.reshape(values, (features.shape[-1], -1))
             parts = tf.reshape(shares, (-1, tf.shape(cut)[1]))
             found.append((tf.transpose(cut), tf.reduce_mean(parts, axis=0)))
         return found
+
+
+def _same(value: _T) -> _T:
+    return value
 
 
 def _drawn(features: tf.Tensor, stride: tf.Tensor) -> tf.Tensor:

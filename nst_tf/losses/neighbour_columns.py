@@ -11,7 +11,15 @@ import tensorflow as tf
 from nst_tf import errors
 from nst_tf.kernels import laplacian, nearest
 from nst_tf.losses import hypercolumns
-from nst_tf.losses.loss import CONTENT, START, STYLE, Loss, Reference, Statistics
+from nst_tf.losses.loss import (
+    CONTENT,
+    START,
+    STYLE,
+    Loss,
+    Reference,
+    Statistics,
+    position_count,
+)
 from nst_tf.losses.neighbours import ALLOWED, LAYERS, TURNS, turned
 
 _CELL = 4  # Pixels from one column to the next.
@@ -142,9 +150,11 @@ class NeighbourColumns(Loss):
         return columns[0].numpy(), self.stack([weights], size)[0, ..., 0].numpy()
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
-        each = weights * target["weights"]
         cosines = tf.reduce_sum(nearest.unit(features) * target["columns"], -1, keepdims=True)
-        return {"error": tf.reduce_sum(each * (1 - cosines)), "positions": tf.reduce_sum(each)}
+        return {
+            "error": tf.reduce_sum(weights * (1 - cosines)),
+            "positions": position_count(features, weights),
+        }
 
     def value(self, statistics: Statistics, target: Statistics) -> tf.Tensor:
         del target
