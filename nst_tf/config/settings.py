@@ -47,6 +47,7 @@ CONTENT_NORMALIZATIONS = {
     "features": ("relative", "mean", "sum", "gatys"),
     "laplacian": ("relative", "mean", "sum", "gatys"),
     "self_similarity": ("relative", "strotss"),
+    "color_distances": ("relative", "mean"),
 }
 STYLE_NORMALIZATIONS = {
     "neighbours": ("relative",),
@@ -79,7 +80,14 @@ MATCHED_LAYERS = tuple(
 )
 """The layers that are matched unless `match_layers` names others."""
 ORIENTATIONS = {"upright": 1, "turned": 4, "mirrored": 8}
-WHOLE_LOSSES = ("remd", "palette", "self_similarity", "neighbour_columns", FINAL)
+WHOLE_LOSSES = (
+    "remd",
+    "palette",
+    "self_similarity",
+    "color_distances",
+    "neighbour_columns",
+    FINAL,
+)
 """Losses that need the whole picture at once, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
 _AS_IT_IS, _STEEPNESS = 0.5, 2  # The neutral strength, and the power of it in the weights.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from nst_tf import errors
+from nst_tf.losses.color_distances import ColorDistances
 from nst_tf.losses.content import Content
 from nst_tf.losses.gram import Gram
 from nst_tf.losses.histogram import Histogram
@@ -40,6 +41,7 @@ __all__ = [
     "START",
     "STYLE",
     "Activations",
+    "ColorDistances",
     "Content",
     "Gram",
     "Histogram",
@@ -63,6 +65,7 @@ __all__ = [
 ]
 
 _LOSSES: dict[str, type[Loss]] = {
+    "color_distances": ColorDistances,
     "features": Content,
     "gram": Gram,
     "histogram": Histogram,
@@ -84,9 +87,9 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
     """Returns the loss of that name, or the given loss.
 
     Args:
-        identifier: `features`, `laplacian` or `self_similarity` for the content; `neighbours`,
-            `neighbour_columns`, `nearest_features`, `gram`, `moments`, `w2`, `swd`, `histogram`,
-            `remd` or `palette` for the style; `total_variation`; or a loss.
+        identifier: `features`, `laplacian`, `self_similarity` or `color_distances` for the content;
+            `neighbours`, `neighbour_columns`, `nearest_features`, `gram`, `moments`, `w2`, `swd`,
+            `histogram`, `remd` or `palette` for the style; `total_variation`; or a loss.
         **arguments: constructor arguments of a named loss.
 
     Raises:
