@@ -93,6 +93,8 @@ class Term:
             for name in self.loss.references:
                 if name not in _RUN_REFERENCES:
                     return name
+        if self.loss.joint and self.loss.stacked:
+            return ""  # The weights are in the target.
         return losses.CONTENT if self.region else ""
 
 
@@ -237,7 +239,7 @@ class Objective:
         found: Targets = {}
         for terms_ in groups.values():
             loss, region = terms_[0].loss, terms_[0].region
-            layers = tuple(term.layer for term in terms_)
+            layers = tuple(layer for term in terms_ for layer in term.layers)
             references = {
                 name: [
                     view.reference(region, share, look(layers, name))
@@ -248,7 +250,7 @@ class Objective:
                 ]
                 for name in loss.references
             }
-            targets = _checked(loss, layers, references)
+            targets = _checked(loss, [term.layer for term in terms_], references)
             found |= {term.name: dict(targets[term.layer]) for term in terms_}
         return found
 
@@ -360,7 +362,7 @@ class Objective:
         """Returns the weights of pixels for a term, at the resolution of its layer."""
         shape = tf.concat([tf.shape(image)[:3], [1]], axis=0)
         own = tf.broadcast_to(weights[..., term.region : term.region + 1], shape)
-        if term.loss.most_positions:
+        if term.loss.stacked:
             return _stacked(term, [own], image)
         if isinstance(self.backbone, backbones.Backbone) and not self.backbone.walked:
             size = tf.shape(features[term.layer])[1:3]
@@ -427,8 +429,8 @@ def _checked(
         if missing:
             raise _misfit(loss, f"lacks {', '.join(sorted(missing))} at {layer}", "all positional")
         checked[layer] = {name: _in_float32(loss, name, each) for name, each in target.items()}
-        size = (1, *sizes[layer])
         for name in loss.positional:
+            size = (1, *sizes[layer])
             shape = tuple(np.shape(checked[layer][name]))
             if len(shape) != 4 or shape[:3] != size:
                 wanted = f"{size} and channels"
@@ -464,11 +466,11 @@ def _parts(reference: str, shares: Sequence[float]) -> Sequence[float]:
     return [each / sum(shares) for each in shares] if reference == losses.STYLE else [1.0]
 
 
-def _stacked(term: Term, maps: Sequence[tf.Tensor], image: tf.Tensor | None) -> tf.Tensor:
-    """Returns the input of a term's loss: one layer, or the hypercolumns of several."""
-    if not term.loss.most_positions:
+def _stacked(term: Term, maps: Sequence[tf.Tensor], image: tf.Tensor | None) -> Any:
+    """Returns the input of a term's loss: one layer, or several stacked."""
+    if not term.loss.stacked:
         return maps[0]
-    return hypercolumns.stack(maps, tf.shape(image)[1:3], term.loss.most_positions)
+    return term.loss.stack(maps, tf.shape(image)[1:3])
 
 
 def _ownership(features: tf.Tensor, owned: tf.Tensor) -> tf.Tensor:
@@ -589,8 +591,9 @@ def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:
         for loss in _chosen(config, "content").values():
             named += [] if loss.layers else config.content_layers
     style = [name for name, _ in _style_weights(config)]
-    for loss in _chosen(config, "style").values() if style else ():
-        named += loss.layers or style
+    for each in (config, config.final) if style else ():
+        for loss in _chosen(each, "style").values():
+            named += loss.layers or style
     return tuple(name for name in dict.fromkeys(named) if name != backbones.IMAGE)
 
 
@@ -678,7 +681,7 @@ def _compared(
         elif loss.layers:
             own = [vgg_layers.canonical(layer, architecture) for layer in loss.layers]
             seen = [(f"{prefix}/{layer}", layer, total / len(own)) for layer in own]
-        if loss.most_positions:
+        if loss.stacked:
             stacked = hypercolumns.JOIN.join(layer for _, layer, _ in seen)
             seen = [(f"{kind}/{name}", stacked, total)]
         factor = factors[identifier]

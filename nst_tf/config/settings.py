@@ -47,9 +47,12 @@ CONTENT_NORMALIZATIONS = {
     "features": ("relative", "mean", "sum", "gatys"),
     "laplacian": ("relative", "mean", "sum", "gatys"),
     "self_similarity": ("relative", "strotss"),
+    "color_distances": ("relative", "mean"),
 }
 STYLE_NORMALIZATIONS = {
     "neighbours": ("relative",),
+    "neighbour_columns": ("relative",),
+    "nearest_features": ("relative",),
     "gram": (
         "relative",
         "mean",
@@ -66,8 +69,10 @@ STYLE_NORMALIZATIONS = {
     "remd": ("relative", "strotss"),
     "palette": ("relative", "strotss"),
 }
-MATCHING = "neighbours"
-"""The loss that matches places of content and style."""
+MATCHING = ("neighbours", "neighbour_columns")
+"""The losses that match places of content and style at the beginning of a level."""
+FINAL = "nearest_features"
+"""The style loss of the last pass."""
 MATCHED_LAYERS = tuple(
     f"block{block}_conv{number}"
     for block, count in ((1, 2), (2, 2), (3, 3), (4, 3))
@@ -75,7 +80,14 @@ MATCHED_LAYERS = tuple(
 )
 """The layers that are matched unless `match_layers` names others."""
 ORIENTATIONS = ("upright", "turned", "mirrored")
-WHOLE_LOSSES = ("remd", "palette", "self_similarity")
+WHOLE_LOSSES = (
+    "remd",
+    "palette",
+    "self_similarity",
+    "color_distances",
+    "neighbour_columns",
+    FINAL,
+)
 """Losses that need the whole picture at once, so that it cannot be cut into tiles."""
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
 NEUTRAL_STRENGTH = 0.5
@@ -84,7 +96,7 @@ _STEEPNESS = 2  # Power of the strength in the weights.
 _LEAST_WEIGHT = 1e-20  # Of the largest of the three weights.
 PADDINGS = ("zeros", "reflect", "replicate", "circular")
 OUTSIDES = ("style", "keep")
-COLORS = ("style", "palette", "content", "match")
+COLORS = ("style", "palette", "content", "match", "tint")
 COLOR_SPACES = ("lab", "yiq", "rgb")
 COLOR_METHODS = ("covariance", "histogram")
 PUBLISHED = "Published scales"
@@ -102,7 +114,28 @@ _NEIGHBOURS = (
     Need(
         "style_loss",
         "style_loss with neighbours",
-        lambda settings: settings.matched,
+        lambda settings: "neighbours" in settings.style_losses,
+    ),
+)
+_MATCHING = (
+    Need(
+        "style_loss",
+        f"style_loss with {' or '.join(MATCHING)}",
+        lambda settings: not settings.style_losses.keys().isdisjoint(MATCHING),
+    ),
+)
+_MATCHED = (
+    Need(
+        "style_loss",
+        f"style_loss with {', '.join(MATCHING)} or {FINAL}, or final_steps above 0",
+        lambda settings: settings.matching,
+    ),
+)
+_FINAL = (
+    Need(
+        "final_steps",
+        f"final_steps above 0, or style_loss with {FINAL}",
+        lambda settings: settings.final_steps > 0 or FINAL in settings.style_losses,
     ),
 )
 _START = (
@@ -376,7 +409,7 @@ class StyleTransferConfig:
         "Matching",
         "how often the neighbours are matched anew at each level, each time for the steps of the "
         "level",
-        needs=_NEIGHBOURS,
+        needs=_MATCHING,
         rule=at_least(1, "1 or above"),
     )
     match_share: float = setting(
@@ -384,7 +417,7 @@ class StyleTransferConfig:
         "Matching",
         "share of the picture as it is, beside the content, in what is matched, 0 to 1: more is "
         "bolder",
-        needs=_NEIGHBOURS,
+        needs=_MATCHING,
         rule=_SHARE,
     )
     match_orientations: str = setting(
@@ -393,13 +426,13 @@ class StyleTransferConfig:
         "orientations of the style to choose from: upright; turned, by quarter turns, too; or "
         "mirrored, their mirror images, too",
         ORIENTATIONS,
-        needs=_NEIGHBOURS,
+        needs=_MATCHED,
     )
     match_places: int = setting(
         16384,
         "Matching",
         "most places of 4x4 pixels of all styles to choose from; a random sample stands for more",
-        needs=_NEIGHBOURS,
+        needs=_MATCHING,
         rule=Rule("a number from 1 to 1000000", lambda count: 1 <= count <= 1_000_000),
     )
     match_evenness: float = setting(
@@ -414,7 +447,21 @@ class StyleTransferConfig:
         "Matching",
         "layers whose activations are matched, comma-separated; empty takes block1_conv1 to "
         "block4_conv3 of a VGG, and style_layers of another network",
-        needs=_NEIGHBOURS,
+        needs=_MATCHED,
+    )
+    final_steps: int = setting(
+        0,
+        PUBLISHED,
+        "steps of a last pass at full size, with nearest_features as style_loss; 0 for none",
+        needs=_STYLE,
+        rule=at_least(0, "0 or above"),
+    )
+    final_fault: bool = setting(
+        False,
+        PUBLISHED,
+        "nearest_features compares layers of at most 64 places a side by the layer before them, as "
+        "the published program does by mistake",
+        needs=_FINAL,
     )
     content_decay: float = setting(
         1.0,
@@ -461,8 +508,9 @@ class StyleTransferConfig:
         "palette",
         "Colour",
         "whose colours the picture has: style, those that the loss finds; palette, all of the "
-        "style's, to which photo and result are matched; content, the photo's, of which only the "
-        "lightness is repainted; or match, the style's after it was recoloured to the photo's",
+        "style's, to which content and result are matched; content, the content's, of which only "
+        "the lightness is repainted; match, the style's after it was recoloured to the content's; "
+        "or tint, the content's, moved to the palette of the style",
         COLORS,
         first=True,
     )
@@ -686,20 +734,41 @@ class StyleTransferConfig:
 
     @property
     def matched_layers(self) -> tuple[str, ...]:
-        """The layers of the loss `neighbours`."""
+        """The layers of the losses that match places."""
         if self.match_layers:
             return self.match_layers
         return self.style_layers if self.network_name == choices.CUSTOM else MATCHED_LAYERS
 
     @property
     def matched(self) -> bool:
-        """Whether the loss `neighbours` is in use."""
-        return MATCHING in self.style_losses and bool(self.with_strength.style_weight)
+        """Whether places are matched at the beginning of each level."""
+        named = not self.style_losses.keys().isdisjoint(MATCHING)
+        return named and bool(self.with_strength.style_weight)
 
     @property
     def passes(self) -> int:
         """How often each level is passed through, with new matches each time."""
         return self.matches if self.matched else 1
+
+    @property
+    def matching(self) -> bool:
+        """Whether any loss matches places of the picture with places of the style."""
+        named = not self.style_losses.keys().isdisjoint((*MATCHING, FINAL))
+        return self.ends_apart or (named and self.style_weight > 0)
+
+    @property
+    def ends_apart(self) -> bool:
+        """Whether there is a last pass at full size with a style loss of its own."""
+        style = self.style_weight > 0 and self.strength > 0 and bool(self.style_layers)
+        return self.final_steps > 0 and style
+
+    @property
+    def final(self) -> StyleTransferConfig:
+        """The settings of the last pass, or these if there is none."""
+        if not self.ends_apart:
+            return self
+        changes = {"style_loss": FINAL, "style_normalization": "relative", "final_steps": 0}
+        return self.from_dict({**self._settings(), **changes})
 
     @property
     def network_name(self) -> str:
@@ -717,6 +786,8 @@ class StyleTransferConfig:
         """The setting that rules out tiles, as `name=value`, or an empty string."""
         if self.padding == "circular":
             return "padding=circular"
+        if self.ends_apart:
+            return f"final_steps={self.final_steps}"
         for kind in ("content", "style"):
             for loss in getattr(self, f"{kind}_losses"):
                 if loss in WHOLE_LOSSES or not getattr(loss, "additive", True):

@@ -24,7 +24,7 @@ from nst_tf.config import objects, vgg_layers
 from nst_tf.engine import result as results
 from nst_tf.engine import steps
 from nst_tf.imaging import images, inputs, pyramid, sources
-from nst_tf.optimizers import smoothing
+from nst_tf.kernels import laplacian
 from nst_tf.records import environment, recipe
 from nst_tf.records import snapshot as snapshots
 from nst_tf.runtime import backend, host
@@ -195,9 +195,9 @@ class StyleTransfer:
             _check_network(config, self.backbone)
             return True
         same = config.backbone == self.config.backbone and config.network == self.config.network
-        exposed = set(self.backbone.output)
-        wanted = {term.layer for term in objectives.terms(config, self.backbone.name)}
-        return same and {name for each in wanted for name in each.split("+")} <= exposed
+        wanted = objectives.used_layers(config)
+        names = {vgg_layers.canonical(name, self.backbone.name) for name in wanted}
+        return same and names <= set(self.backbone.output)
 
     @host.undisturbed
     def stylize(
@@ -272,10 +272,12 @@ class StyleTransfer:
         with tf.device(self._device):
             return self._run(objective, shown, given, levels, callbacks_, start, plans)
 
-    def _objective_of(self, shares: Sequence[float]) -> objectives.Objective:
+    def _objective_of(
+        self, shares: Sequence[float], config: configs.StyleTransferConfig | None = None
+    ) -> objectives.Objective:
         """Returns the objective, given the share of the content that each region covers."""
         if self._objective is None:
-            return objectives.Objective.from_config(self.config, self.backbone, shares)
+            return objectives.Objective.from_config(config or self.config, self.backbone, shares)
         terms = [
             each for term in self._objective.terms for each in objectives.in_regions(term, shares)
         ]
@@ -331,6 +333,10 @@ class StyleTransfer:
                 break
             if run.taken(index) == level.steps:
                 continue
+            if self._is_final(walk, index):
+                shares = walk.shown.matched.shares
+                walk.objective = self._objective_of(shares, self.config.final)
+                walk.compiled = self._compiled_of(walk.objective)
             for callback in told:
                 callback.on_level_begin(index)
             targets = functools.partial(self._level_targets, walk, index)
@@ -357,8 +363,7 @@ class StyleTransfer:
         provenance: Callable[[], dict[str, Any]],
     ) -> _RunState:
         """Returns the state of a run before its first step: new, or that of a snapshot."""
-        compiled = self._compiled.of(objective, self._style_backbone, self._optimizer, self.config)
-        parts = objective, shown, given.references, compiled
+        parts = objective, shown, given.references, self._compiled_of(objective)
         if start is None:
             image = _variable(self._initial_image(shown, given.init, levels[0]))
             plans = list(plans or planned(self.config, self.backbone, levels, given))
@@ -375,6 +380,13 @@ class StyleTransfer:
         if begun_with is not None:
             walk.begun_with = start.level, np.asarray(begun_with)[0]
         return walk
+
+    def _compiled_of(self, objective: objectives.Objective) -> _Compiled:
+        return self._compiled.of(objective, self._style_backbone, self._optimizer, self.config)
+
+    def _is_final(self, walk: _RunState, at: int) -> bool:
+        """Returns whether a level is the last pass, which has a style loss of its own."""
+        return self.config.ends_apart and at == len(walk.run.levels) - 1
 
     def _steps(
         self,
@@ -601,7 +613,9 @@ class StyleTransfer:
         """Returns the weights of the terms at a level, as `Objective.weights` does."""
         if self._objective is not None or self.config.content_decay == 1:
             return walk.objective.weights()
-        config = self.config.at_level(at // self.config.passes)
+        final = self._is_final(walk, at)
+        config = self.config.final if final else self.config
+        config = config.at_level((at - final) // self.config.passes)
         shares = walk.shown.matched.shares
         return objectives.Objective.from_config(config, self.backbone, shares).weights()
 
@@ -667,7 +681,7 @@ class StyleTransfer:
             begun = self._optimizer.carried_state(values, start, level.steps)
         else:
             begun = self._optimizer.init(start, level.steps)
-        if level is walk.run.levels[-1] and "backoff" in begun:
+        if _is_finest(level, walk) and "backoff" in begun:
             begun = {**begun, "backoff": self.config.finest_rate * begun["backoff"]}
         walk.image = _variable(start)
         walk.state = {name: _variable(value) for name, value in begun.items()}
@@ -675,7 +689,7 @@ class StyleTransfer:
     def _start_of(self, level: pyramid.Level, walk: _RunState) -> tf.Tensor:
         """Returns the picture at the beginning of a level, `(1, height, width, 3)`."""
         start = _resized(self._result(walk), level.height, level.width)
-        between = level is not walk.run.levels[0] and level is not walk.run.levels[-1]
+        between = level is not walk.run.levels[0] and not _is_finest(level, walk)
         if self.config.init == "outlines" and between:
             start += _finest_band(walk.shown.content, level)
         return start
@@ -1076,9 +1090,12 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
 
 def _finest_band(picture: images.Picture, level: pyramid.Level) -> tf.Tensor:
     """Returns a picture less what remains of it at half the size, `(1, height, width, 3)`."""
-    image = _tensor(picture.resized(level.height, level.width))
-    coarser = smoothing.doubled(tf.nn.avg_pool2d(image, 2, 2, "SAME"))
-    return image - coarser[:, : level.height, : level.width]
+    return laplacian.finest_band(_tensor(picture.resized(level.height, level.width)))
+
+
+def _is_finest(level: pyramid.Level, walk: _RunState) -> bool:
+    finest = walk.run.levels[-1]
+    return (level.height, level.width) == (finest.height, finest.width)
 
 
 def _resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:

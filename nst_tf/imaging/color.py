@@ -28,6 +28,23 @@ _YIQ = np.array(
         [0.21153661, -0.52273617, 0.31119955],
     ]
 )
+_LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_OKLAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+_NEARLY_GREY = 6e-5  # Largest covariance of the colours of a painting without colours.
+_LEAST_VARIANCE = 1e-4  # Added to variances in the palette of a painting.
+_FILTERED = 5  # Passes of the filter that the lightness guides.
 _EDGE = 6 / 29  # Where the cube root of CIELAB becomes a line.
 _ROUNDING = 0.5 / 255  # Standard deviation of a colour from rounding.
 
@@ -149,6 +166,88 @@ def match(
     share = np.ones(len(own)) if weights is None else weights.reshape(-1).astype(np.float64)
     moved = METHODS[method](own / kind.scale, other / kind.scale, share / share.sum())
     return _decoded((moved * kind.scale).reshape(shape), space)
+
+
+def in_palette(
+    rgb: np.ndarray, content: np.ndarray, palette: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Returns the lightness of a picture with the content's colours, moved to a palette.
+
+    ```
+    L = lightness of the picture
+    a, b = those of the content, with the mean and the covariance of the palette:
+           mean + (covariance + 1e-4)^1/2 (content's covariance + 1e-4)^-1/2 (a, b - their mean)
+    five times:  a, b = mean of the 3x3 pixels around, weighted by exp(-10 |difference in L|)
+    ```
+
+    All three are clamped to the range of the palette. Where the colours of the palette have
+    covariances below 6e-5, L, a and b of the picture itself get mean and covariance of the palette
+    instead, and no filter. This is the last step of the program of Kolkin et al. (2022), "Neural
+    Neighbor Style Transfer". Its space is Oklab (Ottosson, 2020), for sRGB as if it were linear.
+
+    Args:
+        rgb: the picture, `(height, width, 3)`, sRGB in [0, 1].
+        content: the content picture, likewise, of the same size.
+        palette: colours of the paintings, `(n, 3)`, likewise.
+        weights: weights of these colours, `(n,)`, not all 0.
+    """
+    share = weights / weights.sum()
+    wanted = _to_oklab(palette)
+    within = wanted[share > 0]
+    low, high = within.min(axis=0), within.max(axis=0)
+    own = _to_oklab(rgb)
+    if np.abs(_spread(wanted[:, 1:], share)).max() < _NEARLY_GREY:
+        found = _in_distribution(own, wanted, share)
+    else:
+        lightness_ = own[..., :1].clip(low[0], high[0])
+        colours = _in_distribution(_to_oklab(content)[..., 1:], wanted[:, 1:], share)
+        colours = _guided(colours, lightness_[..., 0])
+        found = np.concatenate([lightness_, colours], axis=-1)
+    return _from_oklab(found.clip(low, high)).clip(0, 1).astype(np.float32)
+
+
+def _to_oklab(rgb: np.ndarray) -> np.ndarray:
+    return np.cbrt(rgb @ _LMS.T.astype(rgb.dtype)) @ _OKLAB.T.astype(rgb.dtype)
+
+
+def _from_oklab(lab: np.ndarray) -> np.ndarray:
+    roots = lab @ np.linalg.inv(_OKLAB).T.astype(lab.dtype)
+    return roots**3 @ np.linalg.inv(_LMS).T.astype(lab.dtype)
+
+
+def _spread(colours: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Returns the covariance of colours `(n, channels)`, given the share of each."""
+    centred = colours - share @ colours.astype(np.float64)
+    return (centred * share[:, np.newaxis]).T @ centred
+
+
+def _in_distribution(own: np.ndarray, wanted: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Returns colours `(height, width, channels)` with mean and covariance of others."""
+    flat = own.reshape(-1, own.shape[-1])
+    least = _LEAST_VARIANCE * np.eye(flat.shape[-1])
+    spread = np.cov(flat.T, bias=True) + least
+    matrix = _power(spread, -0.5) @ _power(_spread(wanted, share) + least, 0.5)
+    moved = (flat - flat.mean(axis=0, dtype=np.float64)) @ matrix + share @ wanted
+    return moved.astype(own.dtype).reshape(own.shape)
+
+
+def _guided(colours: np.ndarray, guide: np.ndarray) -> np.ndarray:
+    """Returns colours smoothed where the guide, `(height, width)`, is smooth."""
+    height, width = guide.shape
+    around = [(down, across) for down in range(3) for across in range(3)]
+
+    def shifted(array: np.ndarray, down: int, across: int) -> np.ndarray:
+        padded = np.pad(array, [(1, 1), (1, 1), *[(0, 0)] * (array.ndim - 2)], "edge")
+        return padded[down : down + height, across : across + width]
+
+    weights = [np.exp(-10 * np.abs(shifted(guide, *place) - guide)) for place in around]
+    total = sum(weights)
+    for _ in range(_FILTERED):
+        parts = zip(weights, around, strict=True)
+        colours = sum(
+            (weight / total)[..., np.newaxis] * shifted(colours, *place) for weight, place in parts
+        )
+    return colours
 
 
 def _match_covariance(own: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -52,6 +52,7 @@ class Inputs:
         styles: the style pictures, likewise.
         matched: their regions.
         colors_of: the content picture whose colours the result takes, or None.
+        moved: whether these colours are moved to the palette of the styles.
         kept: the content picture that the result shows outside of its regions, or None.
         space: colour space in which colours are kept or matched.
         palettes: colours for each region, or for the whole picture, to which the result is
@@ -64,6 +65,7 @@ class Inputs:
     styles: Sequence[images.Picture]
     matched: Matched
     colors_of: images.Picture | None
+    moved: bool
     kept: images.Picture | None
     space: str
     palettes: Sequence[np.ndarray] = ()
@@ -95,7 +97,10 @@ class Inputs:
             picture = self.matched_to_palettes(picture)
         if self.colors_of is not None:
             content = self.colors_of.resized(*size)
-            picture = color.with_colors_of(picture, content, self.space)
+            if self.moved:
+                picture = color.in_palette(picture, content, *self._tints(max(size)))
+            else:
+                picture = color.with_colors_of(picture, content, self.space)
         if self.kept is not None and self.matched.regions is not None:
             inside = (
                 images.resize(self.matched.regions, *size).sum(axis=2, keepdims=True).clip(0, 1)
@@ -103,6 +108,20 @@ class Inputs:
             content = self.kept.resized(*size)
             picture = content + inside * (picture - content)
         return picture
+
+    def _tints(self, long_side: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the colours of the styles, `(n, 3)`, and the weight of each, `(n,)`."""
+        areas = self.matched.shares or (1.0,)
+        blends = np.array(self.matched.blends, np.float64)
+        blends /= blends.sum(axis=1, keepdims=True)
+        colours, weights = [], []
+        for index, share in enumerate(areas @ blends):
+            height, width = pyramid.fit(*self.styles[index].size, long_side)
+            colours.append(self.styles[index].resized(height, width).reshape(-1, 3))
+            own = self.style_weights(index, height, width)[0, :, :, 0].astype(np.float64)
+            own = np.broadcast_to(own, (height, width)).reshape(-1)
+            weights.append(share * own / own.sum())
+        return np.concatenate(colours), np.concatenate(weights)
 
     @property
     def changes_results(self) -> bool:
@@ -146,7 +165,8 @@ def prepare(
         shown,
         painted,
         matched,
-        content if config.color == "content" else None,
+        content if config.color in ("content", "tint") else None,
+        config.color == "tint",
         content if config.outside == "keep" else None,
         config.color_space,
     )

@@ -131,7 +131,7 @@ def minimum_side(config: configs.StyleTransferConfig) -> int:
     """
     if config.network_name == configs.CUSTOM:
         return 2
-    matched = config.matched_layers if config.matched else ()
+    matched = config.matched_layers if config.matching else ()
     names = (*config.content_layers, *config.style_layers, *matched)
     strides = (vgg_layers.stride(vgg_layers.canonical(name, "vgg19")) for name in names)
     return 2 * max(strides, default=1)
@@ -188,6 +188,8 @@ def plan(
         matched=config.matched,
     )
     found = [level for level in found for _ in range(config.passes)]
+    if config.ends_apart:
+        found.append(dataclasses.replace(found[-1], steps=config.final_steps))
     if config.padding == "circular":
         found = [_periodic(level, least // 2) for level in found]
     for size in styles:

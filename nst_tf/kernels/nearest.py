@@ -31,15 +31,17 @@ class Choices:
         vectors: the choices, `(number, channels)`, float32. They are centred, and the memory
             is used on.
         searches: number of vectors for which the nearest choice will be searched.
+        exact: search in the whole space, however large the search.
     """
 
-    def __init__(self, vectors: np.ndarray, searches: int) -> None:
+    def __init__(self, vectors: np.ndarray, searches: int, *, exact: bool = False) -> None:
         vectors -= vectors.mean(0)
         vectors /= np.sqrt(np.maximum(np.einsum("nc,nc->n", vectors, vectors), TINY))[:, np.newaxis]
         self._choices = arrays.to_tensor(vectors)
         self._basis: tf.Tensor | None = None
         number, channels = vectors.shape
-        if channels > 2 * _DIMENSIONS and number > channels and number * searches > _PRODUCTS:
+        large = number > channels > 2 * _DIMENSIONS and number * searches > _PRODUCTS
+        if large and not exact:
             self._basis = tf.constant(_basis(self._choices))
             self._choices = tf.matmul(self._choices, self._basis)
 
@@ -61,6 +63,27 @@ class Choices:
                 cosines -= penalties
             found.append(tf.argmax(cosines, axis=1).numpy())
         return np.concatenate(found)
+
+
+def numbers(vectors: tf.Tensor, choices: tf.Tensor) -> tf.Tensor:
+    """Returns for each vector the number of the choice with the largest product, `(count,)`.
+
+    It has no gradient, and may be part of a graph.
+
+    Args:
+        vectors: `(count, channels)`.
+        choices: `(number, channels)`.
+    """
+    count, channels = tf.shape(vectors)[0], choices.shape[-1]
+    rows = tf.clip_by_value(_PRODUCTS // tf.shape(choices)[0], 1, tf.maximum(count, 1))
+    padded = tf.pad(tf.stop_gradient(vectors), [[0, -count % rows], [0, 0]])
+    found = tf.map_fn(
+        lambda part: tf.argmax(tf.matmul(part, choices, transpose_b=True), axis=1),
+        tf.reshape(padded, (-1, rows, channels)),
+        fn_output_signature=tf.int64,
+        parallel_iterations=1,
+    )
+    return tf.reshape(found, (-1,))[:count]
 
 
 def _basis(vectors: tf.Tensor) -> np.ndarray:

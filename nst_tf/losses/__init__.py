@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from nst_tf import errors
+from nst_tf.losses.color_distances import ColorDistances
 from nst_tf.losses.content import Content
 from nst_tf.losses.gram import Gram
 from nst_tf.losses.histogram import Histogram
@@ -25,6 +26,8 @@ from nst_tf.losses.loss import (
     Statistics,
 )
 from nst_tf.losses.moments import Moments
+from nst_tf.losses.nearest_features import NearestFeatures
+from nst_tf.losses.neighbour_columns import NeighbourColumns
 from nst_tf.losses.neighbours import Neighbours
 from nst_tf.losses.palette import Palette
 from nst_tf.losses.relaxed_emd import RelaxedEMD
@@ -38,12 +41,15 @@ __all__ = [
     "START",
     "STYLE",
     "Activations",
+    "ColorDistances",
     "Content",
     "Gram",
     "Histogram",
     "Laplacian",
     "Loss",
     "Moments",
+    "NearestFeatures",
+    "NeighbourColumns",
     "Neighbours",
     "Palette",
     "Patch",
@@ -59,11 +65,14 @@ __all__ = [
 ]
 
 _LOSSES: dict[str, type[Loss]] = {
+    "color_distances": ColorDistances,
     "features": Content,
     "gram": Gram,
     "histogram": Histogram,
     "laplacian": Laplacian,
     "moments": Moments,
+    "nearest_features": NearestFeatures,
+    "neighbour_columns": NeighbourColumns,
     "neighbours": Neighbours,
     "palette": Palette,
     "remd": RelaxedEMD,
@@ -78,9 +87,9 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
     """Returns the loss of that name, or the given loss.
 
     Args:
-        identifier: `features`, `laplacian` or `self_similarity` for the content; `neighbours`,
-            `gram`, `moments`, `w2`, `swd`, `histogram`, `remd` or `palette` for the style;
-            `total_variation`; or a loss.
+        identifier: `features`, `laplacian`, `self_similarity` or `color_distances` for the content;
+            `neighbours`, `neighbour_columns`, `nearest_features`, `gram`, `moments`, `w2`, `swd`,
+            `histogram`, `remd` or `palette` for the style; `total_variation`; or a loss.
         **arguments: constructor arguments of a named loss.
 
     Raises:

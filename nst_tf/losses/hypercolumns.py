@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -27,17 +27,40 @@ def stack(maps: Sequence[tf.Tensor], size: tf.Tensor, most_positions: int) -> tf
     grid = tf.maximum(1, tf.cast(tf.floor(length * scale), tf.int32))
     # A picture that is hardly more than a line would have too many positions along it.
     grid = tf.maximum(1, tf.minimum(grid, most_positions // tf.reverse(grid, [0])))
-    return tf.concat([_resampled(each, grid[0], grid[1]) for each in maps], axis=-1)
+    return tf.concat([_resampled(each, grid[0], grid[1], _shares) for each in maps], axis=-1)
 
 
-def _resampled(features: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+def between(maps: Sequence[tf.Tensor], height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Returns activations on one grid, stacked along the channels.
+
+    Each is interpolated linearly between the two nearest positions, with the first and the last
+    position of the grid at those of the layer, and divided by its number of channels.
+
+    Args:
+        maps: feature map of each layer, `(1, height, width, channels)`, at its own resolution.
+        height: rows of the grid.
+        width: columns of the grid.
+
+    Returns:
+        `(1, height, width, channels of all)`.
+    """
+    found = [_resampled(each, height, width, _hats) / each.shape[-1] for each in maps]
+    return tf.concat(found, axis=-1)
+
+
+def _resampled(
+    features: tf.Tensor,
+    height: tf.Tensor,
+    width: tf.Tensor,
+    shares: Callable[[tf.Tensor, tf.Tensor, tf.DType], tf.Tensor],
+) -> tf.Tensor:
     """Returns a layer on another grid: two matrix products, whose gradients are such products."""
     rows, columns = tf.unstack(tf.shape(features)[1:3])
     channels = features.shape[-1]
     flat = tf.reshape(features, (rows, columns * channels))
-    found = tf.matmul(_shares(rows, height, features.dtype), flat)
+    found = tf.matmul(shares(rows, height, features.dtype), flat)
     found = tf.reshape(found, (height, columns, channels))
-    return tf.matmul(_shares(columns, width, features.dtype), found)[tf.newaxis]
+    return tf.matmul(shares(columns, width, features.dtype), found)[tf.newaxis]
 
 
 def _shares(before: tf.Tensor, after: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -53,3 +76,10 @@ def _shares(before: tf.Tensor, after: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     distance = tf.abs(centres[:, tf.newaxis] - tf.cast(tf.range(before), dtype))
     shares = tf.nn.relu(1 - distance / tf.maximum(ratio, 1.0))
     return shares / tf.reduce_sum(shares, axis=1, keepdims=True)
+
+
+def _hats(before: tf.Tensor, after: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns the share of each of `before` positions in each of `after` positions between them."""
+    gaps = tf.maximum(tf.cast(after, dtype) - 1, 1.0)
+    places = tf.cast(tf.range(after), dtype) * (tf.cast(before, dtype) - 1) / gaps
+    return tf.nn.relu(1 - tf.abs(places[:, tf.newaxis] - tf.cast(tf.range(before), dtype)))

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from nst_tf import errors
 from nst_tf.config import objects
+from nst_tf.losses import hypercolumns
 
 Statistics = dict[str, tf.Tensor]
 """Named tensors. Those of an additive loss add up over the tiles of a picture."""
@@ -156,6 +157,24 @@ class Loss(objects.Configurable, abc.ABC):
     def joint(self) -> bool:
         """Whether the target comes from several references together."""
         return len(self.references) > 1
+
+    @property
+    def stacked(self) -> bool:
+        """Whether one term has all layers of the loss, of which `stack` makes its input.
+
+        If such a loss is joint, its target is that of the names of the layers joined by `+`, and
+        `weights` is an entry of the target, if there is one.
+        """
+        return self.most_positions > 0
+
+    def stack(self, maps: Sequence[tf.Tensor], size: tf.Tensor) -> Any:
+        """Returns the `features` of a stacked loss.
+
+        Args:
+            maps: activations of each layer, `(1, height, width, channels)`, at its own resolution.
+            size: height and width of the picture, int32.
+        """
+        return hypercolumns.stack(maps, size, self.most_positions)
 
     def joint_target(
         self, references: Mapping[str, Sequence[Reference]]

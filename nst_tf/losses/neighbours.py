@@ -34,11 +34,11 @@ LAYERS = (
     "block4_conv2",
     "block4_conv3",
 )
-_TURNS = {"upright": range(1), "turned": range(4), "mirrored": range(8)}
+TURNS = {"upright": range(1), "turned": range(4), "mirrored": range(8)}
 CELL = 4  # Side of a cell in pixels.
 _ROUNDS = 4  # Searches of a match with even use.
 _FEW = 1 << 15  # Columns that stay in memory.
-_ALLOWED = 0.5  # Least weight of the cells of a style that may be used.
+ALLOWED = 0.5  # Least weight of the cells of a style that may be used.
 
 
 class Neighbours(Loss):
@@ -95,7 +95,7 @@ class Neighbours(Loss):
         evenness: float = 0.0,
     ) -> None:
         super().__init__(normalization)
-        self.orientations = errors.known("orientations", orientations, _TURNS)
+        self.orientations = errors.known("orientations", orientations, TURNS)
         if not (0 <= share <= 1 and most_places >= 1 and evenness >= 0):
             raise errors.ConfigError(
                 f"share is {share}, most_places {most_places} and evenness {evenness}; expected a "
@@ -116,7 +116,7 @@ class Neighbours(Loss):
                 f"{', '.join(content.activations.layers)} in a picture are unknown. Name layers "
                 "below those that look at the whole picture."
             )
-        palette = _Palette(references[STYLE], _TURNS[self.orientations], self.most_places)
+        palette = _Palette(references[STYLE], TURNS[self.orientations], self.most_places)
         share = np.float32(self.share * start.share)
         query = content.picture + share * (start.picture - content.picture)
         inside = cell_weights(content.pixel_weights) > 0
@@ -270,7 +270,7 @@ class _Palette:
         self._count = 0
         for style in styles:
             weights = [cell_weights(turned(style.pixel_weights, turn)) for turn in turns]
-            allowed = np.concatenate([each.ravel() >= _ALLOWED for each in weights])
+            allowed = np.concatenate([each.ravel() >= ALLOWED for each in weights])
             total, wanted = int(allowed.sum()), max(1, round(most * style.share))
             numbers = np.full(len(allowed), -1)
             chosen = np.sort(random.permutation(total)[:wanted])

@@ -85,7 +85,8 @@ def table() -> str:
     rows = [("preset", "network", "optimiser", "steps", "what it is")]
     for preset in map(get, names()):
         settings = preset.settings
-        steps = str(sum(settings["steps"])) if settings["steps"] else "by size"
+        total = sum(settings["steps"]) + settings.get("final_steps", 0)
+        steps = str(total) if settings["steps"] else "by size"
         row = (preset.name, settings["backbone"], settings["optimizer"], steps, preset.summary)
         rows.append(row)
     widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]

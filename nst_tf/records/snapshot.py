@@ -363,8 +363,9 @@ def _contradiction(about: Mapping[str, Any]) -> str:
     taken = [(entry["level"], entry["step"]) for entry in about["history"]]
     if taken != sorted(set(taken)) or taken[-1:] != [(about["level"], about["step"])]:
         return "history"
-    terms = [entry["terms"].keys() for entry in about["history"]]
-    if any(each != terms[0] for each in terms):
-        return "history"
+    terms: dict[int, Any] = {}  # A last pass has terms of its own.
+    for entry in about["history"]:
+        if terms.setdefault(entry["level"], entry["terms"].keys()) != entry["terms"].keys():
+            return "history"
     fits = about["level"] < len(about["plans"]) and about["step"] > 0
     return "" if fits else "level or step"

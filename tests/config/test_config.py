@@ -688,6 +688,12 @@ OFF = {
     "content_weight": (5, NO_CONTENT[1:], {}),
     "content_style_ratio": (5, NO_CONTENT[1:], {}),
     "content_decay": (0.5, [*NO_CONTENT, {"levels": 1}], {"levels": 2}),
+    "final_steps": (2, NO_STYLE, {"match_layers": ("conv1_1",)}),
+    "final_fault": (
+        True,
+        [{"final_steps": 0}],
+        {"final_steps": 2, "match_layers": ("conv1_1", "conv2_1"), "image_size": 80},
+    ),
     "finest_rate": (
         0.5,
         [{"optimizer": "lbfgs"}, {"optimizer": "steepest_descent"}, OBJECT],

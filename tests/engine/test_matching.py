@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import nst_tf
 from nst_tf import errors, objective
+from nst_tf.records import snapshot as snapshots
 
 SETTINGS = nst_tf.StyleTransferConfig(
     backbone="vgg16",
@@ -162,3 +163,71 @@ def test_layers_without_places_are_refused():
     settings = settings.replace(match_layers=("stem",))
     found = nst_tf.StyleTransfer(settings, network).stylize(PHOTO, PAINTING)
     assert np.isfinite(np.asarray(found)).all()
+
+
+FINAL = SETTINGS.replace(
+    style_loss="neighbour_columns", final_steps=3, content_layers=("block1_conv1",), matches=1
+)
+
+
+def test_the_last_pass_has_a_style_loss_of_its_own():
+    keep, history = Keep(), nst_tf.callbacks.History()
+    settings = FINAL.replace(content_decay=0.5)
+    run(settings, keep, history)
+    sizes = [(level.height, level.width, level.steps) for level in keep.levels]
+    assert sizes == [(26, 32, 3), (52, 64, 4), (52, 64, 3)]
+    names = [next(each for each in entry["terms"] if "style" in each) for entry in history.entries]
+    assert names == 7 * ["style/neighbour_columns"] + 3 * ["style/nearest_features"]
+    # The pass goes on at the same picture: the content counts as at the finest level.
+    contents = [entry["terms"]["content/block1_conv1"] for entry in history.entries]
+    assert 0.8 < contents[7] / contents[6] < 1.25
+
+
+def test_a_last_pass_is_the_run_that_goes_on_with_its_style_loss():
+    """With a new optimiser, as a run of one level from the picture before."""
+    settings = FINAL.replace(optimizer="adam", laplacian_bands=2, average=0.0)
+    before = run(settings.replace(final_steps=0))
+    alone = settings.replace(
+        style_loss="nearest_features", final_steps=0, levels=1, steps=(3,), init_noise=0.0
+    )
+    expected = nst_tf.StyleTransfer(alone).stylize(PHOTO, PAINTING, init=before)
+    np.testing.assert_allclose(run(settings), expected, atol=1e-4)
+    assert np.abs(np.asarray(expected) - before).max() > 5e-3
+
+
+@pytest.mark.parametrize("masks", [{}, MASKS], ids=["all", "masked"])
+def test_a_run_with_a_last_pass_goes_on_bit_by_bit(masks, tmp_path):
+    keep = Keep()
+    expected = run(FINAL, keep, **masks)
+    for kept in keep.snapshots[2:-1:2]:
+        np.testing.assert_array_equal(run(FINAL, start=kept, **masks), expected)
+    snapshots.write(keep.snapshots[-2], tmp_path / "kept")
+    start = snapshots.read(tmp_path / "kept")
+    np.testing.assert_array_equal(run(FINAL, start=start, **masks), expected)
+
+
+def test_a_transfer_gets_the_layers_of_a_last_pass():
+    plain = nst_tf.StyleTransfer(SETTINGS.replace(style_loss="gram"))
+    ends = plain.replace(final_steps=2, match_layers=("block2_conv2",))
+    found = np.asarray(ends.stylize(PHOTO, PAINTING))
+    whole = nst_tf.StyleTransfer(ends.config)
+    np.testing.assert_array_equal(found, np.asarray(whole.stylize(PHOTO, PAINTING)))
+
+
+def test_a_last_pass_needs_the_whole_picture_and_a_style():
+    with pytest.raises(errors.ConfigError, match="final_steps=3"):
+        FINAL.replace(style_loss="gram", tile_size="64")
+    keep = Keep()
+    run(FINAL.replace(style_loss="gram", style_weight=0.0), keep)
+    assert len(keep.levels) == 2
+
+
+@pytest.mark.parametrize("loss", ["neighbour_columns", "nearest_features"])
+def test_the_loss_of_a_region_is_that_of_its_own_part_of_the_style(loss):
+    """The left from a red half, the right from a blue one."""
+    painting = pixels(3, 66, 60) * np.float32([1, 0.2, 0.2])
+    painting[:, 30:] = pixels(4, 66, 30) * np.float32([0.2, 0.2, 1])
+    settings = SETTINGS.replace(style_loss=loss, content_weight=0.0, steps=(20, 20), matches=1)
+    found = run(settings, styles=painting, **MASKS)
+    left, right = found[:, :28].mean((0, 1)), found[:, 36:].mean((0, 1))
+    assert left[0] > left[2] + 0.1 and right[2] > right[0] + 0.1

@@ -8,7 +8,7 @@ import scipy.linalg
 
 import nst_tf
 from nst_tf import config, errors
-from nst_tf.imaging import color, images, inputs
+from nst_tf.imaging import color, images, inputs, pyramid
 
 PICTURE = np.random.default_rng(0).random((40, 50, 3), np.float32)
 PALETTE = PICTURE[:30, ::-1] ** 2 * np.float32([0.5, 0.3, 0.6]) + np.float32([0.2, 0.3, 0.1])
@@ -18,6 +18,7 @@ QUICK = config.StyleTransferConfig(
     image_size=64,
     levels=1,
     steps=3,
+    color="style",
     style_layers=("block1_conv1", "block2_conv1"),
     content_layers=("block2_conv1",),
 )
@@ -157,6 +158,85 @@ def test_rgb_has_no_lightness():
         config.StyleTransferConfig(color="content", color_space="rgb")
 
 
+# The photo's colours in the painting's palette.
+
+_LMS = [
+    [0.4122214708, 0.5363325363, 0.0514459929],
+    [0.2119034982, 0.6806995451, 0.1073969566],
+    [0.0883024619, 0.2817188376, 0.6299787005],
+]
+_OKLAB = [
+    [0.2104542553, 0.7936177850, -0.0040720468],
+    [1.9779984951, -2.4285922050, 0.4505937099],
+    [0.0259040371, 0.7827717662, -0.8086757660],
+]
+
+
+def oklab(rgb):
+    return np.cbrt(np.float64(rgb) @ np.transpose(_LMS)) @ np.transpose(_OKLAB)
+
+
+def sqrt_cov(colours):
+    channels = colours.shape[-1]
+    spread = np.cov(colours.reshape(-1, channels).T, bias=True) + 1e-4 * np.eye(channels)
+    return scipy.linalg.sqrtm(spread)
+
+
+def recoloured(colours, wanted):
+    """Whitens by the inverse root of one covariance, colours by the root of the other."""
+    moved = (colours - colours.mean((0, 1))) @ np.linalg.inv(sqrt_cov(colours)) @ sqrt_cov(wanted)
+    return moved + wanted.mean((0, 1))
+
+
+def test_the_colours_of_oklab_are_the_published_ones():
+    """Red and blue of sRGB, which is linear there, by Ottosson's own converter."""
+    found = color._to_oklab(np.float64([[1, 0, 0], [0, 0, 1], [1, 1, 1]]))
+    expected = [(0.62796, 0.22486, 0.12585), (0.45201, -0.03246, -0.31153), (1, 0, 0)]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(color._from_oklab(found)[2], 1, atol=1e-6)
+
+
+def test_in_palette_is_the_published_formula():
+    random = np.random.default_rng(4)
+    picture, photo = random.random((2, 6, 7, 3))
+    painting = 0.2 + 0.5 * random.random((5, 8, 3)) ** 2
+    found = color.in_palette(picture, photo, painting.reshape(-1, 3), np.ones(40))
+    wanted = oklab(painting)
+    low, high = wanted.min((0, 1)), wanted.max((0, 1))
+    lightness = oklab(picture)[..., 0].clip(low[0], high[0])
+    colours = recoloured(oklab(photo)[..., 1:], wanted[..., 1:])
+    for _ in range(5):
+        before = colours.copy()
+        for y, x in np.ndindex(6, 7):
+            places = [(y + down, x + across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
+            near = [(min(max(i, 0), 5), min(max(j, 0), 6)) for i, j in places]
+            weights = [np.exp(-10 * abs(lightness[at] - lightness[y, x])) for at in near]
+            colours[y, x] = np.average([before[at] for at in near], axis=0, weights=weights)
+    expected = np.concatenate([lightness[..., np.newaxis], colours], -1).clip(low, high)
+    np.testing.assert_allclose(oklab(found), expected, atol=2e-3)
+    decoded = (expected @ np.linalg.inv(_OKLAB).T) ** 3 @ np.linalg.inv(_LMS).T
+    np.testing.assert_allclose(found, decoded.clip(0, 1), atol=1e-5)
+
+
+def test_a_painting_without_colours_gives_the_picture_its_own_palette():
+    random = np.random.default_rng(5)
+    picture, photo = random.random((2, 6, 7, 3))
+    painting = 0.5 + 0.1 * random.random((5, 8, 1)) + 0.005 * random.random((5, 8, 3))
+    found = color.in_palette(picture, photo, painting.reshape(-1, 3), np.ones(40))
+    wanted = oklab(painting)
+    expected = recoloured(oklab(picture), wanted).clip(wanted.min((0, 1)), wanted.max((0, 1)))
+    decoded = (expected @ np.linalg.inv(_OKLAB).T) ** 3 @ np.linalg.inv(_LMS).T
+    np.testing.assert_allclose(found, decoded.clip(0, 1), atol=1e-5)
+
+
+def test_colours_without_weight_are_no_part_of_a_palette():
+    palette = np.concatenate([PALETTE.reshape(-1, 3), PICTURE.reshape(-1, 3)])
+    weights = np.r_[np.ones(PALETTE[..., 0].size), np.zeros(PICTURE[..., 0].size)]
+    found = color.in_palette(PICTURE, PICTURE[::-1], palette, weights)
+    alone = color.in_palette(PICTURE, PICTURE[::-1], flat(PALETTE), np.ones(PALETTE[..., 0].size))
+    np.testing.assert_allclose(found, alone, atol=1e-4)
+
+
 # Stylisations.
 
 
@@ -191,7 +271,47 @@ def test_match_shows_the_network_a_recoloured_painting(method):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("how", ["content", "match"])
+def test_tint_moves_the_colours_of_the_photo_at_the_end():
+    photo = (0.3 + 0.3 * PICTURE).repeat(2, 0).repeat(2, 1)[:64, :64]
+    plain = np.asarray(nst_tf.stylize(photo, PALETTE, QUICK))
+    found = np.asarray(nst_tf.stylize(photo, PALETTE, QUICK.replace(color="tint")))
+    size = pyramid.fit(*PALETTE.shape[:2], 64)
+    palette = flat(images.resize(PALETTE, *size)).astype(np.float32)
+    expected = color.in_palette(plain, photo, palette, np.ones(len(palette)))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_palette_of_several_styles_is_that_of_their_shares_and_of_what_is_seen():
+    mask = np.zeros((*PALETTE.shape[:2], 3), np.float32)
+    mask[:, :25] = 1
+    settings = config.StyleTransferConfig(color="tint", style_blend=(3.0, 1.0))
+    styles, masks = [PALETTE, PICTURE], [mask, np.ones_like(PICTURE)]
+    shown = inputs.prepare(
+        settings, images.load(GREY), list(map(images.load, styles)), None,
+        list(map(images.load, masks)),
+    )  # fmt: skip
+    picture = PICTURE[::-1, ::-1]
+    resized = [images.resize(each, *pyramid.fit(*each.shape[:2], 50)) for each in styles]
+    seen = images.resize(mask, *resized[0].shape[:2])[..., 0].reshape(-1)
+    every = np.ones(resized[1][..., 0].size)
+    palette = np.concatenate([each.reshape(-1, 3) for each in resized])
+    weights = np.concatenate([0.75 * seen / seen.sum(), 0.25 * every / every.sum()])
+    photo = images.resize(GREY, *picture.shape[:2])
+    expected = color.in_palette(picture, photo, palette, weights)
+    np.testing.assert_allclose(shown.finished(picture), expected, atol=1e-5)
+
+
+def test_tint_leaves_the_outside_of_a_mask_as_it_is():
+    photo = (0.3 + 0.3 * PICTURE).repeat(2, 0).repeat(2, 1)[:64, :64]
+    mask = np.zeros((64, 64, 3), np.float32)
+    mask[:, :32] = 1
+    settings = QUICK.replace(color="tint", outside="keep")
+    found = np.asarray(nst_tf.stylize(photo, PALETTE, settings, content_mask=mask))
+    np.testing.assert_allclose(found[:, 34:], photo[:, 34:], atol=1e-5)
+    assert np.abs(found[:, :30] - photo[:, :30]).mean() > 0.01
+
+
+@pytest.mark.parametrize("how", ["content", "match", "tint", "palette"])
 def test_grey_pictures_give_finite_ones(how):
     for photo, painting in ((GREY, PALETTE), (PICTURE, GREY)):
         assert np.isfinite(nst_tf.stylize(photo, painting, QUICK.replace(color=how))).all()

@@ -483,3 +483,23 @@ def test_what_is_no_number_is_no_riddle_to_the_eigenvalues():
     features, model, _, _ = sample(17, 5, 4, 3)
     features[2, 2] = np.nan
     assert np.isnan(evaluate(losses.Wasserstein2(), features, model)[0])
+
+
+@pytest.mark.parametrize("normalization", ["relative", "mean"])
+def test_color_distances_are_those_of_each_two_colours(normalization):
+    random = np.random.default_rng(0)
+    picture, photo, weights = random.random((5, 6, 3)), random.random((5, 6, 3)), random.random(30)
+
+    def distances(colours):
+        flat = colours.reshape(-1, 3)
+        return np.linalg.norm(flat[:, np.newaxis] - flat, axis=-1)
+
+    error, whole = np.abs(distances(picture) - distances(photo)), distances(photo)
+    pairs = weights * weights[:, np.newaxis]
+    divisor = (pairs * whole).sum() if normalization == "relative" else pairs.sum()
+    loss = losses.ColorDistances(normalization)
+    masses = tf.constant(weights.reshape(1, 5, 6, 1), tf.float32)
+    seen, photo_ = (tf.constant(each[np.newaxis], tf.float32) for each in (picture, photo))
+    target = loss.target(photo_, masses)
+    found = loss.value(loss.statistics(seen, masses, target), target)
+    assert float(found) == pytest.approx((pairs * error).sum() / divisor, rel=1e-4)

@@ -13,11 +13,12 @@ import keras
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.ndimage
 import tensorflow as tf
 from PIL import Image
 
 import nst_tf
-from nst_tf import backbones, config, errors, objective, presets
+from nst_tf import backbones, config, errors, losses, objective, presets
 from nst_tf.commands import flags
 from nst_tf.config import vgg_layers
 from nst_tf.engine import steps
@@ -54,17 +55,42 @@ class Network:
         self.pictures = pictures
 
     def __call__(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {**self.seen(image[0].numpy()), "image": image}
+
+    def seen(self, image: np.ndarray) -> dict[str, tf.Tensor]:
+        """Returns the activations of a picture, turned like the picture."""
         (found,) = (
-            features
+            {name: np.rot90(array, turns) for name, array in features.layers.items()}
             for features in self.pictures
-            if features.image.shape == image.shape[1:]
-            and np.array_equal(features.image, image[0].numpy())
+            for turns in range(4)
+            if np.array_equal(np.rot90(features.image, turns), image)
         )
-        outputs = {name: tf.constant(array[None]) for name, array in found.layers.items()}
-        return {**outputs, "image": image}
+        return {name: tf.constant(array[None].copy()) for name, array in found.items()}
 
     def reach(self, name: str) -> tuple[int, int]:
         return (1 if name == "image" else vgg_layers.stride(name)), 0
+
+
+class Look(losses.Activations):
+    """Stands for a backbone as losses of several references see it."""
+
+    def __init__(self, network: Network, layers: tuple[str, ...]) -> None:
+        self.network, self.layers = network, layers
+        self.strides = {name: network.reach(name)[0] for name in layers}
+
+    def walk(self, picture: np.ndarray):
+        raise NotImplementedError
+
+    def whole(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        seen = self.network.seen(picture)
+        return {name: seen[name].numpy() for name in self.layers}
+
+    def weights(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        sizes = self.sizes(*pixels.shape)
+        return {name: np.ones((1, *sizes[name], 1), np.float32) for name in self.layers}
+
+    def sizes(self, height: int, width: int) -> dict[str, tuple[int, int]]:
+        return {name: (height // each, width // each) for name, each in self.strides.items()}
 
 
 PHOTO, PAINTING, PICTURE = Features(1), Features(2), Features(3)
@@ -73,12 +99,21 @@ PHOTO, PAINTING, PICTURE = Features(1), Features(2), Features(3)
 def found_terms(settings: Config) -> dict[str, float]:
     """Returns the weighted terms that the package computes, by the groups of their names."""
     terms = objective.terms(settings, "vgg19")
-    whole = objective.Objective(Network(PHOTO, PAINTING, PICTURE), terms)  # type: ignore[arg-type]
+    network = Network(PHOTO, PAINTING, PICTURE)
+    whole = objective.Objective(network, terms)  # type: ignore[arg-type]
     everywhere = tf.ones((1, 1, 1, 1))
     targets = {
         **whole.targets(tf.constant(PHOTO.image[None]), everywhere, "content"),
         **whole.targets(tf.constant(PAINTING.image[None]), everywhere, "style"),
     }
+    if whole.joint:  # The first step of a run.
+        views = {
+            "content": [objective.View(PHOTO.image, everywhere.numpy())],
+            "start": [objective.View(PHOTO.image, everywhere.numpy(), 0.0)],
+            "style": [objective.View(PAINTING.image, everywhere.numpy())],
+        }
+        joint = whole.join(views, [[1.0]], lambda layers, _: Look(network, layers))
+        targets |= tf.nest.map_structure(tf.convert_to_tensor, joint)
     statistics = whole.statistics(tf.constant(PICTURE.image[None]), targets)
     pixels = PICTURE.image[..., 0].size
     return {
@@ -240,6 +275,41 @@ def strotss(alpha: float) -> dict[str, float]:
     }
 
 
+NNST = (*STROTSS[:7], "block4_conv1", "block4_conv2", "block4_conv3")
+
+
+def nnst_columns(picture: Features, turns: int = 0) -> np.ndarray:
+    """Returns the columns of a picture, a quarter as many along each side, by SciPy."""
+    found = []
+    for name in NNST:
+        values = np.rot90(picture[name], turns) / picture[name].shape[-1]
+        sides = np.rot90(picture.image, turns).shape
+        places = [np.linspace(0, values.shape[axis] - 1, sides[axis] // 4) for axis in (0, 1)]
+        grid = np.meshgrid(*places, indexing="ij")
+        channels = np.moveaxis(values, -1, 0)
+        found += [scipy.ndimage.map_coordinates(each, grid, order=1).ravel() for each in channels]
+    return np.stack(found, axis=-1)
+
+
+def nnst() -> dict[str, float]:
+    """The first phase of the program at the first step: the query is the photo."""
+    sought = nnst_columns(PHOTO)
+    offered = np.concatenate([nnst_columns(PAINTING, turns) for turns in range(4)])
+    matches = angles(sought - sought.mean(0), offered - offered.mean(0)).argmin(1)
+    error = np.diag(angles(nnst_columns(PICTURE), offered[matches]))
+    return {"style/neighbour_columns": float(error.mean())}
+
+
+def nnst_final() -> dict[str, float]:
+    """The last phase, whose grid is every place of a small picture; without the fault."""
+    total = 0.0
+    for name in NNST:
+        found = flat(PICTURE[name]).T
+        offered = np.concatenate([flat(np.rot90(PAINTING[name], turns)).T for turns in range(4)])
+        total += angles(found - found.mean(0), offered - offered.mean(0)).min(1).mean()
+    return {"style/nearest_features": total}
+
+
 def five(layer_loss, weights, names=KERAS_STYLE) -> dict[str, float]:
     return {
         f"style/{name}": weight * layer_loss(name)
@@ -295,6 +365,8 @@ def published(preset: str) -> dict[str, float]:
         }
     if preset == "strotss":
         return strotss(16.0)
+    if preset == "nnst":
+        return nnst()
     assert preset == "style_transfer_pytorch"
     total = 256 + 64 + 16 + 4 + 1
     return {
@@ -331,6 +403,19 @@ def test_the_levels_of_strotss_are_those_of_the_program():
     ]
 
 
+def test_the_last_pass_of_nnst_is_the_published_one():
+    settings = Config.preset("nnst", backbone="vgg19", final_fault=False)
+    assert found_terms(settings.final) == pytest.approx(nnst_final(), rel=1e-5)
+    assert Config.preset("nnst").final.final_fault
+
+
+def test_the_levels_of_nnst_are_those_of_the_program():
+    levels = pyramid.plan(Config.preset("nnst"), (384, 512), [(300, 200)])
+    assert [(level.width, level.steps) for level in levels] == [
+        (side, 200) for side in (64, 128, 256, 512, 512)
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "facts"),
     {
@@ -358,6 +443,21 @@ def test_the_levels_of_strotss_are_those_of_the_program():
             "laplacian_bands": 5,
             "final_rate": 1,
             "clip_pixels": False,
+        },
+        "nnst": {
+            "backbone": "vgg16",
+            "pooling": "max",
+            "init": "content",
+            "init_noise": 0,
+            "content_weight": 0,
+            "match_share": 0.25,
+            "matches": 1,
+            "learning_rate": 2e-3,
+            "laplacian_bands": 8,
+            "final_rate": 1,
+            "average": 0,
+            "clip_pixels": False,
+            "color": "tint",
         },
         "style_transfer_pytorch": {"steps": (1000, 500, 500, 500, 500), "average": 0.99},
     }.items(),
@@ -485,6 +585,7 @@ def test_neural_style_pt_takes_the_first_steps_of_pytorch_lbfgs():
 def test_a_run_of_a_few_steps_lowers_the_loss(name):
     """Several recipes leave the photo with a leap, so the loss counts from the second step."""
     settings = Config.preset(name, backbone="vgg16", image_size=96, levels=1, steps=(15,))
+    settings = settings.replace(final_steps=0)
     history = nst_tf.callbacks.History()
     photo, painting = ASSETS / "chelsea.png", ASSETS / "estuary.jpg"
     picture = nst_tf.stylize(photo, painting, settings, [history]).numpy()
@@ -492,9 +593,9 @@ def test_a_run_of_a_few_steps_lowers_the_loss(name):
     assert np.isfinite(picture).all()
     assert picture.min() >= 0
     assert picture.max() <= 1
-    losses = [entry["loss"] for entry in history.entries]
-    assert len(losses) == 15
-    assert losses[-1] < losses[1]
+    values = [entry["loss"] for entry in history.entries]
+    assert len(values) == 15
+    assert values[-1] < values[1]
 
 
 # By name, with changes.
@@ -563,7 +664,8 @@ def test_the_table_has_a_row_for_each_preset():
     rows = presets.table().splitlines()[1:]
     assert [row.split()[0] for row in rows] == presets.names()
     for row, name in zip(rows, presets.names(), strict=True):
-        assert str(sum(presets.get(name).settings["steps"])) in row.split()
+        settings = presets.get(name).settings
+        assert str(sum(settings["steps"]) + settings.get("final_steps", 0)) in row.split()
         assert row.endswith(presets.get(name).summary)
 
 
