@@ -57,7 +57,10 @@ LOSSES = {
     for normalization in kind.normalizations
 } | {f"TotalVariation-{form}": losses.TotalVariation(form) for form in config.TV_FORMS}
 
-each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+# A joint loss of stacked layers sees another grid than its references; its tests are its own.
+SINGLE_LAYERS = {name: loss for name, loss in LOSSES.items() if not (loss.joint and loss.stacked)}
+
+each_loss = pytest.mark.parametrize("loss", SINGLE_LAYERS.values(), ids=SINGLE_LAYERS)
 
 
 def test_something_was_found():
@@ -78,6 +81,8 @@ def test_the_settings_offer_what_the_losses_have():
         ("style", config.STYLE_NORMALIZATIONS),
     ):
         kinds = {name: kind for name, kind in losses._LOSSES.items() if kind.references == (model,)}
+        if model == losses.STYLE:
+            kinds |= {name: kind for name, kind in losses._LOSSES.items() if kind().joint}
         assert {name: kind.normalizations for name, kind in kinds.items()} == known
     whole = {name for name, kind in losses._LOSSES.items() if not kind.additive}
     assert whole == set(config.WHOLE_LOSSES)
@@ -116,8 +121,41 @@ def activations(seed, height=6, width=5):
     return tf.constant(values, tf.float32)
 
 
-def value_and_gradient(loss, features, model, weights):
-    target = loss.target(model, weights)
+class Plain(losses.Activations):
+    """A network without layers: its activations are the picture itself."""
+
+    layers = ("picture",)
+    strides = {"picture": 1}  # noqa: RUF012 (an attribute of the interface)
+
+    def walk(self, picture):
+        whole = (slice(0, length) for length in picture.shape[:2])
+        yield losses.Patch(*whole, 0, 0, self.whole(picture))
+
+    def whole(self, picture):
+        return {"picture": np.ascontiguousarray(picture)[np.newaxis]}
+
+    def weights(self, pixels):
+        return {"picture": pixels[np.newaxis, ..., np.newaxis]}
+
+    def sizes(self, height, width):
+        return {"picture": (height, width)}
+
+
+def joint_target(loss, model):
+    """Returns the target of a loss of several references, all of them the same."""
+    picture = np.asarray(model)[0]
+    weights = np.ones(picture.shape[:2], np.float32)
+    given = {name: [losses.Reference(picture, weights, Plain())] for name in loss.references}
+    (target,) = loss.joint_target(given).values()
+    return {name: tf.convert_to_tensor(value) for name, value in target.items()}
+
+
+def target_of(loss, model, weights):
+    return joint_target(loss, model) if loss.joint else loss.target(model, weights)
+
+
+def value_and_gradient(loss, features, model, weights, target=None):
+    target = target or target_of(loss, model, weights)
     with tf.GradientTape() as tape:
         tape.watch(features)
         pixels = tf.cast(tf.size(features[..., 0]), tf.float32)
@@ -134,7 +172,8 @@ def test_a_loss_is_the_same_eagerly_and_in_a_graph_of_any_size(loss, masked):
     weights = weights if masked else tf.constant(1.0)
     size = tf.TensorSpec((1, None, None, CHANNELS))
     signature = [size, size, tf.TensorSpec((1, None, None, 1) if masked else ())]
-    graph = tf.function(lambda *arrays: value_and_gradient(loss, *arrays), signature)
+    target = joint_target(loss, model) if loss.joint else None  # Never part of a graph.
+    graph = tf.function(lambda *arrays: value_and_gradient(loss, *arrays, target), signature)
     eager = value_and_gradient(loss, features, model, weights)
     # An activation that rounding takes to the next bin has the slope of that one.
     rough, least = (1e-3, 1e-5) if isinstance(loss, losses.SlicedWasserstein) else (1e-5, 1e-7)
@@ -158,13 +197,13 @@ def test_a_loss_and_its_gradient_are_finite(loss, level, model_level):
 
 @pytest.mark.parametrize(
     "loss",
-    [loss for loss in LOSSES.values() if loss.additive],
+    [loss for loss in SINGLE_LAYERS.values() if loss.additive],
     ids=lambda loss: type(loss).__name__,
 )
 def test_the_statistics_of_two_halves_add_up_to_those_of_the_whole(loss):
     features = activations(5, 6, 8)
     weights = np.random.default_rng(6).random((1, 6, 8, 1)).astype(np.float32)
-    target = loss.target(activations(7, 6, 8), tf.constant(1.0))
+    target = target_of(loss, activations(7, 6, 8), tf.constant(1.0))
     left, right = weights.copy(), weights.copy()
     left[:, :, 3:], right[:, :, :3] = 0, 0
     parts = [loss.statistics(features, tf.constant(half), target) for half in (left, right)]
@@ -175,9 +214,11 @@ def test_the_statistics_of_two_halves_add_up_to_those_of_the_whole(loss):
         np.testing.assert_allclose(added[name], whole[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in LOSS_CLASSES if kind.references])
+@pytest.mark.parametrize("kind", [type(loss) for loss in SINGLE_LAYERS.values() if loss.references])
 def test_the_loss_of_the_model_itself_is_zero(kind):
-    loss, model = kind(), activations(8)
+    # In the mean of a cell its quarter turns are the same.
+    loss = kind(orientations="upright") if kind is losses.Neighbours else kind()
+    model = activations(8)
     value, _ = value_and_gradient(loss, model, model, tf.constant(1.0))
     np.testing.assert_allclose(value, 0, atol=1e-6)
 

@@ -43,6 +43,6 @@ def test_every_row_has_four_cells():
 def test_defaults_are_those_of_the_command():
     """Two that are written in another way than Python writes them, and one that is empty."""
     text = PAGE.read_text()
-    assert "| `--style_weight` | a number | `10` |" in text
+    assert "| `--style_weight` | a number | `1` |" in text
     assert "| `--clip_pixels` | true or false | `true` |" in text
     assert "| `--output` | a path | empty |" in text

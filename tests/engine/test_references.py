@@ -184,7 +184,10 @@ def test_the_target_is_made_of_all_references_place_by_place(network):
         for row, column in ((0, 0), (5, 17), (wanted.shape[0] - 1, wanted.shape[1] - 1)):
             sought = (content[layer] + start[layer])[0, row, column].astype(np.float64)
             cosines = columns @ sought / np.maximum(np.linalg.norm(columns, axis=1), 1e-6)
-            np.testing.assert_array_equal(wanted[row, column], columns[np.argmax(cosines)])
+            # A graph and single operations round differently.
+            np.testing.assert_allclose(
+                wanted[row, column], columns[np.argmax(cosines)], rtol=1e-4, atol=1e-5
+            )
 
 
 @pytest.mark.parametrize("cuts", [(), ("block1_pool",)])
