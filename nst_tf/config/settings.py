@@ -109,8 +109,20 @@ _CONTENT = (
     Need("strength", "strength below 1", lambda settings: settings.strength < 1),
 )
 _STYLE = (above_0("style_weight"), some("style_layers"), above_0("strength"))
+_BLEND = (
+    Need(
+        "style_weight",
+        "style_weight and strength above 0 and style_layers, or color=palette or tint",
+        lambda settings: (
+            settings.color == "tint"
+            or (settings.strength > 0 and settings.color == "palette")
+            or all(need.met(settings) for need in _STYLE)
+        ),
+    ),
+)
 _TV = (above_0("tv_weight"),)
 _NEIGHBOURS = (
+    *_STYLE,
     Need(
         "style_loss",
         "style_loss with neighbours",
@@ -118,6 +130,7 @@ _NEIGHBOURS = (
     ),
 )
 _MATCHING = (
+    *_STYLE,
     Need(
         "style_loss",
         f"style_loss with {' or '.join(MATCHING)}",
@@ -125,6 +138,7 @@ _MATCHING = (
     ),
 )
 _MATCHED = (
+    *_STYLE,
     Need(
         "style_loss",
         f"style_loss with {', '.join(MATCHING)} or {FINAL}, or final_steps above 0",
@@ -383,7 +397,7 @@ class StyleTransferConfig:
         "Losses",
         "share of each style where there are several, comma-separated, such as 3,1; empty shares "
         "alike",
-        needs=_STYLE,
+        needs=_BLEND,
         rule=_SHARES,
     )
     style_loss: str | objects.LossLike | Mapping[Any, float] = setting(

@@ -258,8 +258,13 @@ def _table_bytes(
     if not config.matched:
         return 0.0
     cells = -(-level.height // neighbours.CELL) * -(-level.width // neighbours.CELL)
-    places = min(cells, config.match_places)
-    return places * neighbours.CELL**2 * _bytes_of(config.matched_layers, segment)
+    names = {*config.matched_layers, *map(vgg_layers.spelled, config.matched_layers)}
+    place = sum(  # A layer coarser than the cells has one position for each.
+        cost.bytes * max(neighbours.CELL, cost.stride) ** 2
+        for cost in segment.costs
+        if cost.name in names
+    )
+    return min(cells, config.match_places) * place
 
 
 def _matching_bytes(

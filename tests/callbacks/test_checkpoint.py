@@ -42,6 +42,12 @@ SETTINGS = nst_tf.StyleTransferConfig(
     steps=(3, 4),
     content_layers=("block2_conv1",),
     style_layers=("block1_conv1",),
+    style_loss="gram",
+    style_weight=10.0,
+    content_weight=1.0,
+    color="style",
+    init_noise=0.5,
+    level_factor=2**0.5,
     init="noise",
     device="cpu",
 )

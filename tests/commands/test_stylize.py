@@ -421,8 +421,8 @@ def test_picture_is_kept_elsewhere_when_its_folder_vanishes(
 
 TINY = (
     "--backbone=vgg16", "--image_size=48", "--levels=1", "--steps=3", "--optimizer=adam",
-    "--content_layers=block1_conv2", "--style_layers=block1_conv1", "--run_eagerly",
-    "--device=cpu", "--output=new.png",
+    "--content_layers=block1_conv2", "--style_layers=block1_conv1", "--style_loss=gram",
+    "--color=style", "--run_eagerly", "--device=cpu", "--output=new.png",
 )  # fmt: skip
 """Flags of a run that takes no time, once TensorFlow is loaded."""
 

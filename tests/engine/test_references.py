@@ -27,6 +27,12 @@ SETTINGS = nst_tf.StyleTransferConfig(
     steps=(3, 4),
     content_layers=LAYERS[:1],
     style_layers=LAYERS,
+    style_loss="gram",
+    style_weight=10.0,
+    content_weight=1.0,
+    color="style",
+    init_noise=0.5,
+    level_factor=2**0.5,
     optimizer="adam",
     tile_size="0",
 )

@@ -23,6 +23,7 @@ from nst_tf.records import recipe
 CONFIG = nst_tf.StyleTransferConfig(
     backbone="vgg16", image_size=48, levels=1, steps=(2,), content_layers=("block1_conv2",),
     style_layers=("block1_conv1",), optimizer="adam", run_eagerly=True, device="cpu",
+    style_loss="gram", style_weight=10.0, content_weight=1.0, color="style", init_noise=0.5,
 )  # fmt: skip
 
 

@@ -34,6 +34,10 @@ SETTINGS = nst_tf.StyleTransferConfig(
     steps=(2,),
     content_layers=("block2_conv1",),
     style_layers=("block1_conv1", "block3_conv1"),
+    style_loss="gram",
+    color="style",
+    init_noise=0.5,
+    level_factor=2**0.5,
     content_weight=1.0,
     style_weight=10.0,
     pooling="max",
@@ -963,6 +967,7 @@ class Told(callbacks.Callback):
 QUICK = nst_tf.StyleTransferConfig(
     backbone="vgg16", image_size=48, levels=1, steps=(3,), content_layers=("block1_conv2",),
     style_layers=("block1_conv1",), optimizer="adam", run_eagerly=True, device="cpu",
+    style_loss="gram", style_weight=10.0, content_weight=1.0, color="style", init_noise=0.5,
 )  # fmt: skip
 
 

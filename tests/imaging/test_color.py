@@ -20,6 +20,11 @@ QUICK = config.StyleTransferConfig(
     steps=3,
     color="style",
     style_layers=("block1_conv1", "block2_conv1"),
+    style_loss="gram",
+    style_weight=10.0,
+    content_weight=1.0,
+    init_noise=0.5,
+    level_factor=2**0.5,
     content_layers=("block2_conv1",),
 )
 

@@ -22,6 +22,12 @@ QUICK = config.StyleTransferConfig(
     levels=1,
     steps=4,
     style_layers=("block1_conv1", "block2_conv1"),
+    style_loss="gram",
+    style_weight=10.0,
+    content_weight=1.0,
+    color="style",
+    init_noise=0.5,
+    level_factor=2**0.5,
     content_layers=("block2_conv1",),
 )
 RANDOM = np.random.default_rng(0)

@@ -25,10 +25,12 @@ from nst_tf.records import recipe
 CONFIG = nst_tf.StyleTransferConfig(
     backbone="vgg16", image_size=48, levels=1, steps=(3,), content_layers=("block1_conv2",),
     style_layers=("block1_conv1",), optimizer="adam", run_eagerly=True, device="cpu",
+    style_loss="gram", color="style",
 )  # fmt: skip
 FLAGS = (
     "--backbone=vgg16", "--image_size=48", "--levels=1", "--steps=3",
-    "--content_layers=block1_conv2", "--style_layers=block1_conv1", "--optimizer=adam",
+    "--content_layers=block1_conv2", "--style_layers=block1_conv1", "--style_loss=gram",
+    "--color=style", "--optimizer=adam",
     "--run_eagerly", "--device=cpu",
 )  # fmt: skip
 """The same settings."""

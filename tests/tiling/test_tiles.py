@@ -350,6 +350,12 @@ SETTINGS = config.StyleTransferConfig(
     steps=(3, 3),
     content_layers="block2_conv2",
     style_layers=("block1_conv1", "block3_conv1"),
+    style_loss="gram",
+    style_weight=10.0,
+    content_weight=1.0,
+    color="style",
+    init_noise=0.5,
+    level_factor=2**0.5,
     tv_weight=0.1,
 )
 
