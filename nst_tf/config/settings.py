@@ -344,8 +344,8 @@ class StyleTransferConfig:
     strength: float = setting(
         0.5,
         "Losses",
-        "from 0, the photo, to 1, style alone: multiplies both weights, and below 0.5 the noise of "
-        "the start; 0.5 leaves them as they are",
+        "from 0, the photo, to 1, style alone: multiplies both weights and match_share, and below "
+        "0.5 the noise of the start and the reach of color=palette; 0.5 leaves them as they are",
         first=True,
         rule=_SHARE,
     )

@@ -15,7 +15,8 @@ PHOTO, PAINTING = RANDOM.random((2, 67, 99, 3), np.float32)
 SETTINGS = nst_tf.StyleTransferConfig(
     backbone="vgg16", image_size=99, levels=2, steps=(5, 4), content_layers=("block2_conv1",),
     style_layers=("block1_conv1", "block2_conv1"),
-    style_loss="gram", style_weight=10.0, content_weight=1.0, color="style", init_noise=0.5, level_factor=2**0.5,
+    style_loss="gram", style_weight=10.0, content_weight=1.0, color="style", init_noise=0.5,
+    level_factor=2**0.5,
 )  # fmt: skip
 
 
