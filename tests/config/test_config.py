@@ -694,7 +694,7 @@ OFF = {
     "match_share": (0.9, NO_MATCH, {**MATCH, "matches": 2}),
     "match_orientations": ("upright", NO_MATCH, MATCH),
     "match_places": (3, NO_MATCH, MATCH),
-    "match_evenness": (5, NO_MATCH, {**MATCH, "match_places": 9}),
+    "match_evenness": (0.05, NO_MATCH, {**MATCH, "match_places": 9}),
     "match_layers": (("conv1_1",), NO_MATCH, MATCH),
     "style_weight": (5, NO_STYLE[1:], {}),
     "content_loss": ("laplacian", NO_CONTENT, {}),
