@@ -268,7 +268,7 @@ def _table_bytes(
 
 
 def _matching_bytes(
-    config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level
+    config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level, given: Given
 ) -> float:
     """Returns the bytes of matching the places of a level."""
     if not config.matched:
@@ -277,7 +277,10 @@ def _matching_bytes(
     patch = segment.most_shown((level.height, level.width), activations.SIDE)
     names = {*config.matched_layers, *map(vgg_layers.spelled, config.matched_layers)}
     column = sum(cost.bytes * cost.stride**2 for cost in costs if cost.name in names)
-    columns = MEASURED.columns * config.match_places * column
+    sizes = [pyramid.style_size(config, style, level) for style in given.styles]
+    cells = sum(math.prod(-(-side // neighbours.CELL) for side in size) for size in sizes)
+    offered = cells * len(neighbours.TURNS[config.match_orientations]) or config.match_places
+    columns = MEASURED.columns * min(offered, config.match_places) * column
     return MEASURED.patch * segment.bytes * patch + columns + _table_bytes(config, segment, level)
 
 
@@ -311,7 +314,7 @@ def _bytes_before(
         tile = segment.most_shown(shown, plan.style_side)
         measured = MEASURED.safety * _layer_bytes(config, segment) * tile
         most = max(most, measured + max(_resizing_bytes(style, shown), later))
-    most = max(most, MEASURED.safety * _matching_bytes(config, costs, level) + later)
+    most = max(most, MEASURED.safety * _matching_bytes(config, costs, level, given) + later)
     return _CARRIED * _state_bytes(config, level) + most
 
 

@@ -828,7 +828,7 @@ BAD_RESUME: dict[str, tuple[list[str], int, list[str]]] = {
     "neither resumed nor replaced": ([], FLAGS, ["kept", "--resume", "--overwrite", "another"]),
     "other settings": (
         ["--resume", "--style_weight=12", "--steps=1,31"], FLAGS,
-        ["style_weight: 10.0 in the checkpoint, 12.0 now", "steps: [1, 30] in", "[1, 31] now"],
+        ["style_weight: 1.0 in the checkpoint, 12.0 now", "steps: [1, 30] in", "[1, 31] now"],
     ),
     "another photo": (
         ["--resume", "--content=other.png"], FLAGS, ["content picture: ", "in the checkpoint"]
@@ -1241,7 +1241,7 @@ def test_memory_that_cannot_suffice_is_said_before_the_work(
     from nst_tf.tiling import memory
 
     monkeypatch.setattr(memory, "available", lambda: 2_000_000_000)
-    settings = config.StyleTransferConfig(backbone="vgg16")
+    settings = config.StyleTransferConfig(backbone="vgg16", style_loss="gram")
     model = console.build_backbone(settings)
     picture = images.Picture(np.zeros((60, 80, 3), np.uint8))
     given = sources.Pictures(picture, [picture])

@@ -300,7 +300,10 @@ def test_it_is_only_done_where_it_is_asked_for():
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_the_graphs_of_the_package_do_unless_xla_compiles_them(jit_compile, monkeypatch):
     settings = config.StyleTransferConfig(
-        backbone="vgg16", style_layers="block1_conv1", content_layers="block1_conv2"
+        backbone="vgg16",
+        style_layers="block1_conv1",
+        content_layers="block1_conv2",
+        style_loss="gram",
     )
     backbone = backbones.build("vgg16", objective.used_layers(settings))
     whole = objective.Objective.from_config(settings, backbone)

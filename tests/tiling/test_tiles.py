@@ -89,7 +89,7 @@ class Small(backbones.Backbone):
 
 SMALL = {pooling: Small(pooling) for pooling in ("max", "avg")}
 TILED_LOSSES = [
-    *(kind() for kind in losses._LOSSES.values() if kind.additive),
+    *(kind() for kind in losses._LOSSES.values() if kind.additive and not kind().joint),
     losses.Gram("sums_per_pixel"),
     *(losses.TotalVariation(form) for form in config.TV_FORMS[1:]),
 ]
