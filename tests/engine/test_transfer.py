@@ -512,7 +512,8 @@ def test_init_goes_on_with_a_file_at_full_size_and_without_noise(rebuilt, tmp_pa
         ({}, [60]),
         ({"steps": (7,)}, [7]),
         ({"steps": (9, 7)}, [9, 7]),
-        ({"levels": 2, "steps": (4,)}, [7, 4]),
+        ({"levels": 2, "steps": (4,)}, [4, 4]),
+        ({"levels": 2, "steps": (4,), "style_loss": "gram"}, [7, 4]),
     ],
 )
 def test_a_run_that_goes_on_has_one_level_unless_it_is_told(settings, steps):

@@ -481,13 +481,18 @@ LEVEL = pyramid.Level(2048, 3072, 30)
 
 def plans(backbone, **changes):
     levels = [pyramid.Level(256, 384, 60), LEVEL]
-    return memory.plans(config.StyleTransferConfig(**changes), backbone.costs(), levels, False)
+    return memory.plans(
+        config.StyleTransferConfig(**{"style_loss": "gram", **changes}),
+        backbone.costs(),
+        levels,
+        False,
+    )
 
 
 def test_tiles_are_taken_only_where_the_limit_asks_for_them(vgg16):
     assert plans(vgg16, tile_size=0) == [tiles.WHOLE, tiles.WHOLE]
     assert plans(vgg16, memory_limit="1TB") == [tiles.WHOLE, tiles.WHOLE]
-    settings = config.StyleTransferConfig(memory_limit="6GB")
+    settings = config.StyleTransferConfig(style_loss="gram", memory_limit="6GB")
     coarse, fine = plans(vgg16, memory_limit="6GB")
     assert coarse == tiles.WHOLE
     assert fine.tiled
@@ -514,7 +519,9 @@ def test_an_optimizer_that_moves_a_whole_picture_at_once_is_given_room(vgg16):
     plan, level = tiles.TilePlan(sides=(128,), style_side=128), pyramid.Level(3072, 4096, 30)
 
     def expected(bands):
-        settings = config.StyleTransferConfig(optimizer="rmsprop", laplacian_bands=bands)
+        settings = config.StyleTransferConfig(
+            style_loss="gram", optimizer="rmsprop", laplacian_bands=bands
+        )
         return memory.expected(settings, vgg16.costs(), level, plan)
 
     pixels = 3072 * 4096
@@ -542,7 +549,7 @@ def test_the_work_of_a_plan_is_counted_by_hand(vgg16):
 
 def test_each_section_has_the_largest_tiles_that_fit(vgg16):
     """Of all plans, tried one by one, none that fits takes less work."""
-    settings = config.StyleTransferConfig(optimizer="adam", memory_limit="3GB")
+    settings = config.StyleTransferConfig(style_loss="gram", optimizer="adam", memory_limit="3GB")
     costs, level = vgg16.costs(), pyramid.Level(4096, 4096, 30)
     (plan,) = memory.plans(settings, costs, [level], False)
     assert len(plan.cuts) == 2
@@ -563,7 +570,7 @@ def test_each_section_has_the_largest_tiles_that_fit(vgg16):
 
 
 def test_nothing_is_kept_where_there_is_no_room_or_a_gpu(vgg16, monkeypatch):
-    settings = config.StyleTransferConfig(optimizer="adam", memory_limit="4GB")
+    settings = config.StyleTransferConfig(style_loss="gram", optimizer="adam", memory_limit="4GB")
 
     def planned(on_gpu=False):
         (plan,) = memory.plans(settings, vgg16.costs(), [LEVEL], on_gpu)
@@ -581,7 +588,9 @@ def test_nothing_is_kept_where_there_is_no_room_or_a_gpu(vgg16, monkeypatch):
     [(512, {}), (1024, {}), (2048, {"memory_limit": "3GB"}), (4096, {"tile_size": 512})],
 )
 def test_planning_builds_no_config(vgg16, size, changes, monkeypatch):
-    settings = config.StyleTransferConfig(strength=0.7, image_size=size, **changes)
+    settings = config.StyleTransferConfig(
+        strength=0.7, image_size=size, **{"style_loss": "gram", **changes}
+    )
     levels, costs = pyramid.plan(settings, (300, 451), [(300, 451)]), vgg16.costs()
     built, check = [], config.StyleTransferConfig.__post_init__
     monkeypatch.setattr(
@@ -601,7 +610,9 @@ def test_a_painting_is_measured_in_tiles_where_it_does_not_fit(vgg16):
     given = memory.Given((96, 128), [(300, 400), (400, 300)])
 
     def planned(limit, **changes):
-        settings = config.StyleTransferConfig(style_scale=12, memory_limit=limit, **changes)
+        settings = config.StyleTransferConfig(
+            style_scale=12, memory_limit=limit, **{"style_loss": "gram", **changes}
+        )
         (plan,) = memory.plans(settings, costs, [level], False, given)
         return plan, memory.expected(settings, costs, level, plan, given)
 
@@ -631,7 +642,7 @@ def test_pictures_that_stay_in_memory_count(vgg16):
     assert memory.Given.of(shown) == ((60, 80), [(50, 50), (50, 50)], kept)
 
     def expected(given, **changes):
-        settings = config.StyleTransferConfig(**changes)
+        settings = config.StyleTransferConfig(**{"style_loss": "gram", **changes})
         return memory.expected(settings, costs, level, tiles.WHOLE, given)
 
     given = memory.Given((60, 80), [(50, 50)])
