@@ -642,7 +642,8 @@ def test_pictures_that_stay_in_memory_count(vgg16):
     assert memory.Given.of(shown) == ((60, 80), [(50, 50), (50, 50)], kept)
 
     def expected(given, **changes):
-        settings = config.StyleTransferConfig(**{"style_loss": "gram", **changes})
+        changes = {"style_loss": "gram", "color": "style", **changes}
+        settings = config.StyleTransferConfig(**changes)
         return memory.expected(settings, costs, level, tiles.WHOLE, given)
 
     given = memory.Given((60, 80), [(50, 50)])
