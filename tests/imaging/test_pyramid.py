@@ -20,7 +20,13 @@ FACTORS = st.sampled_from([math.sqrt(2), 1.5, 2.0, 3.0])
 
 def config(**settings: object) -> configs.StyleTransferConfig:
     """Returns a config whose layers and steps these tests know."""
-    known = {"style_layers": ("block1_conv1", "block5_conv1"), "content_layers": ("block4_conv2",)}
+    known = {
+        "style_layers": ("block1_conv1", "block5_conv1"),
+        "content_layers": ("block4_conv2",),
+        "style_loss": "gram",
+        "level_factor": math.sqrt(2),
+        "coarsest": 181,
+    }
     return configs.StyleTransferConfig(**{**known, "steps": (3,), **settings})
 
 
@@ -193,6 +199,21 @@ def test_the_levels_are_those_of_the_settings(settings: dict[str, object], sides
     assert [level.width for level in levels] == sides
     for level in levels:
         assert level.height == round(0.75 * level.width) or level.width == 181
+
+
+@pytest.mark.parametrize(
+    ("settings", "sides", "steps"),
+    [
+        ({}, [64, 128, 256, 512], [30, 25, 20, 25]),
+        ({"steps": (9,)}, [64, 128, 256, 512], [9] * 4),
+        ({"matches": 2, "levels": 2}, [256, 256, 512, 512], [30, 30, 25, 25]),
+        ({"image_size": 1024}, [64, 128, 256, 512, 1024], [30, 25, 20, 25, 20]),
+    ],
+)
+def test_the_levels_of_matched_places(settings, sides, steps):
+    found = pyramid.plan(configs.StyleTransferConfig(**settings), (384, 512), [(80, 64)])
+    assert [level.width for level in found] == sides
+    assert [level.steps for level in found] == steps
 
 
 @given(height=LARGE_SIDES, width=LARGE_SIDES)

@@ -379,8 +379,9 @@ def published(preset: str) -> dict[str, float]:
 every_preset = pytest.mark.parametrize("name", presets.names())
 
 
-@every_preset
+@pytest.mark.parametrize("name", [name for name in presets.names() if name != "gram"])
 def test_the_losses_are_those_of_the_published_formula(name):
+    """`gram` is no published recipe: its losses are the relative ones of tests/losses."""
     found = found_terms(Config.preset(name, backbone="vgg19"))
     expected = published(name)
     assert found.keys() == expected.keys()
@@ -665,7 +666,8 @@ def test_the_table_has_a_row_for_each_preset():
     assert [row.split()[0] for row in rows] == presets.names()
     for row, name in zip(rows, presets.names(), strict=True):
         settings = presets.get(name).settings
-        assert str(sum(settings["steps"]) + settings.get("final_steps", 0)) in row.split()
+        steps = sum(settings["steps"]) + settings.get("final_steps", 0)
+        assert (str(steps) if steps else "by size") in row
         assert row.endswith(presets.get(name).summary)
 
 
