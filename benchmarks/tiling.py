@@ -42,7 +42,9 @@ _STEPS = 10  # Of the level, which an optimiser may keep more for the more it ha
 
 
 def _config(**changes: Any) -> nst_tf.StyleTransferConfig:
-    return nst_tf.StyleTransferConfig(backbone="vgg16", levels=1, **changes)
+    return nst_tf.StyleTransferConfig(
+        backbone="vgg16", style_loss="gram", color="style", levels=1, **changes
+    )
 
 
 def _pictures(size: int) -> list[np.ndarray]:

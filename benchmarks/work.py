@@ -82,7 +82,8 @@ def setting(name: str, size: int, optimizer: str = "adam", precision: str = "flo
     import nst_tf
 
     config = nst_tf.StyleTransferConfig(
-        backbone=name, content_weight=CONTENT_WEIGHT, style_weight=STYLE_WEIGHT, pooling="max",
+        backbone=name, style_loss="gram", style_layers=tuple(STYLE), content_layers=(CONTENT,),
+        content_weight=CONTENT_WEIGHT, style_weight=STYLE_WEIGHT, pooling="max",
         optimizer=optimizer, learning_rate=RATE, precision=precision,
     )  # fmt: skip
     return prepared(config, backbone(name, precision), *pictures(size))
