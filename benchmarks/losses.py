@@ -48,8 +48,8 @@ def _settings(row: str) -> Any:
             changes[setting] = json.loads(value)
         except json.JSONDecodeError:  # A word.
             changes[setting] = value
-    return StyleTransferConfig(
-        backbone="vgg16", image_size=_SIZE.value, content_weight=float(weight), **changes
+    return StyleTransferConfig.preset(
+        "gram", backbone="vgg16", image_size=_SIZE.value, content_weight=float(weight), **changes
     )
 
 

@@ -99,8 +99,8 @@ def _ours(weight: float, **settings: Any) -> _Recorder:
             step.loss.numpy()
             recorder.offer(lambda: step.picture().numpy())
 
-    config = nst_tf.StyleTransferConfig(
-        backbone="vgg16", image_size=_SIZE.value, content_weight=weight, **settings
+    config = nst_tf.StyleTransferConfig.preset(
+        "gram", backbone="vgg16", image_size=_SIZE.value, content_weight=weight, **settings
     )
     if _STEPS.value:
         config = config.replace(steps=_STEPS.value, levels=1)
