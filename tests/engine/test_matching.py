@@ -185,7 +185,7 @@ def test_the_last_pass_has_a_style_loss_of_its_own():
 
 def test_a_last_pass_is_the_run_that_goes_on_with_its_style_loss():
     """With a new optimiser, as a run of one level from the picture before."""
-    settings = FINAL.replace(optimizer="adam", laplacian_bands=2, average=0.0)
+    settings = FINAL.replace(optimizer="adam", laplacian_bands=2, average=0.0, color="style")
     before = run(settings.replace(final_steps=0))
     alone = settings.replace(
         style_loss="nearest_features", final_steps=0, levels=1, steps=(3,), init_noise=0.0
