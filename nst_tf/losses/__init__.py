@@ -97,9 +97,7 @@ def get(identifier: str | Loss, **arguments: Any) -> Loss:
     """
     if isinstance(identifier, Loss):
         return identifier
-    if identifier not in _LOSSES:
-        raise errors.unknown_name("loss", identifier, _LOSSES)
-    return _LOSSES[identifier](**arguments)
+    return _kind(identifier)(**arguments)
 
 
 def chosen(identifier: str | Loss, settings: Any, normalization: str) -> Loss:
@@ -115,6 +113,12 @@ def chosen(identifier: str | Loss, settings: Any, normalization: str) -> Loss:
     """
     if isinstance(identifier, Loss):
         return identifier
-    kind = type(get(identifier))
+    kind = _kind(identifier)
     arguments = {name: getattr(settings, field) for name, field in kind.knobs.items()}
     return kind(normalization=normalization, **arguments)
+
+
+def _kind(name: str) -> type[Loss]:
+    if name not in _LOSSES:
+        raise errors.unknown_name("loss", name, _LOSSES)
+    return _LOSSES[name]

@@ -104,7 +104,7 @@ class NeighbourColumns(Loss):
         query = content.picture + share * (_with_finest_of(content, start) - content.picture)
         columns, weights = self._seen(content, query, content.pixel_weights)
         sought = columns[weights > 0]
-        choices = nearest.Choices(offered - offered.mean(0), len(sought), exact=True)
+        choices = nearest.Choices(offered.copy(), len(sought), exact=True)
         columns[weights > 0] = offered[choices.nearest(tf.constant(sought - sought.mean(0)))]
         return {
             hypercolumns.JOIN.join(content.activations.layers): {

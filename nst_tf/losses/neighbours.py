@@ -205,11 +205,9 @@ class _Columns:
 
     def _walk(self) -> Iterator[tuple[slice, slice, tf.Tensor]]:
         """Returns the cells of each patch, and the columns of those inside."""
-        for patch in self._activations.walk(self._picture):
-            rows, columns = _cells(patch.rows), _cells(patch.columns)
-            if self._inside[rows, columns].any():
-                seen = columns_at(patch, self._activations.strides, rows, columns)
-                yield rows, columns, tf.boolean_mask(seen, self._inside[rows, columns])
+        for patch, rows, columns in _patches(self._activations, self._picture, self._inside):
+            seen = columns_at(patch, self._activations.strides, rows, columns)
+            yield rows, columns, tf.boolean_mask(seen, self._inside[rows, columns])
 
     def _all(self) -> Iterable[tuple[slice, slice, tf.Tensor]]:
         return self._walk() if self._kept is None else self._kept
@@ -244,11 +242,7 @@ class _Offered(NamedTuple):
 
     def patches(self, wanted: np.ndarray) -> Iterator[tuple[Patch, slice, slice]]:
         """Returns the patches with wanted cells, and the rows and columns of their cells."""
-        if wanted.any():
-            for patch in self.style.activations.walk(turned(self.style.picture, self.turn)):
-                rows, columns = _cells(patch.rows), _cells(patch.columns)
-                if wanted[rows, columns].any():
-                    yield patch, rows, columns
+        return _patches(self.style.activations, turned(self.style.picture, self.turn), wanted)
 
 
 class _Palette:
@@ -341,6 +335,23 @@ def _features_at(
 def turned(picture: np.ndarray, turn: int) -> np.ndarray:
     """Returns a picture in one of eight orientations: quarter turns, then of its mirror image."""
     return np.rot90(picture[:, ::-1] if turn >= 4 else picture, turn % 4)
+
+
+def _patches(
+    activations: Activations, picture: np.ndarray, wanted: np.ndarray
+) -> Iterator[tuple[Patch, slice, slice]]:
+    """Returns the patches of a picture with wanted cells, and the rows and columns of their cells.
+
+    Args:
+        activations: the network.
+        picture: the picture, `(height, width, 3)`.
+        wanted: whether a cell is wanted, `(rows, columns)`.
+    """
+    if wanted.any():
+        for patch in activations.walk(picture):
+            rows, columns = _cells(patch.rows), _cells(patch.columns)
+            if wanted[rows, columns].any():
+                yield patch, rows, columns
 
 
 def _cells(pixels: slice) -> slice:

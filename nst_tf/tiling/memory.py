@@ -258,11 +258,9 @@ def _table_bytes(
     if not config.matched:
         return 0.0
     cells = -(-level.height // neighbours.CELL) * -(-level.width // neighbours.CELL)
-    names = {*config.matched_layers, *map(vgg_layers.spelled, config.matched_layers)}
     place = sum(  # A layer coarser than the cells has one position for each.
         cost.bytes * max(neighbours.CELL, cost.stride) ** 2
-        for cost in segment.costs
-        if cost.name in names
+        for cost in _costs_of(config.matched_layers, segment)
     )
     return min(cells, config.match_places) * place
 
@@ -275,8 +273,8 @@ def _matching_bytes(
         return 0.0
     (segment,) = _segments(costs, ())
     patch = segment.most_shown((level.height, level.width), activations.SIDE)
-    names = {*config.matched_layers, *map(vgg_layers.spelled, config.matched_layers)}
-    column = sum(cost.bytes * cost.stride**2 for cost in costs if cost.name in names)
+    matched = _costs_of(config.matched_layers, segment)
+    column = sum(cost.bytes * cost.stride**2 for cost in matched)
     sizes = [pyramid.style_size(config, style, level) for style in given.styles]
     cells = sum(math.prod(-(-side // neighbours.CELL) for side in size) for size in sizes)
     offered = cells * len(neighbours.TURNS[config.match_orientations]) or config.match_places
@@ -290,7 +288,7 @@ def _layer_bytes(config: configs.StyleTransferConfig, segment: _Segment) -> floa
 
 
 def _statistics(config: configs.StyleTransferConfig) -> float:
-    return 0.0 if {*config.style_losses} == {"gram"} else MEASURED.statistics
+    return 0.0 if all(loss == "gram" for loss in config.style_losses) else MEASURED.statistics
 
 
 def _padding(config: configs.StyleTransferConfig) -> float:
@@ -359,8 +357,14 @@ def _update_bytes(config: configs.StyleTransferConfig, level: pyramid.Level) -> 
 
 def _bytes_of(names: Iterable[str], segment: _Segment) -> float:
     """Returns the bytes per pixel of the activations of some layers."""
+    return sum(cost.bytes for cost in _costs_of(names, segment))
+
+
+def _costs_of(names: Iterable[str], segment: _Segment) -> list[backbones.LayerCost]:
+    """Returns the costs of some layers, in any spelling, that are in a segment."""
+    names = [*names]
     wanted = {*names, *map(vgg_layers.spelled, names)}
-    return sum(cost.bytes for cost in segment.costs if cost.name in wanted)
+    return [cost for cost in segment.costs if cost.name in wanted]
 
 
 def _work(costs: Costs, level: pyramid.Level, plan: TilePlan) -> float:
