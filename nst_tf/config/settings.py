@@ -171,7 +171,7 @@ _NOISE = (
         lambda settings: settings.init == "noise" or settings.init_noise * settings.strength > 0,
     ),
 )
-_PALETTE = (one_of("color", "palette", "content", "match"),)
+_PALETTE = (one_of("color", "content", "match"),)
 _MATCH = (one_of("color", "palette", "match"),)
 _SCALE = (
     Need(
@@ -531,8 +531,8 @@ class StyleTransferConfig:
     color_space: str = setting(
         "lab",
         "Colour",
-        "where lightness is told from colour, and palettes are compared: lab, yiq, or rgb (palette "
-        "and match only)",
+        "where lightness is told from colour, and palettes are compared: lab, yiq, or rgb (match "
+        "only)",
         COLOR_SPACES,
         needs=_PALETTE,
     )

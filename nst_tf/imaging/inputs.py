@@ -18,6 +18,7 @@ logger = logging.getLogger("nst_tf")
 
 _EVERY_PIXEL = np.ones((1, 1, 1, 1), np.float32)  # Weighs all pixels alike.
 _PALETTE_SIDE, _PALETTE_COLOURS = 256, 1 << 16
+_PALETTE_SPACE = "rgb"  # In Lab, saturated colours are moved beyond what can be shown.
 _SEEN = 0.5  # Least weight of a style's pixels in its palette.
 _NOTHING = 1e-3  # Share of a picture that is too small for a region.
 _READ: weakref.WeakKeyDictionary[images.Picture, masks.Regions] = weakref.WeakKeyDictionary()
@@ -54,7 +55,7 @@ class Inputs:
         colors_of: the content picture whose colours the result takes, or None.
         moved: whether these colours are moved to the palette of the styles.
         kept: the content picture that the result shows outside of its regions, or None.
-        space: colour space in which colours are kept or matched.
+        space: colour space in which colours are kept.
         palettes: colours for each region, or for the whole picture, to which the result is
             matched, each `(1, n, 3)`; empty if it is not.
         method: how they are matched.
@@ -135,7 +136,7 @@ class Inputs:
         found = picture.copy()
         for index, palette in enumerate(self.palettes):
             region = regions[..., index]
-            moved = color.match(picture, palette, self.method, self.space, region)
+            moved = color.match(picture, palette, self.method, _PALETTE_SPACE, region)
             found += self.extent * region[..., np.newaxis] * (moved - picture)
         return found
 

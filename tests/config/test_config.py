@@ -717,7 +717,7 @@ OFF = {
     "tv_normalization": ("sum", [{"tv_weight": 0}], {"tv_weight": 1}),
     "init_noise": (0.2, [{"init": "noise"}, {"init": "PICTURE"}, {"strength": 0}], {}),
     "seed": (1, [{"init": "PICTURE"}, {"init_noise": 0}, {"strength": 0}], {"init": "noise"}),
-    "color_space": ("yiq", [{"color": "style"}], {"color": "match"}),
+    "color_space": ("yiq", [{"color": "style"}, {"color": "palette"}], {"color": "match"}),
     "color_method": ("histogram", [{"color": "style"}, {"color": "content"}], {"color": "match"}),
     "learning_rate": (0.5, [OBJECT], {}),
     "clip_pixels": (False, [OBJECT], {**ADAM, "learning_rate": 0.3}),
