@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ SETTINGS = nst_tf.StyleTransferConfig(
     style_weight=1.0,
     content_layers=("block4_conv2",),
     style_layers=("block1_conv1", "block3_conv1"),
+    match_layers=("block1_conv1", "block2_conv2", "block3_conv1", "block4_conv3"),
     tile_size="0",
 )
 
@@ -37,8 +40,13 @@ PHOTO, PAINTING, OTHER = pixels(0, 52, 64), pixels(1, 66, 60), pixels(2, 48, 64)
 
 
 def run(settings: nst_tf.StyleTransferConfig, *watchers, start=None, styles=PAINTING, **masks):
-    transfer = nst_tf.StyleTransfer(settings)
-    return np.asarray(transfer.stylize(PHOTO, styles, watchers, start, **masks))
+    return np.asarray(transfer(settings).stylize(PHOTO, styles, watchers, start, **masks))
+
+
+@functools.cache
+def transfer(settings: nst_tf.StyleTransferConfig) -> nst_tf.StyleTransfer:
+    """Returns the transfer of some settings, whose steps are compiled once."""
+    return nst_tf.StyleTransfer(settings)
 
 
 class Keep(nst_tf.callbacks.Callback):
@@ -88,6 +96,9 @@ def test_a_run_goes_on_bit_by_bit(tile_size, masks):
     expected = run(settings, keep, **masks)
     for kept in keep.snapshots[:-1:3]:
         np.testing.assert_array_equal(run(settings, start=kept, **masks), expected)
+    other = nst_tf.StyleTransfer(settings)  # As another process has it.
+    found = other.stylize(PHOTO, PAINTING, start=keep.snapshots[8], **masks)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_in_tiles_it_makes_the_picture_of_the_whole():
@@ -157,6 +168,7 @@ def test_layers_without_places_are_refused():
         style_loss="neighbours",
         content_layers=("stem",),
         style_layers=("stem", "deep"),
+        match_layers=(),
     )
     with pytest.raises(errors.ConfigError, match=r"positions of .*deep.*unknown"):
         nst_tf.StyleTransfer(settings, network).stylize(PHOTO, PAINTING)
