@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from PIL import Image
 
 from nst_tf.commands import flags
 
@@ -20,6 +22,7 @@ _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _PYTHON = re.compile(r"^```python\n.*?^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(<?([^)>\s]+)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_SLIDER = re.compile(r'<div class="slider" markdown>\n\n(.*?)\n\n</div>', re.DOTALL)
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z_0-9]*)(?![a-z-])")
 _TABLE_ROW = re.compile(r"^\|.*\d.*\|$", re.MULTILINE)
 _OF_OTHERS = {"depth"}  # Of git.
@@ -71,6 +74,21 @@ def test_the_pages_are_there():
     assert {"README.md", "index.md", "library.md", "losses.md", "speed.md"} <= {
         page.name for page in PAGES
     }
+
+
+def test_sliders_lay_pictures_of_one_shape_over_each_other():
+    sliders = [(page, pair) for page in PAGES for pair in _SLIDER.findall(page.read_text())]
+    assert ROOT / "docs/index.md" in dict(sliders)
+    for page, pair in sliders:
+        photo, result = (Image.open(page.parent / link).size for link in _LINK.findall(pair))
+        assert photo[0] / photo[1] == pytest.approx(result[0] / result[1], rel=0.01), page
+
+
+def test_the_site_has_what_a_slider_needs():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    assert "md_in_html" in site["markdown_extensions"]
+    for kind, name in (("extra_css", "slider.css"), ("extra_javascript", "slider.js")):
+        assert name in site[kind] and (ROOT / "docs" / name).exists()
 
 
 def test_every_flag_that_is_named_exists():
