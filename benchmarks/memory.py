@@ -43,17 +43,22 @@ class Case:
         settings: of the run, beside the network.
         photo: its side in pixels, or 0 for that of the picture.
         painting: likewise.
+        preset: the recipe that the settings change, or "" for the defaults.
     """
 
     settings: dict[str, Any]
     photo: int = 0
     painting: int = 0
+    preset: str = "gram"
 
     @functools.cached_property
     def config(self) -> nst_tf.StyleTransferConfig:
         """The settings."""
         settings = {"backbone": "vgg16", "levels": 1, "steps": _STEPS, "optimizer": "adam"}
-        return nst_tf.StyleTransferConfig(**{**settings, **self.settings})
+        settings |= self.settings
+        if self.preset:
+            return nst_tf.StyleTransferConfig.preset(self.preset, **settings)
+        return nst_tf.StyleTransferConfig(**settings)
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -64,6 +69,11 @@ class Case:
 
 def _case(size: int, *, photo: int = 0, painting: int = 0, **settings: Any) -> Case:
     return Case({"image_size": size, **settings}, photo, painting)
+
+
+def _matched(size: int, *, preset: str = "", **settings: Any) -> Case:
+    optimizer = "adam" if preset else "lbfgs"
+    return Case({"image_size": size, "optimizer": optimizer, **settings}, preset=preset)
 
 
 CASES = {
@@ -98,6 +108,16 @@ CASES = {
     ),
     "2048 3GB": _case(2048, memory_limit="3GB"),
     "4096 3GB": _case(4096, memory_limit="3GB"),
+    "256 neighbours": _matched(256),
+    "512 neighbours": _matched(512),
+    "512 neighbours rgb kept": _matched(512, color="style"),
+    "512 neighbours levels": _matched(512, levels=4, steps=(2,) * 4),
+    "768 neighbours": _matched(768),
+    "1024 neighbours": _matched(1024),
+    "1024 neighbours of 512": _matched(1024, tile_size=512),
+    "2048 neighbours 3GB": _matched(2048, memory_limit="3GB", steps=15),
+    "512 nnst": _matched(512, preset="nnst"),
+    "512 strotss": _matched(512, preset="strotss"),
 }
 """Some that are worked on as a whole, and some in tiles."""
 
@@ -147,14 +167,15 @@ def _expected(case: Case, plans: Sequence[Sequence[Any]]) -> float:
     levels = pyramid.plan(case.config, case.sizes[0], case.sizes[1:])
     given = memory.Given(case.sizes[0], case.sizes[1:], sum(3 * h * w for h, w in case.sizes))
     shown = [tiles.TilePlan(tuple(cuts), tuple(sides), *others) for cuts, sides, *others in plans]
-    costs = _costs(case.config.content_layers, case.config.style_layers)
+    config = case.config
+    costs = _costs((*config.content_layers, *config.style_layers, *config.matched_layers))
     each = zip(levels, shown, strict=True)
     return max(memory.expected(case.config, costs, *one, given) for one in each) / 1e9
 
 
 @functools.cache
-def _costs(content: tuple[str, ...], style: tuple[str, ...]) -> list[nst_tf.backbones.LayerCost]:
-    return nst_tf.backbones.build("vgg16", {*content, *style}).costs()
+def _costs(layers: tuple[str, ...]) -> list[nst_tf.backbones.LayerCost]:
+    return nst_tf.backbones.build("vgg16", {*layers}).costs()
 
 
 def _compare(found: dict[str, Any]) -> None:

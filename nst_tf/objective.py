@@ -13,7 +13,7 @@ import tensorflow as tf
 from nst_tf import backbones, errors, losses
 from nst_tf import config as configs
 from nst_tf.config import choices, objects, vgg_layers
-from nst_tf.kernels import autodiff
+from nst_tf.kernels import autodiff, convolution
 from nst_tf.losses import hypercolumns
 
 Targets = dict[str, losses.Statistics]
@@ -579,8 +579,15 @@ def build_backbone(
         ConfigError: there is no such network, or it has no such layer.
         WeightsError: its weights cannot be had.
     """
-    layers = used_layers(config)
-    return backbones.build(config.network_name, layers, **config.network, progress=progress)
+    settings = {**config.network, "precision": precision(config)}
+    return backbones.build(config.network_name, used_layers(config), **settings, progress=progress)
+
+
+def precision(config: configs.StyleTransferConfig) -> str:
+    """Returns the precision of the convolutions, `auto` resolved for this machine."""
+    # On CPUs, XLA does not use oneDNN, whose kernels make bfloat16 fast.
+    automatic = "float32" if config.jit_compile else "auto"
+    return convolution.precision(automatic if config.precision == "auto" else config.precision)
 
 
 def used_layers(config: configs.StyleTransferConfig) -> tuple[str, ...]:

@@ -59,7 +59,8 @@ def build(
         layers: layers to expose, in any spelling that `nst_tf.config.vgg_layers.canonical` knows.
         path: path of a Keras weight file to load instead of the ImageNet weights.
         pooling: `max` or `avg`.
-        precision: dtype of the convolutions alone, `float32` or `bfloat16`.
+        precision: dtype of the convolutions alone: `float32`, `bfloat16`, or `auto` for the faster
+            one on this machine.
         padding: `zeros`, `reflect`, `replicate` or `circular`; see `Backbone`.
         activation_scale: `own`, `caffe`, `torchvision` or `unit`; see `Backbone`.
         progress: called with the bytes done and the bytes in all during a download.

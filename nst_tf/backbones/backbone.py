@@ -22,6 +22,7 @@ from nst_tf.backbones.convolution import FrozenConv2D
 from nst_tf.backbones.preprocessing import Applied, Preprocessing
 from nst_tf.backbones.segment import exposing
 from nst_tf.config import vgg_layers as layer_names
+from nst_tf.kernels import convolution
 
 IMAGE = "image"
 """Name of the output in which a backbone exposes its own input."""
@@ -66,7 +67,8 @@ class Backbone(keras.Model):
             Keras weight file; a result of `nst_tf.backbones.weights.locate`; or None for random
             weights.
         pooling: `max` or `avg`.
-        precision: dtype of the convolutions, `float32` or `bfloat16`. The outputs are float32.
+        precision: dtype of the convolutions: `float32`, `bfloat16`, or `auto` for the faster one on
+            this machine. The outputs are float32.
         padding: values around the input of each convolution: `zeros`, as in the published
             networks, `reflect`, `replicate` or `circular`.
         activation_scale: `own`; or `caffe`, `torchvision` or `unit` to multiply all activations
@@ -77,6 +79,7 @@ class Backbone(keras.Model):
         weight_file: its weight file, or None.
         mean_colour: mean colour of its training pictures: red, green and blue in [0, 1]; None
             if unknown.
+        precision: dtype of the convolutions; None for a network of another kind.
         walked: whether its layers are a chain of `nst_tf.backbones.Layer`s.
 
     Raises:
@@ -87,6 +90,7 @@ class Backbone(keras.Model):
     architecture: Architecture | None = None
     weight_file: weight_files.Weights | None = None
     mean_colour: tuple[float, ...] | None = None
+    precision: str | None = None
     walked: bool = True
 
     def __init__(
@@ -104,6 +108,7 @@ class Backbone(keras.Model):
             path = "" if weights == "imagenet" else os.fspath(weights)
             weights = weight_files.locate([architecture], path)
         mean = weights.mean if weights else architecture.mean
+        precision = convolution.precision(precision)
         with keras.RematScope(mode=None):  # A host may have a scope around it.
             image, outputs = _connected(
                 [layer_names.canonical(name, architecture.name) for name in layers],
@@ -117,6 +122,7 @@ class Backbone(keras.Model):
         self.trainable = False  # As an argument of Keras it would not reach the layers.
         self.architecture = architecture
         self.weight_file = weights
+        self.precision = precision
         self.mean_colour = tuple(value / 255 for value in reversed(mean))
         if weights:
             self._assign(weights)

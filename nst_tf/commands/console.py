@@ -211,9 +211,10 @@ def announce(
     expected = memory.most_expected(config, model.costs(), levels, plans, given)
     side = plans[-1].sides[0]
     tiles = f" in tiles of {side} pixels" if side else ""
+    precision = " in bfloat16" if config.precision == "bfloat16" else ""
     say(
         f"{name}; {model.name} with weights from "
-        f"{environment.network(model)['weights']}; about {gigabytes(expected)} of memory "
+        f"{environment.network(model)['weights']}{precision}; about {gigabytes(expected)} of memory "
         f"expected{tiles}."
     )
     on_gpu = name.startswith("GPU")
@@ -238,7 +239,7 @@ def load_tensorflow(settings: Sequence[configs.StyleTransferConfig]) -> None:
     """
     with _native_log_hidden():
         backend.claim_process()
-        if all(config.precision == "float32" for config in settings):
+        if all(config.precision != "bfloat16" for config in settings):
             backend.prefer_onednn()
         backend.require_tensorflow()
         from nst_tf.engine import transfer

@@ -677,10 +677,11 @@ class StyleTransferConfig:
         "auto", "Machine", "auto, cpu, gpu, or a TensorFlow name such as GPU:1", first=True
     )
     precision: str = setting(
-        "float32",
+        "auto",
         "Machine",
-        "number format of the convolutions: float32 or bfloat16; all else stays float32",
-        ("float32", "bfloat16"),
+        "number format of the convolutions: float32, bfloat16, or auto for bfloat16 where the "
+        "processor multiplies in it (AMX); all else stays float32",
+        ("auto", "float32", "bfloat16"),
         needs=_BUILT,
     )
     tile_size: str = setting(

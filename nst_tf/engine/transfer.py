@@ -142,7 +142,7 @@ class StyleTransfer:
         if backbone is None and not isinstance(self.config.backbone, str):
             backbone = typing.cast(backbones.Backbone, self.config.backbone)
         self.backbone = backbone or objectives.build_backbone(self.config)
-        self.config = self.config.replace(backbone=self.config.network_name)
+        self.config = settled(self.config.replace(backbone=self.config.network_name), self.backbone)
         self._least = 0  # Pixels of the shortest side; 0 derives it from VGG layer names.
         if self.backbone.architecture is None:
             self.config = self.config.replace(backbone=configs.CUSTOM)
@@ -180,7 +180,7 @@ class StyleTransfer:
         if self._objective is None and not self.has_network_of(config):
             return StyleTransfer(config)
         found = copy.copy(self)
-        found.config = config
+        found.config = settled(config, self.backbone)
         found._device = find_device(config.device)
         found._optimizer = optimizers.Guarded(optimizers.get(config.optimizer, config))
         return found
@@ -194,6 +194,7 @@ class StyleTransfer:
         if self.backbone.architecture is None and config.backbone == configs.CUSTOM:
             _check_network(config, self.backbone)
             return True
+        config = config.replace(precision=objectives.precision(config))
         same = config.backbone == self.config.backbone and config.network == self.config.network
         wanted = objectives.used_layers(config)
         names = {vgg_layers.canonical(name, self.backbone.name) for name in wanted}
@@ -939,6 +940,14 @@ class _RunState:
             tensors[_BEGUN_WITH] = _tensor(self.begun_with[1])
         entries, provenance = self.history.entries, self.provenance()
         return snapshots.Snapshot(*self.at, tensors, list(self.plans), entries, provenance)
+
+
+def settled(
+    config: configs.StyleTransferConfig, backbone: backbones.Backbone
+) -> configs.StyleTransferConfig:
+    """Returns settings with a precision of `auto` replaced by that of the network."""
+    known = config.precision == "auto" and backbone.precision
+    return config.replace(precision=backbone.precision) if known else config
 
 
 def _check_network(config: configs.StyleTransferConfig, backbone: backbones.Backbone) -> None:

@@ -149,6 +149,7 @@ def plan(ready: Ready, backbone: backbones.Backbone) -> Planned:
         levels = pyramid.plan(ready.config, *given.sizes(ready.config), backbone.least_side)
         ready = dataclasses.replace(ready, levels=levels)
     config = ready.config.replace(backbone=configs.network_name(backbone))
+    config = transfer.settled(config, backbone)
     made = result.recorded(config, backbone, transfer.find_device(config.device), given)
     if ready.replayed:
         recipe.require_same_maker(ready.replayed, made)

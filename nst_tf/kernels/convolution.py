@@ -210,6 +210,16 @@ def filters_minimally(precision: str) -> bool:
     return precision == "float32" and minimal_filters() is not None
 
 
+def precision(name: str) -> str:
+    """Returns a precision, with `auto` for the faster one: `bfloat16` with AMX, else `float32`.
+
+    GPUs have not been measured, and get `float32`.
+    """
+    if name != "auto":
+        return name
+    return "bfloat16" if backend.multiplies_in_bfloat16() and uses_onednn() else "float32"
+
+
 def filtering_threads() -> int:
     """Returns the number of threads of minimal filtering, 0 where it is not supported."""
     return minimal_filters().THREADS if minimal_filters() else 0

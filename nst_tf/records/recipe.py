@@ -20,6 +20,7 @@ logger = logging.getLogger("nst_tf")
 _LONGEST_TEXT, _LONGEST_LIST = 4096, 10_000  # In a recipe; a path may be that long.
 _LONGEST_QUOTE = 300  # Characters of a recipe in one message.
 _FILES = {"init": "begins with the picture", "weights": "uses the weights"}
+_BEFORE = {"level_factor": 2**0.5, "coarsest": 181}  # Fixed in versions that do not record them.
 _OF_THE_MACHINE = configs.of_group("Machine") - {"precision"}
 """Settings that affect at most the last bits, and belong to the machine they are given on."""
 
@@ -115,15 +116,18 @@ def provenance(
 def with_network(
     config: configs.StyleTransferConfig, then: Mapping[str, Any]
 ) -> configs.StyleTransferConfig:
-    """Returns settings with `auto` replaced by the network that an earlier run took for it.
+    """Returns settings with `auto` replaced by the network and precision of an earlier run.
 
     Args:
         config: the settings.
         then: provenance of the earlier run.
     """
     network = then.get("backbone", {}).get("network")
-    known = config.backbone == "auto" and network in configs.BACKBONES
-    return config.replace(backbone=network) if known else config
+    if config.backbone == "auto" and network in configs.BACKBONES:
+        config = config.replace(backbone=network)
+    if config.precision == "auto":
+        config = config.replace(precision=then.get("config", {}).get("precision", "auto"))
+    return config
 
 
 # Comparing two records.
@@ -147,6 +151,7 @@ def essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a recipe in the sections of `provenance`, for `require_same`."""
     names = ("config", "objective", "versions", "machine")
     sections = {name: recipe[name] for name in names if name in recipe}
+    sections["config"] = {**_BEFORE, **sections["config"]}
     if network := recipe.get("backbone"):
         sections["backbone"] = {"network": network["name"], "its weights": network["sha256"]}
         if sections["config"].get("backbone") == "auto":

@@ -756,6 +756,7 @@ SWITCHED_OFF = [
 ]
 SMALL = {
     "backbone": "vgg16",
+    "precision": "float32",
     "image_size": 32,
     "levels": 1,
     "steps": 4,

@@ -196,6 +196,15 @@ def test_settings_of_the_machine_are_taken_from_flags_alone(
     assert "recipe" not in capsys.readouterr().err
 
 
+def test_a_recipe_without_levels_repeats_those_of_its_time(
+    made: dict[str, Any], settings: Callable[..., Config]
+):
+    names = ("level_factor", "coarsest")
+    older = {name: value for name, value in made["config"].items() if name not in names}
+    found = settings({**made, "config": older})
+    assert found == CONFIG.replace(level_factor=2**0.5, coarsest=181)
+
+
 @pytest.mark.parametrize("name", ["init", "weights"])
 def test_a_file_in_a_recipe_is_read_if_the_command_line_names_it(
     name: str, made: dict[str, Any], replay: Replay, settings: Callable[..., Config],
