@@ -212,13 +212,16 @@ def torch_network(name: str, kind: Any) -> Callable[[Any], dict[str, Any]]:
 
 
 def torch_features(
-    convolutions: Sequence[tuple[str, Any, Any]], mean: Any
+    convolutions: Sequence[tuple[str, Any, Any]],
+    mean: Any,
+    names: Sequence[str] = (*STYLE, CONTENT),
 ) -> Callable[[Any], dict[str, Any]]:
     """Returns the activations as a function of the picture, `(1, 3, height, width)`.
 
     Args:
         convolutions: name, kernel `(height, width, inputs, outputs)` and bias of each, in order.
         mean: of blue, green and red in 0 to 255.
+        names: names of the layers whose activations are returned.
     """
     import torch
 
@@ -234,7 +237,7 @@ def torch_features(
             if not layer.startswith(block):
                 x, block = torch.nn.functional.max_pool2d(x, 2), layer.split("_")[0]
             x = torch.relu(torch.nn.functional.conv2d(x, kernel, bias, padding=1))
-            if layer in (*STYLE, CONTENT):
+            if layer in names:
                 found[layer] = x
         return found
 

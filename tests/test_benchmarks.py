@@ -24,6 +24,7 @@ sys.path.insert(0, str(FOLDER))
 
 import blind  # noqa: E402
 import judge as judges  # noqa: E402
+import nnst_work as nnst  # noqa: E402
 import time_to_quality  # noqa: E402
 import work  # noqa: E402
 
@@ -475,3 +476,105 @@ def test_losses_compares_what_they_make_and_take(tmp_path):
         assert np.isfinite(list(figures["chelsea-estuary"].values())).all()
     seconds = json.loads((tmp_path / "seconds.json").read_text())["results"]
     assert [len(seconds[row]) for row in rows.split(",")] == [2, 2, 2]
+
+
+def test_scales_of_nnst_are_those_of_the_program():
+    found = nnst.scales("512x384")
+    assert list(found.items()) == [
+        ("64", (48, 64)), ("128", (96, 128)), ("256", (192, 256)), ("512", (384, 512)),
+        ("final", (384, 512)),
+    ]  # fmt: skip
+    assert list(nnst.scales("96x128")) == ["64", "128", "final"]
+
+
+@pytest.mark.parametrize("size", ["512", "500x300", "axb", "512x8", "2048x2048"])
+def test_sizes_that_nnst_has_no_scales_for_are_refused(size):
+    with pytest.raises(nst_tf.errors.ConfigError, match=size):
+        nnst.scales(size)
+
+
+def test_a_run_of_nnst_is_its_targets_and_200_steps_of_each_scale():
+    scale = {"target_seconds": 3.0, "seconds": {"median": 0.25, "least": 0, "greatest": 9}}
+    assert nnst.seconds_of_run({"64": scale, "final": scale}) == 2 * (3 + 200 * 0.25)
+
+
+@pytest.mark.parametrize(
+    ("offered", "rows"),
+    # At 512x512 with four turns the content has 16384 columns in four bands.
+    [(192 * 4, 16384), (16384, 16384), (48 * 64 * 16, 5461), (4 * 16384, 4096)],
+)
+def test_columns_of_nnst_are_centred_in_the_bands_of_the_program(offered, rows):
+    assert nnst.rows_together(offered) == rows
+
+
+def test_the_weights_of_nnst_are_those_of_the_package():
+    convolutions, mean = nnst.weights()
+    network = nst_tf.backbones.build("vgg16", nnst.LAYERS)
+    assert len(convolutions) == 10
+    for found, expected in zip(convolutions, work.layers(network), strict=True):
+        assert found[0] == expected[0]
+        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_array_equal(found[2], expected[2])
+    np.testing.assert_allclose(mean[::-1] / 255, network.mean_colour, rtol=1e-6)
+
+
+@pytest.mark.parametrize("contender", ["nst_tf", "torch"])
+def test_nnst_times_every_scale(contender, tmp_path):
+    if contender == "torch":
+        pytest.importorskip("torch")
+    results = tmp_path / "nnst.json"
+    printed = _run(
+        FOLDER / "nnst.py", "--size=64x48", "--steps=1", f"--contenders={contender}",
+        f"--json={results}",
+    )  # fmt: skip
+    found = json.loads(results.read_text())["results"]
+    assert list(found) == ["64", "final"]
+    assert all(each[contender]["seconds"]["median"] > 0 for each in found.values())
+    assert f"{contender}: " in printed
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_nnst_in_pytorch_has_the_loss_and_the_gradient_of_the_preset(final):
+    pytest.importorskip("torch")
+    found = nnst.apart(final)
+    assert found["loss"] < 1e-5
+    assert found["gradient"] < 1e-4
+
+
+def test_nnst_in_pytorch_matches_the_nearest_centred_columns_of_each_band():
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(0)
+    sought, offered = random.gamma(1, 1, (9000, 3)), random.gamma(1, 1, (40000, 3))
+    found = nnst.matched(torch.tensor(sought), torch.tensor(offered)).numpy()
+    own = np.concatenate([sought[:8192] - sought[:8192].mean(0), sought[8192:] -
+                          sought[8192:].mean(0)])  # fmt: skip
+    some = [0, 4000, 8191, 8192, 8999]
+    centred = offered - offered.mean(0)
+    best = scipy.spatial.distance.cdist(own[some], centred, "cosine").argmin(1)
+    np.testing.assert_array_equal(found[some], offered[best])
+
+
+def test_nnst_in_pytorch_samples_layers_on_grids_and_repeats_the_fault():
+    torch = pytest.importorskip("torch")
+    large, small = torch.rand(1, 2, 128, 64), torch.rand(1, 4, 64, 32)
+    grids = [
+        large[0, :, top::2, left::2].flatten(1).T for top in range(2) for left in range(2)
+    ]  # fmt: skip
+    own, next_own = nnst.samples([large, small], fault=False)
+    assert any(torch.equal(own, grid) for grid in grids)
+    assert torch.equal(next_own, small[0].flatten(1).T)
+    own, next_own = nnst.samples([large, small], fault=True)
+    assert any(torch.equal(own, grid) for grid in grids)
+    # Half of the places of a channel of the layer before make a channel.
+    assert torch.equal(next_own.T, torch.cat([half for row in own.T for half in row.view(2, -1)])
+                       .view(4, -1))  # fmt: skip
+
+
+def test_the_bands_of_nnst_in_pytorch_add_up_to_the_picture():
+    torch = pytest.importorskip("torch")
+    picture = torch.rand(1, 3, 37, 50)
+    bands = nnst.bands_of(picture)
+    assert [tuple(band.shape[2:]) for band in bands] == [
+        (37, 50), (18, 25), (9, 12), (4, 6), (2, 3), (1, 1), (1, 1), (1, 1), (1, 1)
+    ]  # fmt: skip
+    torch.testing.assert_close(nnst.picture_of(bands), picture)
