@@ -211,10 +211,10 @@ def announce(
     expected = memory.most_expected(config, model.costs(), levels, plans, given)
     side = plans[-1].sides[0]
     tiles = f" in tiles of {side} pixels" if side else ""
-    precision = " in bfloat16" if config.precision == "bfloat16" else ""
+    weights = environment.network(model)["weights"]
+    weights += " in bfloat16" if config.precision == "bfloat16" else ""
     say(
-        f"{name}; {model.name} with weights from "
-        f"{environment.network(model)['weights']}{precision}; about {gigabytes(expected)} of memory "
+        f"{name}; {model.name} with weights from {weights}; about {gigabytes(expected)} of memory "
         f"expected{tiles}."
     )
     on_gpu = name.startswith("GPU")

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from nst_tf import backbones, errors, optimizers
 from nst_tf import config as configs
+from nst_tf import objective as objectives
 from nst_tf.config import vgg_layers
 from nst_tf.imaging import inputs, pyramid, sources
 from nst_tf.kernels import convolution
@@ -326,7 +327,7 @@ def filtering_bytes(config: configs.StyleTransferConfig, costs: Costs) -> int:
     """Returns the bytes of the transformed kernels of minimal filtering, 0 where it is not used."""
     if not all(cost.walked for cost in costs):
         return 0
-    if config.jit_compile or not convolution.filters_minimally(config.precision):
+    if config.jit_compile or not convolution.filters_minimally(objectives.precision(config)):
         return 0
     kernels = sum(cost.products * cost.stride**2 for cost in costs)
     return round(_SPECTRUM * kernels)

@@ -28,6 +28,7 @@ from PIL import Image
 from nst_tf import backbones, callbacks, config, errors, jobs, presets
 from nst_tf.commands import console, flags, stylize
 from nst_tf.imaging import images, masks, sources
+from nst_tf.kernels import convolution
 from nst_tf.records import recipe
 from nst_tf.runtime import files
 
@@ -1182,6 +1183,7 @@ def test_a_preset_with_changes_is_run_and_its_mapped_layers_are_named(
     found = json.loads((tmp_path / "run.json").read_text())["config"]
     changes = {"image_size": 64, "steps": (2,), "levels": 1, "device": "cpu"}
     expected = config.StyleTransferConfig.preset("tv_regularized", backbone="vgg16", **changes)
+    assert found.pop("precision") == convolution.precision("auto")
     assert config.StyleTransferConfig.from_dict(found) == expected
 
 

@@ -32,7 +32,12 @@ from nst_tf.records import recipe
 Config = nst_tf.StyleTransferConfig
 SCRIPT = Path(__file__).parents[2] / "scripts" / "sweep.py"
 BASE = ("--backbone=vgg16", "--image_size=64", "--levels=1", "--device=cpu")
-GRIDS = ("--grid=init=noise,content", "--grid=style_weight=1,10", "--steps=2")
+GRIDS = (
+    "--grid=init=noise,content",
+    "--grid=style_weight=1,10",
+    "--steps=2",
+    "--precision=float32",
+)
 VALUES = [(init, weight) for init in ("noise", "content") for weight in (1, 10)]
 
 
@@ -269,7 +274,7 @@ def test_cell_is_what_the_library_makes(
 ):
     config = Config(
         backbone="vgg16", image_size=64, levels=1, device="cpu", steps=(2,), init=init,
-        style_weight=weight,
+        style_weight=weight, precision="float32",
     )  # fmt: skip
     path = finished / cell_name(init, weight)
     expected = np.asarray(nst_tf.stylize(str(content_path), str(style_path), config))

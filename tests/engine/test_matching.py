@@ -15,6 +15,7 @@ from nst_tf.records import snapshot as snapshots
 
 SETTINGS = nst_tf.StyleTransferConfig(
     backbone="vgg16",
+    precision="float32",
     device="cpu",
     image_size=64,
     levels=2,

@@ -21,6 +21,7 @@ from nst_tf.tiling.tiled_objective import TiledObjective, TiledTargets
 LAYERS = ("block1_conv2", "block2_conv1")
 SETTINGS = nst_tf.StyleTransferConfig(
     backbone="vgg16",
+    precision="float32",
     device="cpu",
     image_size=48,
     levels=2,

@@ -28,6 +28,7 @@ ROOT = Path(nst_tf.__file__).parents[1]
 BUNDLED = Path(backbones.__file__).with_name("vgg16_imagenet.h5")
 SETTINGS = nst_tf.StyleTransferConfig(
     backbone="vgg16",
+    precision="float32",
     weights=str(BUNDLED),
     image_size=48,
     levels=1,

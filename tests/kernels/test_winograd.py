@@ -336,9 +336,10 @@ def test_what_it_keeps_is_counted(monkeypatch):
         level = pyramid.Level(64, 96, 9)
         return memory.expected(settings, backbone.costs(), level, tiles.WHOLE)
 
-    found = [expected(), expected(precision="bfloat16"), expected(jit_compile=True)]
+    exact = expected(precision="float32")
+    found = [exact, expected(precision="bfloat16"), expected(jit_compile=True)]
     monkeypatch.setattr(convolution, "minimal_filters", lambda: None)
-    without = expected()
+    without = expected(precision="float32")
     assert found[0] - without == pytest.approx(spectra, rel=1e-3)
     assert found[1:] == [expected(precision="bfloat16"), without]
 

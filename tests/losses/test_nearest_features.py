@@ -28,7 +28,11 @@ PHOTO, PAINTING, PICTURE = pixels(0, 144, 100), pixels(2, 92, 144), pixels(3, 14
 @pytest.fixture(scope="module")
 def network() -> nst_tf.Backbone:
     settings = nst_tf.StyleTransferConfig(
-        backbone="vgg16", style_loss="nearest_features", match_layers=LAYERS, device="cpu"
+        backbone="vgg16",
+        precision="float32",
+        style_loss="nearest_features",
+        match_layers=LAYERS,
+        device="cpu",
     )
     return nst_tf.StyleTransfer(settings).backbone
 

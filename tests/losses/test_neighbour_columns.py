@@ -28,7 +28,11 @@ HERE, THERE = (11, 13), (14, 11)  # The places of photo and painting.
 @pytest.fixture(scope="module")
 def network() -> nst_tf.Backbone:
     settings = nst_tf.StyleTransferConfig(
-        backbone="vgg16", style_loss="neighbour_columns", match_layers=LAYERS, device="cpu"
+        backbone="vgg16",
+        precision="float32",
+        style_loss="neighbour_columns",
+        match_layers=LAYERS,
+        device="cpu",
     )
     return nst_tf.StyleTransfer(settings).backbone
 

@@ -31,7 +31,11 @@ PHOTO, START, PAINTING = pixels(0, 43, 50), pixels(1, 43, 50), pixels(2, 57, 45)
 @pytest.fixture(scope="module")
 def network() -> nst_tf.Backbone:
     settings = nst_tf.StyleTransferConfig(
-        backbone="vgg16", style_loss="neighbours", match_layers=LAYERS, device="cpu"
+        backbone="vgg16",
+        precision="float32",
+        style_loss="neighbours",
+        match_layers=LAYERS,
+        device="cpu",
     )
     return nst_tf.StyleTransfer(settings).backbone
 

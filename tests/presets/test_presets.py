@@ -696,8 +696,9 @@ def test_a_step_of_a_preset_is_the_optimiser_on_the_gradient(monkeypatch):
     # Adam moves by the sign of a gradient however small, so both round it in one way.
     monkeypatch.setattr(convolution, "minimal_filters", lambda: None)
     settings = Config.preset(
-        "eager_notebook", backbone="vgg16", content_layers=("conv2_1",), style_layers=("conv1_1",)
-    )
+        "eager_notebook", backbone="vgg16", content_layers=("conv2_1",), style_layers=("conv1_1",),
+        precision="float32",
+    )  # fmt: skip
     backbone = nst_tf.StyleTransfer(settings).backbone
     whole = objective.Objective(backbone, objective.terms(settings, "vgg16"))
     photo, painting = (tf.constant(each.image[None]) for each in (PHOTO, PAINTING))
