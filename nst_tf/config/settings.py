@@ -401,7 +401,7 @@ class StyleTransferConfig:
         rule=_SHARES,
     )
     style_loss: str | objects.LossLike | Mapping[Any, float] = setting(
-        "neighbours:1+gram:0.5",
+        "neighbours:1+gram:1.5",
         "Losses",
         f"what the style is compared by: {', '.join(STYLE_NORMALIZATIONS)}; several joined by + "
         "share the style weight alike, such as gram+histogram, or as gram:1+histogram:0.5 says",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 (no later: while the interpreter ends, it cannot be)
 import contextlib
 import contextvars
 import functools

@@ -338,7 +338,7 @@ def test_cell_without_its_report_is_made_again(
 
 
 def test_wider_grid_makes_the_new_cells_alone(folder: Path, main: Callable[..., int], runs: list):
-    wider = [GRIDS[0], "--grid=style_weight=1,10,100", "--steps=2"]
+    wider = [GRIDS[0], "--grid=style_weight=1,10,100", *GRIDS[2:]]
     assert main(*wider, f"--output={folder}") == 0
     assert [config.style_weight for config in runs] == [100, 100]
 
