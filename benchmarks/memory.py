@@ -68,7 +68,7 @@ class Case:
 
 
 def _case(size: int, *, photo: int = 0, painting: int = 0, **settings: Any) -> Case:
-    return Case({"image_size": size, **settings}, photo, painting)
+    return Case({"image_size": size, "precision": "float32", **settings}, photo, painting)
 
 
 def _matched(size: int, *, preset: str = "", **settings: Any) -> Case:
@@ -113,6 +113,7 @@ CASES = {
     "512 neighbours rgb kept": _matched(512, color="style"),
     "512 neighbours levels": _matched(512, levels=4, steps=(2,) * 4),
     "768 neighbours": _matched(768),
+    "768 neighbours float32": _matched(768, precision="float32"),
     "1024 neighbours": _matched(1024),
     "1024 neighbours of 512": _matched(1024, tile_size=512),
     "2048 neighbours 3GB": _matched(2048, memory_limit="3GB", steps=15),

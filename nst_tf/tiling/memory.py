@@ -44,6 +44,7 @@ class Coefficients(NamedTuple):
         recolored: bytes per pixel of content and style while their colours are changed.
         patch: bytes per byte of activations of a patch, while places are matched.
         columns: bytes per byte of the columns of the style, while places are matched.
+        matched: additional bytes per byte of the matched layers, for a picture without tiles.
         safety: common factor with which no case of the benchmark exceeds its estimate.
     """
 
@@ -57,6 +58,7 @@ class Coefficients(NamedTuple):
     recolored: float
     patch: float
     columns: float
+    matched: float
     safety: float = 1.0
 
 
@@ -71,6 +73,7 @@ MEASURED = Coefficients(
     recolored=54.0,
     patch=3.0,
     columns=3.0,
+    matched=0.8,
     safety=1.07,
 )
 """Coefficients of two cores of an Intel Xeon with AVX-512 and oneDNN, by
@@ -242,6 +245,8 @@ def _step_bytes(
     kept = _bytes_of(config.content_layers if config.with_strength.content_weight else (), segment)
     if not (tiled and segment.walked):
         whole = MEASURED.whole * _padding(config) * segment.bytes
+        matched = config.matched_layers if config.matched else ()
+        whole += MEASURED.matched * _bytes_of(matched, segment)
         shown = kept + max(shown, whole + _statistics(config) * segment.widest)
     elif segment.walked and not keeps:  # One byte per switch, and the layers of the terms.
         names = {*config.content_layers, *config.style_layers}
