@@ -1183,7 +1183,9 @@ def test_a_preset_with_changes_is_run_and_its_mapped_layers_are_named(
     found = json.loads((tmp_path / "run.json").read_text())["config"]
     changes = {"image_size": 64, "steps": (2,), "levels": 1, "device": "cpu"}
     expected = config.StyleTransferConfig.preset("tv_regularized", backbone="vgg16", **changes)
-    assert found.pop("precision") == convolution.precision("auto")
+    precision = found.pop("precision")
+    assert precision == convolution.precision("auto")
+    assert (" in bfloat16; about" in done.stderr) == (precision == "bfloat16")
     assert config.StyleTransferConfig.from_dict(found) == expected
 
 

@@ -21,6 +21,7 @@ import nst_tf
 from nst_tf import backbones, callbacks, errors, losses, objective, optimizers
 from nst_tf.engine import steps
 from nst_tf.imaging import images, pyramid
+from nst_tf.kernels import convolution
 from nst_tf.runtime import backend
 from nst_tf.tiling import bands
 
@@ -895,6 +896,34 @@ def test_settings_of_a_host_change_nothing(host, result):
     with host():
         found = nst_tf.stylize(PHOTO, PAINTING, SETTINGS)
     np.testing.assert_array_equal(found, result)
+
+
+@pytest.mark.parametrize("flags", ["fma avx512f amx_bf16", "fma avx512f"])
+def test_auto_takes_the_precision_that_the_processor_multiplies_in(flags, monkeypatch):
+    monkeypatch.setattr(backend, "_processor", lambda: {"flags": flags})
+    backend.multiplies_in_bfloat16.cache_clear()
+    monkeypatch.setattr(convolution, "uses_onednn", lambda: True)
+    expected = "bfloat16" if "amx_bf16" in flags else "float32"
+    engine = nst_tf.StyleTransfer(SETTINGS.replace(precision="auto"))
+    backend.multiplies_in_bfloat16.cache_clear()
+    assert (engine.config.precision, engine.backbone.precision) == (expected, expected)
+    convolutions = [
+        each for each in engine.backbone.layers if isinstance(each, keras.layers.Conv2D)
+    ]
+    assert {each.compute_dtype for each in convolutions} == {expected}
+    assert engine.stylize(PHOTO, PAINTING).recipe["config"]["precision"] == expected
+    assert engine.replace(steps=3).backbone is engine.backbone
+    other = "float32" if expected == "bfloat16" else "bfloat16"
+    assert engine.replace(precision=other).backbone.precision == other
+
+
+def test_auto_is_float32_where_onednn_is_off(command_environment):
+    code = "from nst_tf.kernels import convolution; print(convolution.precision('auto'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**command_environment, "TF_ENABLE_ONEDNN_OPTS": "0"},
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout == "float32\n"
 
 
 AT_THE_END = """
