@@ -8,7 +8,7 @@ defaults: VGG16, four quarter turns of the style, 200 steps of Adam on a Laplaci
 128, 256 and 512 pixels of the longer side, then 200 steps of a last pass that matches anew at each
 step. The contenders have the same weights, and take turns in processes of their own:
 
-- `nst_tf`: the preset `nnst`, the compiled step.
+- `nst_tf`: the preset `nnst` in float32, the compiled step.
 - `torch`: the formulas in PyTorch, with autograd.
 
 Content and style are the bundled cat and estuary, both at the given size. Each scale begins at the

@@ -290,7 +290,7 @@ def nst_tf_scale(height: int, width: int, final: bool, fault: bool) -> Scale:
     from nst_tf.tiling import activations
 
     backend.prefer_onednn()  # As the commands do.
-    config = nst_tf.StyleTransferConfig.preset("nnst", final_fault=fault)
+    config = nst_tf.StyleTransferConfig.preset("nnst", final_fault=fault, precision="float32")
     config = config.final if final else config
     network = objective.build_backbone(config)
     whole = objective.Objective.from_config(config, network)
