@@ -289,7 +289,8 @@ class Backbone(keras.Model):
             reach, shapes = self._reaches[layer.name], map(tuple, _kernel_shapes(layer))
             products = sum(map(math.prod, shapes)) / reach.stride**2
             channels = output.shape[-1] if len(output.shape) == 4 else 0
-            stored = channels * tf.as_dtype(output.dtype).size / reach.stride**2
+            # Losses see float32, so what bfloat16 saves is not counted: it is used up there.
+            stored = channels * max(4, tf.as_dtype(output.dtype).size) / reach.stride**2
             whole = reach.whole
             found.append(
                 LayerCost(
