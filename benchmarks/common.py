@@ -123,6 +123,19 @@ def alternate(workers: Mapping[str, Worker], turns: int) -> dict[str, list[dict[
     return found
 
 
+def figures(workers: Mapping[str, Worker], turns: int) -> dict[str, dict[str, Any]]:
+    """Returns the last turn of each worker, with the spread of the `seconds` of all its turns.
+
+    Args:
+        workers: the workers by their names; each turn has `seconds`.
+        turns: number of turns that count.
+    """
+    return {
+        name: {**found[-1], "seconds": spread([each["seconds"] for each in found])}
+        for name, found in alternate(workers, turns).items()
+    }
+
+
 def seconds_in_turns(
     runs: Mapping[_Name, Callable[[], object]], turns: int
 ) -> dict[_Name, list[float]]:

@@ -110,7 +110,7 @@ CASES = {
     "4096 3GB": _case(4096, memory_limit="3GB"),
     "256 neighbours": _matched(256),
     "512 neighbours": _matched(512),
-    "512 neighbours rgb kept": _matched(512, color="style"),
+    "512 neighbours own colours": _matched(512, color="style"),
     "512 neighbours levels": _matched(512, levels=4, steps=(2,) * 4),
     "768 neighbours": _matched(768),
     "768 neighbours float32": _matched(768, precision="float32"),

@@ -60,15 +60,13 @@ def compare(name: str) -> dict[str, dict[str, Any]]:
         contender: common.Worker([__file__, f"--worker={contender}:{name}", *settings])
         for contender in _CONTENDERS.value
     }
-    found = {}
-    for contender, turns in common.alternate(workers, _STEPS.value).items():
-        last = turns[-1]
-        seconds = common.spread([each["seconds"] for each in turns])
-        found[contender] = {**last, "seconds": seconds}
+    found = common.figures(workers, _STEPS.value)
+    for contender, each in found.items():
+        seconds = each["seconds"]
         print(
             f"{name:6} {contender:7} {seconds['median']:8.3f} s a step ({seconds['least']:.3f} to "
-            f"{seconds['greatest']:.3f}), targets {last['target_seconds']:6.1f} s, "
-            f"{last['gigabytes']:5.2f} GB",
+            f"{seconds['greatest']:.3f}), targets {each['target_seconds']:6.1f} s, "
+            f"{each['gigabytes']:5.2f} GB",
             flush=True,
         )
     return found

@@ -70,13 +70,13 @@ def compare(name: str, size: int) -> dict[str, Any]:
         contender: common.Worker([__file__, f"--worker={contender}:{name}:{size}"])
         for contender in _CONTENDERS.value
     }
-    measured = common.alternate(workers, _TURNS.value)
+    measured = common.figures(workers, _TURNS.value)
     operations = 2 * work.products(name, size)
-    base = common.spread([each["seconds"] for each in measured["nst_tf"]])["median"]
+    base = measured["nst_tf"]["seconds"]["median"]
     results = {}
-    for contender, turns in measured.items():
-        seconds = common.spread([each["seconds"] for each in turns])
-        rate, memory = operations / seconds["median"] / 1e9, turns[-1]["gigabytes"]
+    for contender, each in measured.items():
+        seconds, memory = each["seconds"], each["gigabytes"]
+        rate = operations / seconds["median"] / 1e9
         share = base / seconds["median"]
         results[contender] = {
             "seconds": seconds, "gflops": rate, "gigabytes": memory, "nst_tf_over_it": share,

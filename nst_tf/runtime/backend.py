@@ -85,7 +85,6 @@ def vector_instructions() -> str:
     return next((name for name in ("avx512f", "avx2") if name in flags), "")
 
 
-@functools.cache
 def multiplies_in_bfloat16() -> bool:
     """Returns whether the processor multiplies matrices in bfloat16 (AMX)."""
     return "amx_bf16" in _processor().get("flags", "").split()

@@ -901,11 +901,9 @@ def test_settings_of_a_host_change_nothing(host, result):
 @pytest.mark.parametrize("flags", ["fma avx512f amx_bf16", "fma avx512f"])
 def test_auto_takes_the_precision_that_the_processor_multiplies_in(flags, monkeypatch):
     monkeypatch.setattr(backend, "_processor", lambda: {"flags": flags})
-    backend.multiplies_in_bfloat16.cache_clear()
     monkeypatch.setattr(convolution, "uses_onednn", lambda: True)
     expected = "bfloat16" if "amx_bf16" in flags else "float32"
     engine = nst_tf.StyleTransfer(SETTINGS.replace(precision="auto"))
-    backend.multiplies_in_bfloat16.cache_clear()
     assert (engine.config.precision, engine.backbone.precision) == (expected, expected)
     convolutions = [
         each for each in engine.backbone.layers if isinstance(each, keras.layers.Conv2D)
