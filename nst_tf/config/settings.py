@@ -350,12 +350,20 @@ class StyleTransferConfig:
         rule=_SHARE,
     )
     content_weight: float = setting(
-        0.1,
+        0.8,
         "Losses",
-        "weight of the content loss, all layers together",
+        "weight of the content loss at the coarsest level, all layers together",
         needs=_CONTENT[1:],
         first=True,
         rule=_AMOUNT,
+    )
+    content_decay: float = setting(
+        0.5,
+        "Losses",
+        "factor of the content weight from each level to the next finer one: faces and forms come "
+        "about at coarse levels, strokes at fine ones",
+        needs=(*_CONTENT, _LEVELS),
+        rule=_FACTOR,
     )
     style_weight: float = setting(
         1.0,
@@ -368,8 +376,8 @@ class StyleTransferConfig:
     content_style_ratio: float = setting(
         0.0,
         "Losses",
-        "content weight as a multiple of the style weight, such as 1/10 (alpha / beta); 0 takes "
-        "content_weight as it is",
+        "content weight at the coarsest level as a multiple of the style weight, such as 1/10 "
+        "(alpha / beta); 0 takes content_weight as it is",
         needs=_CONTENT[1:],
         rule=_AMOUNT,
     )
@@ -401,7 +409,7 @@ class StyleTransferConfig:
         rule=_SHARES,
     )
     style_loss: str | objects.LossLike | Mapping[Any, float] = setting(
-        "neighbours:1+gram:1.5",
+        "neighbours:1+gram:2",
         "Losses",
         f"what the style is compared by: {', '.join(STYLE_NORMALIZATIONS)}; several joined by + "
         "share the style weight alike, such as gram+histogram, or as gram:1+histogram:0.5 says",
@@ -476,13 +484,6 @@ class StyleTransferConfig:
         "nearest_features compares layers of at most 64 places a side by the layer before them, as "
         "the published program does by mistake",
         needs=_FINAL,
-    )
-    content_decay: float = setting(
-        1.0,
-        PUBLISHED,
-        "factor of the content weight from each level to the next finer one",
-        needs=(*_CONTENT, _LEVELS),
-        rule=_FACTOR,
     )
     tv_form: str = setting(
         "squared",

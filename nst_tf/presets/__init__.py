@@ -19,6 +19,7 @@ COMMON: dict[str, Any] = {
     "pooling": "max",
     "content_layers": ("block4_conv2",),
     "content_weight": 1.0,
+    "content_decay": 1.0,
     "style_weight": 10.0,
     "style_loss": "gram",
     "color": "style",

@@ -20,7 +20,8 @@ logger = logging.getLogger("nst_tf")
 _LONGEST_TEXT, _LONGEST_LIST = 4096, 10_000  # In a recipe; a path may be that long.
 _LONGEST_QUOTE = 300  # Characters of a recipe in one message.
 _FILES = {"init": "begins with the picture", "weights": "uses the weights"}
-_BEFORE = {"level_factor": 2**0.5, "coarsest": 181}  # Fixed in versions that do not record them.
+_BEFORE = {"level_factor": 2**0.5, "coarsest": 181, "content_decay": 1.0}
+"""Settings that were fixed in versions that do not record them."""
 _OF_THE_MACHINE = configs.of_group("Machine") - {"precision"}
 """Settings that affect at most the last bits, and belong to the machine they are given on."""
 

@@ -81,7 +81,7 @@ MEASURED = Coefficients(
 
 _SPECTRUM = 16  # Bytes of a transformed kernel per value of the kernel.
 _FLOATS = 12  # Bytes per pixel of a picture in float32.
-_CARRIED = 0.5  # Pixels of the level below per pixel of a level.
+_NUMBER = 4  # Bytes of the number of a matched place.
 _PROBE = 64  # Side of the picture whose optimiser's state is counted.
 _UPDATE = 80  # Bytes per pixel of the gradient and the moves of a picture moved at once.
 _FILED = 600  # Bytes in spill files per pixel of the largest picture.
@@ -205,6 +205,7 @@ def expected(
         _step_bytes(config, segment, side, level, plan.tiled, plan.keeps)
         for segment, side in segments
     )
+    steps += _table_bytes(config, costs, level)
     before = _bytes_before(config, costs, level, plan, given, later)
     return round(_bytes_beside(config, costs, given) + max(steps + later, before))
 
@@ -253,22 +254,21 @@ def _step_bytes(
         shown += segment.bytes / 4 + _bytes_of(names, segment)
     size = level.height, level.width
     most = max(shown * segment.most_shown(size, side), _update_bytes(config, level))
-    most += _table_bytes(config, segment, level)
     return MEASURED.safety * most + _state_bytes(config, level)
 
 
-def _table_bytes(
-    config: configs.StyleTransferConfig, segment: _Segment, level: pyramid.Level
-) -> float:
+def _table_bytes(config: configs.StyleTransferConfig, costs: Costs, level: pyramid.Level) -> float:
     """Returns the bytes of the targets of matched places, at most one for each cell."""
     if not config.matched:
         return 0.0
+    (segment,) = _segments(costs, ())
     cells = -(-level.height // neighbours.CELL) * -(-level.width // neighbours.CELL)
+    matched = _costs_of(config.matched_layers, segment)
     place = sum(  # A layer coarser than the cells has one position for each.
-        cost.bytes * max(neighbours.CELL, cost.stride) ** 2
-        for cost in _costs_of(config.matched_layers, segment)
+        cost.bytes * max(neighbours.CELL, cost.stride) ** 2 for cost in matched
     )
-    return min(cells, config.match_places) * place
+    numbers = sum(_NUMBER / cost.stride**2 for cost in matched) * level.height * level.width
+    return MEASURED.safety * (min(cells, config.match_places) * place + numbers)
 
 
 def _matching_bytes(
@@ -285,7 +285,8 @@ def _matching_bytes(
     cells = sum(math.prod(-(-side // neighbours.CELL) for side in size) for size in sizes)
     offered = cells * len(neighbours.TURNS[config.match_orientations]) or config.match_places
     columns = MEASURED.columns * min(offered, config.match_places) * column
-    return MEASURED.patch * segment.bytes * patch + columns + _table_bytes(config, segment, level)
+    searched = MEASURED.patch * segment.bytes * patch + columns
+    return MEASURED.safety * searched + _table_bytes(config, costs, level)
 
 
 def _layer_bytes(config: configs.StyleTransferConfig, segment: _Segment) -> float:
@@ -318,8 +319,14 @@ def _bytes_before(
         tile = segment.most_shown(shown, plan.style_side)
         measured = MEASURED.safety * _layer_bytes(config, segment) * tile
         most = max(most, measured + max(_resizing_bytes(style, shown), later))
-    most = max(most, MEASURED.safety * _matching_bytes(config, costs, level, given) + later)
-    return _CARRIED * _state_bytes(config, level) + most
+    most = max(most, _matching_bytes(config, costs, level, given) + later)
+    return _carried(config) * _state_bytes(config, level) + most
+
+
+def _carried(config: configs.StyleTransferConfig) -> float:
+    """Returns the pixels of the picture carried to a level per pixel of that level."""
+    again = config.passes > 1 or config.ends_apart  # Two levels in a row have the same size.
+    return 1.0 if again else config.level_factor**-2
 
 
 def _resizing_bytes(before: tuple[int, int], after: tuple[int, int]) -> float:
@@ -436,7 +443,7 @@ def _best(
     later: float,
 ) -> TilePlan:
     """Returns the plan of least work within a limit in bytes, 0 for none; see `expected`."""
-    beside = _bytes_beside(config, costs, given)
+    beside, table = _bytes_beside(config, costs, given), _table_bytes(config, costs, level)
 
     def within(taken: float) -> bool:
         return not limit or beside + taken <= limit
@@ -455,7 +462,9 @@ def _best(
         fitting = [
             side
             for side in sides
-            if within(later + _step_bytes(config, segment, side, level, cut or side > 0, keeps))
+            if within(
+                table + later + _step_bytes(config, segment, side, level, cut or side > 0, keeps)
+            )
         ]
         return min(
             fitting,

@@ -207,7 +207,7 @@ def test_names_and_kinds_of_a_state_are_nobodys_business(tmp_path):
 # Killed.
 
 
-MOMENTS = 5
+MOMENTS = 3
 ASKING = threading.Lock()  # Starting a process also asks how the other ones ended.
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -280,7 +280,7 @@ def work(context: Any, folder: Path, changes: dict[str, Any], seed: int) -> list
     return attempts
 
 
-def test_a_run_that_is_killed_twenty_times_makes_the_same_picture(tmp_path, monkeypatch):
+def test_a_run_that_is_killed_again_and_again_makes_the_same_picture(tmp_path, monkeypatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     context = multiprocessing.get_context("forkserver")
@@ -301,8 +301,8 @@ def test_a_run_that_is_killed_twenty_times_makes_the_same_picture(tmp_path, monk
     for each in attempts:
         taken = each.saved + 1
         assert each.first in [(0, taken), (1, taken - 6)]
-    assert sum(each.torn for each in attempts) >= 3, "no kill hit the writing"
-    assert sum(each.saved > 0 for each in attempts) >= 16, "no run went on"
+    assert sum(each.torn for each in attempts) >= 1, "no kill hit the writing"
+    assert sum(each.saved > 0 for each in attempts) >= 9, "no run went on"
     assert {each.first[0] for each in attempts} == {0, 1}
 
 

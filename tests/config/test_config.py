@@ -73,7 +73,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         steps=draw(st.lists(st.integers(1, 10_000), max_size=4).map(tuple)),
         init=draw(st.sampled_from(configs.INITIALISATIONS) | PATHS.filter(bool)),
         seed=draw(st.integers(0, 2**40)),
-        content_weight=0.1 if ratio else draw(WEIGHTS),
+        content_weight=Config.content_weight if ratio else draw(WEIGHTS),
         style_weight=draw(WEIGHTS),
         tv_weight=draw(st.floats(1e-9, 1e6)),  # Above 0, so that there is an objective.
         tv_form=draw(st.sampled_from(configs.TV_FORMS)),
@@ -701,7 +701,7 @@ OFF = {
     "content_normalization": ("mean", NO_CONTENT, {}),
     "content_weight": (5, NO_CONTENT[1:], {}),
     "content_style_ratio": (5, NO_CONTENT[1:], {}),
-    "content_decay": (0.5, [*NO_CONTENT, {"levels": 1}], {"levels": 2}),
+    "content_decay": (0.25, [*NO_CONTENT, {"levels": 1}], {"levels": 2}),
     "final_steps": (2, NO_STYLE, {"match_layers": ("conv1_1",)}),
     "final_fault": (
         True,

@@ -178,7 +178,7 @@ def test_flags_win_and_what_they_change_is_told(
     told = capsys.readouterr().err.splitlines()[0]
     assert told.startswith("Changed by flags: ") and "seed" not in told
     assert "steps: [2] in the recipe, [3] now" in told
-    assert "content_weight: 0.1 in the recipe, 5.0 now" in told
+    assert "content_weight: 0.8 in the recipe, 5.0 now" in told
 
 
 def test_settings_of_the_machine_are_taken_from_flags_alone(
@@ -199,10 +199,10 @@ def test_settings_of_the_machine_are_taken_from_flags_alone(
 def test_a_recipe_without_levels_repeats_those_of_its_time(
     made: dict[str, Any], settings: Callable[..., Config]
 ):
-    names = ("level_factor", "coarsest")
+    names = ("level_factor", "coarsest", "content_decay")
     older = {name: value for name, value in made["config"].items() if name not in names}
     found = settings({**made, "config": older})
-    assert found == CONFIG.replace(level_factor=2**0.5, coarsest=181)
+    assert found == CONFIG.replace(level_factor=2**0.5, coarsest=181, content_decay=1.0)
 
 
 @pytest.mark.parametrize("name", ["init", "weights"])

@@ -534,6 +534,21 @@ def test_an_optimizer_that_moves_a_whole_picture_at_once_is_given_room(vgg16):
     assert 3e9 < expected(8) < 4e9
 
 
+def test_matching_at_the_size_of_the_level_below_is_given_room(vgg16):
+    """The second pass of a level is matched beside the whole state of the first."""
+    plan, level = tiles.TilePlan(sides=(128,), style_side=128), pyramid.Level(3072, 4096, 30)
+    given = memory.Given((3072, 4096), [(512, 512)])
+
+    def expected(matches):
+        settings = config.StyleTransferConfig(matches=matches, color="style")
+        return memory.expected(settings, vgg16.costs(), level, plan, given)
+
+    state = 12 * 3072 * 4096 * (1 + 1 + 1 + 2 * 10)  # Picture, gradient, direction and ten pairs.
+    columns = 4 * 2688 * 16384
+    assert expected(2) > state + columns
+    assert expected(2) - expected(1) > columns
+
+
 def test_the_work_of_a_plan_is_counted_by_hand(vgg16):
     """One pass forward and one back over what tiles show, or two forward if nothing is kept."""
     costs, level = vgg16.costs(), pyramid.Level(1024, 1024, 1)
