@@ -116,6 +116,7 @@ CASES = {
     "768 neighbours float32": _matched(768, precision="float32"),
     "1024 neighbours": _matched(1024),
     "1024 neighbours of 512": _matched(1024, tile_size=512),
+    "1536 neighbours 3.4GB levels": _matched(1536, memory_limit="3.4GB", levels=5, steps=(2,) * 5),
     "2048 neighbours 3GB": _matched(2048, memory_limit="3GB", steps=15),
     "512 nnst": _matched(512, preset="nnst"),
     "512 strotss": _matched(512, preset="strotss"),

@@ -92,6 +92,7 @@ WHOLE_LOSSES = (
 TV_FORMS = ("squared", "absolute", "power", "nine_point")
 NEUTRAL_STRENGTH = 0.5
 """The strength that leaves all settings as they are."""
+_DECAY_FROM = 64  # Long side in pixels up to which content_decay does nothing.
 _STEEPNESS = 2  # Power of the strength in the weights.
 _LEAST_WEIGHT = 1e-20  # Of the largest of the three weights.
 PADDINGS = ("zeros", "reflect", "replicate", "circular")
@@ -352,7 +353,7 @@ class StyleTransferConfig:
     content_weight: float = setting(
         0.8,
         "Losses",
-        "weight of the content loss at the coarsest level, all layers together",
+        "weight of the content loss at levels of up to 64 pixels, all layers together",
         needs=_CONTENT[1:],
         first=True,
         rule=_AMOUNT,
@@ -360,9 +361,9 @@ class StyleTransferConfig:
     content_decay: float = setting(
         0.5,
         "Losses",
-        "factor of the content weight from each level to the next finer one: faces and forms come "
-        "about at coarse levels, strokes at fine ones",
-        needs=(*_CONTENT, _LEVELS),
+        "factor of the content weight for each doubling of a level's long side above 64 pixels: "
+        "faces and forms come about at coarse levels, strokes at fine ones",
+        needs=_CONTENT,
         rule=_FACTOR,
     )
     style_weight: float = setting(
@@ -376,8 +377,8 @@ class StyleTransferConfig:
     content_style_ratio: float = setting(
         0.0,
         "Losses",
-        "content weight at the coarsest level as a multiple of the style weight, such as 1/10 "
-        "(alpha / beta); 0 takes content_weight as it is",
+        "content_weight as a multiple of the style weight, such as 1/10 (alpha / beta); 0 takes "
+        "content_weight as it is",
         needs=_CONTENT[1:],
         rule=_AMOUNT,
     )
@@ -829,15 +830,16 @@ class StyleTransferConfig:
         }
         return self.from_dict({**self._settings(), **changes})
 
-    def at_level(self, index: int) -> StyleTransferConfig:
+    def at_level(self, long_side: int) -> StyleTransferConfig:
         """Returns the settings with the content weight of a level.
 
         Args:
-            index: number of the level, from 0, the coarsest.
+            long_side: long side of the level, in pixels.
         """
+        doublings = max(0.0, math.log2(long_side / _DECAY_FROM))
         changes = {
             "content_style_ratio": 0.0,
-            "content_weight": self.content_decay**index * self.content_weight,
+            "content_weight": self.content_decay**doublings * self.content_weight,
             "content_decay": 1.0,
         }
         return self.from_dict({**self._settings(), **changes})

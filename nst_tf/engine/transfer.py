@@ -614,9 +614,9 @@ class StyleTransfer:
         """Returns the weights of the terms at a level, as `Objective.weights` does."""
         if self._objective is not None or self.config.content_decay == 1:
             return walk.objective.weights()
-        final = self._is_final(walk, at)
-        config = self.config.final if final else self.config
-        config = config.at_level((at - final) // self.config.passes)
+        config = self.config.final if self._is_final(walk, at) else self.config
+        level = walk.run.levels[at]
+        config = config.at_level(max(level.height, level.width))
         shares = walk.shown.matched.shares
         return objectives.Objective.from_config(config, self.backbone, shares).weights()
 

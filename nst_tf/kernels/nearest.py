@@ -20,6 +20,11 @@ def unit(vectors: tf.Tensor) -> tf.Tensor:
     return vectors * tf.math.rsqrt(tf.maximum(squares, TINY))
 
 
+def lengths(vectors: np.ndarray) -> np.ndarray:
+    """Returns the lengths of vectors `(number, channels)`, for dividing by them, `(number,)`."""
+    return np.sqrt(np.maximum(np.einsum("nc,nc->n", vectors, vectors), TINY))
+
+
 class Choices:
     """Vectors among which the nearest ones are searched.
 
@@ -36,8 +41,8 @@ class Choices:
 
     def __init__(self, vectors: np.ndarray, searches: int, *, exact: bool = False) -> None:
         vectors -= vectors.mean(0)
-        vectors /= np.sqrt(np.maximum(np.einsum("nc,nc->n", vectors, vectors), TINY))[:, np.newaxis]
-        self._choices = arrays.to_tensor(vectors)
+        vectors /= lengths(vectors)[:, np.newaxis]
+        self._choices = tf.identity(arrays.to_tensor(vectors))  # On the device of the run.
         self._basis: tf.Tensor | None = None
         number, channels = vectors.shape
         large = number > channels > 2 * _DIMENSIONS and number * searches > _PRODUCTS

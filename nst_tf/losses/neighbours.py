@@ -37,7 +37,8 @@ LAYERS = (
 TURNS = {"upright": range(1), "turned": range(4), "mirrored": range(8)}
 CELL = 4  # Side of a cell in pixels.
 _ROUNDS = 4  # Searches of a match with even use.
-_FEW = 1 << 15  # Columns that stay in memory.
+FEW = 1 << 15
+"""Most cells of a picture whose columns stay in memory between searches."""
 ALLOWED = 0.5  # Least weight of the cells of a style that may be used.
 
 
@@ -117,8 +118,9 @@ class Neighbours(Loss):
                 "below those that look at the whole picture."
             )
         palette = _Palette(references[STYLE], TURNS[self.orientations], self.most_places)
-        share = np.float32(self.share * start.share)
-        query = content.picture + share * (start.picture - content.picture)
+        query = start.picture - content.picture
+        query *= np.float32(self.share * start.share)
+        query += content.picture
         inside = cell_weights(content.pixel_weights) > 0
         sought = _Columns(content.activations, query, inside)
         matches = self._matches(sought, palette.columns())
@@ -197,7 +199,7 @@ class _Columns:
 
     def __init__(self, activations: Activations, picture: np.ndarray, inside: np.ndarray) -> None:
         self._activations, self._picture, self._inside = activations, picture, inside
-        few = len(self) <= _FEW
+        few = len(self) <= FEW
         self._kept = list(self._walk()) if few else None
 
     def __len__(self) -> int:
@@ -309,10 +311,16 @@ class _Palette:
                 for layer, stride in self._strides.items():
                     values = _features_at(patch, layer, stride, *at)
                     if layer not in found:
-                        found[layer] = np.empty((len(chosen), *values.shape[1:]), np.float32)
+                        found[layer] = arrays.empty((len(chosen), *values.shape[1:]), np.float32)
                     found[layer][numbers[down, across]] = values
-        flat = {layer: found[layer].reshape(-1, found[layer].shape[-1]) for layer in self._strides}
-        return {layer: nearest.unit(tf.constant(each)) for layer, each in flat.items()}
+        return {layer: _table(found[layer]) for layer in self._strides}
+
+
+def _table(values: np.ndarray) -> tf.Tensor:
+    """Returns vectors of length 1, `(rows, channels)`; the memory of `values` is used on."""
+    rows = values.reshape(-1, values.shape[-1])
+    rows /= nearest.lengths(rows)[:, np.newaxis]
+    return tf.identity(arrays.to_tensor(rows))  # On the device of the run.
 
 
 def _features_at(

@@ -5,8 +5,8 @@ Source: nkolkin13/STROTSS, `styleTransfer.py`, with the content weight 1 and the
     nst-stylize --preset=strotss --content=photo.jpg --style=painting.jpg
 
 Expect the contours of the photo in the painting's colours and strokes, coherent at every scale.
---content_weight=16 is its content weight of 1; it is halved at each finer scale. For another
---image_size, give --levels and --steps to match, such as --image_size=256 --levels=3
+--content_weight=16 is its content weight of 1; it is halved at each finer scale above 64 pixels.
+For another --image_size, give --levels and --steps to match, such as --image_size=256 --levels=3
 --steps=250,250,250. The program draws 1024 random places for each step, where this package takes a
 grid over the whole picture, and its columns include the pixels themselves.
 """

@@ -71,8 +71,8 @@ MEASURED = Coefficients(
     picture=32.0,
     decoded=6.0,
     recolored=54.0,
-    patch=3.0,
-    columns=3.0,
+    patch=2.0,
+    columns=1.5,
     matched=0.8,
     safety=1.07,
 )
@@ -82,6 +82,8 @@ MEASURED = Coefficients(
 _SPECTRUM = 16  # Bytes of a transformed kernel per value of the kernel.
 _FLOATS = 12  # Bytes per pixel of a picture in float32.
 _NUMBER = 4  # Bytes of the number of a matched place.
+_VIEW = 16  # Bytes per pixel of a picture in float32 and its weights.
+_VIEWS = 40  # The same of what is matched: content, the picture as it is, and the mixture of both.
 _PROBE = 64  # Side of the picture whose optimiser's state is counted.
 _UPDATE = 80  # Bytes per pixel of the gradient and the moves of a picture moved at once.
 _FILED = 600  # Bytes in spill files per pixel of the largest picture.
@@ -282,10 +284,13 @@ def _matching_bytes(
     matched = _costs_of(config.matched_layers, segment)
     column = sum(cost.bytes * cost.stride**2 for cost in matched)
     sizes = [pyramid.style_size(config, style, level) for style in given.styles]
-    cells = sum(math.prod(-(-side // neighbours.CELL) for side in size) for size in sizes)
-    offered = cells * len(neighbours.TURNS[config.match_orientations]) or config.match_places
-    columns = MEASURED.columns * min(offered, config.match_places) * column
-    searched = MEASURED.patch * segment.bytes * patch + columns
+    offered = sum(math.prod(-(-side // neighbours.CELL) for side in size) for size in sizes)
+    offered = offered * len(neighbours.TURNS[config.match_orientations]) or config.match_places
+    cells = -(-level.height // neighbours.CELL) * -(-level.width // neighbours.CELL)
+    sought = cells if cells <= neighbours.FEW else 0  # Others are computed patch by patch.
+    columns = (MEASURED.columns * min(offered, config.match_places) + sought) * column
+    seen = _VIEWS * level.height * level.width + _VIEW * sum(map(math.prod, sizes))
+    searched = MEASURED.patch * segment.bytes * patch + columns + seen
     return MEASURED.safety * searched + _table_bytes(config, costs, level)
 
 

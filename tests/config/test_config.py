@@ -701,7 +701,7 @@ OFF = {
     "content_normalization": ("mean", NO_CONTENT, {}),
     "content_weight": (5, NO_CONTENT[1:], {}),
     "content_style_ratio": (5, NO_CONTENT[1:], {}),
-    "content_decay": (0.25, [*NO_CONTENT, {"levels": 1}], {"levels": 2}),
+    "content_decay": (0.25, NO_CONTENT, {"image_size": 80}),
     "final_steps": (2, NO_STYLE, {"match_layers": ("conv1_1",)}),
     "final_fault": (
         True,

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import gc
+import math
 import os
 import subprocess
 import sys
@@ -191,6 +192,7 @@ TWO_LEVELS = {"image_size": 64, "levels": 2, "steps": (1, 1)}
 
 def test_the_content_weight_falls_from_level_to_level(rebuilt):
     settings = {**TWO_LEVELS, "learning_rate": 1e-7, "init_noise": 0.3}
+    settings |= {"image_size": 128, "level_factor": 2.0}
     found = []
     for decay in (1.0, 0.25):
         history = callbacks.History()
@@ -201,6 +203,20 @@ def test_the_content_weight_falls_from_level_to_level(rebuilt):
     for name, value in fine.items():
         factor = 0.25 if name.startswith("content") else 1.0
         assert less[name] == pytest.approx(factor * value, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("side", "factor"), [(32, 1), (64, 1), (96, 0.5 ** math.log2(1.5)), (128, 0.5)]
+)
+def test_the_content_of_a_level_weighs_by_its_size(rebuilt, side, factor):
+    found = []
+    for decay in (1.0, 0.5):
+        history = callbacks.History()
+        rebuilt(image_size=side, steps=(1,), content_decay=decay).stylize(
+            PHOTO, PAINTING, [history]
+        )
+        found.append(history.entries[0]["terms"]["content/block2_conv1"])
+    assert found[1] == pytest.approx(factor * found[0], rel=1e-5)
 
 
 def test_the_rate_of_the_finest_level_may_differ(rebuilt):

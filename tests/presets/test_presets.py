@@ -391,7 +391,7 @@ def test_the_losses_are_those_of_the_published_formula(name):
 
 @pytest.mark.parametrize(("level", "alpha"), [*enumerate((16.0, 8.0, 4.0, 2.0, 1.0, 0.5))])
 def test_the_content_of_strotss_counts_half_as_much_at_each_finer_level(level, alpha):
-    found = found_terms(Config.preset("strotss", backbone="vgg19").at_level(level))
+    found = found_terms(Config.preset("strotss", backbone="vgg19").at_level(64 * 2**level))
     for term, value in strotss(alpha).items():
         np.testing.assert_allclose(found[term], value, rtol=1e-5, err_msg=term)
 
