@@ -300,8 +300,9 @@ def test_table_says_what_the_reports_say(finished: Path):
         style = math.fsum(value for name, value in terms.items() if name.startswith("style/"))
         assert float(row["loss"]) == report["history"][-1]["loss"]
         assert float(row["style"]) == pytest.approx(style)
-        assert float(row["style unweighted"]) == pytest.approx(style / weight / 2.5)  # 1 + 1.5
+        assert float(row["style unweighted"]) == pytest.approx(style / weight / 3)  # 1 + 2
         assert float(row["content"]) == pytest.approx(terms["content/block4_conv2"])
+        assert float(row["content unweighted"]) == pytest.approx(float(row["content"]) / 0.8)
         assert float(row["seconds"]) == report["seconds"]
         assert row["picture"] == cell_name(init, weight)
 
@@ -582,8 +583,7 @@ def test_sheet_of_a_sweep_has_all_labels_and_pictures(
     assert len(described.sources) == 2
     drawn = sheet.draw(described)
     places = [found_in(drawn, pixels(each.path)) for each in entries]
-    # From the content on, the first move is the same at any style weight.
-    assert places == [1, 0, 2, 2]
+    assert places == [1, 0, 1, 1]
     grey = np.full((*described.size, 3), int("ec", 16), np.uint8)
     grey = grey[: grey.shape[0] // 4]  # Above the words.
     assert found_in(drawn, grey)

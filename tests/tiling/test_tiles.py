@@ -354,6 +354,7 @@ SETTINGS = config.StyleTransferConfig(
     style_loss="gram",
     style_weight=10.0,
     content_weight=1.0,
+    content_decay=1.0,
     color="style",
     init_noise=0.5,
     level_factor=2**0.5,

@@ -379,7 +379,9 @@ def _losses(entry: Entry) -> dict[str, Any]:
     if read is None:
         return {}
     job, last = entry.planned, read["history"][-1]
-    terms = objective.terms(job.config, job.backbone.name)
+    finest = read["levels"][-1]
+    config = job.config.at_level(max(finest["height"], finest["width"]))
+    terms = objective.terms(config, job.backbone.name)
     weights = callbacks.group_terms({term.name: term.weight for term in terms})
     groups = callbacks.group_terms(last["terms"])
     unweighted = {f"{name}{_UNWEIGHTED}": groups[name] / weights[name] for name in groups}
