@@ -235,6 +235,7 @@ def _read_report(entry: Entry) -> dict[str, Any] | None:
         same = read["config"] == entry.planned.config.to_dict()
         numbers = [read["seconds"], read["history"][-1]["loss"]]
         numbers += read["history"][-1]["terms"].values()
+        numbers += [read["levels"][-1][side] for side in ("height", "width")]
         return read if same and math.isfinite(sum(numbers)) else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
