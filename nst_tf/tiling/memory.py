@@ -264,13 +264,18 @@ def _table_bytes(config: configs.StyleTransferConfig, costs: Costs, level: pyram
     if not config.matched:
         return 0.0
     (segment,) = _segments(costs, ())
-    cells = -(-level.height // neighbours.CELL) * -(-level.width // neighbours.CELL)
+    cells = _cells((level.height, level.width))
     matched = _costs_of(config.matched_layers, segment)
     place = sum(  # A layer coarser than the cells has one position for each.
         cost.bytes * max(neighbours.CELL, cost.stride) ** 2 for cost in matched
     )
     numbers = sum(_NUMBER / cost.stride**2 for cost in matched) * level.height * level.width
     return MEASURED.safety * (min(cells, config.match_places) * place + numbers)
+
+
+def _cells(size: tuple[int, int]) -> int:
+    """Returns the number of cells of a picture of some height and width."""
+    return math.prod(-(-side // neighbours.CELL) for side in size)
 
 
 def _matching_bytes(
@@ -284,9 +289,9 @@ def _matching_bytes(
     matched = _costs_of(config.matched_layers, segment)
     column = sum(cost.bytes * cost.stride**2 for cost in matched)
     sizes = [pyramid.style_size(config, style, level) for style in given.styles]
-    offered = sum(math.prod(-(-side // neighbours.CELL) for side in size) for size in sizes)
-    offered = offered * len(neighbours.TURNS[config.match_orientations]) or config.match_places
-    cells = -(-level.height // neighbours.CELL) * -(-level.width // neighbours.CELL)
+    turns = len(neighbours.TURNS[config.match_orientations])
+    offered = turns * sum(map(_cells, sizes)) or config.match_places
+    cells = _cells((level.height, level.width))
     sought = cells if cells <= neighbours.FEW else 0  # Others are computed patch by patch.
     columns = (MEASURED.columns * min(offered, config.match_places) + sought) * column
     seen = _VIEWS * level.height * level.width + _VIEW * sum(map(math.prod, sizes))
