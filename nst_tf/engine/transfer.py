@@ -615,8 +615,7 @@ class StyleTransfer:
         if self._objective is not None or self.config.content_decay == 1:
             return walk.objective.weights()
         config = self.config.final if self._is_final(walk, at) else self.config
-        level = walk.run.levels[at]
-        config = config.at_level(max(level.height, level.width))
+        config = config.at_level(walk.run.levels[at].long_side)
         shares = walk.shown.matched.shares
         return objectives.Objective.from_config(config, self.backbone, shares).weights()
 
@@ -1018,7 +1017,7 @@ def _smaller(level: pyramid.Level, plan: tiles.TilePlan, error: Exception) -> ti
     Raises:
         StyleTransferError: the tiles cannot be smaller.
     """
-    smaller = max(side or max(level.height, level.width) for side in plan.sides) // 2
+    smaller = max(side or level.long_side for side in plan.sides) // 2
     if smaller < _LEAST_SIDE:
         raise _too_large(level, ", even in small tiles") from error
     logger.info("Memory has run out; going on in tiles of %d pixels.", smaller)

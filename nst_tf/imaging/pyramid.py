@@ -30,6 +30,11 @@ class Level:
     width: int
     steps: int
 
+    @property
+    def long_side(self) -> int:
+        """The longer one of height and width, in pixels."""
+        return max(self.height, self.width)
+
 
 def fit(height: int, width: int, long_side: int) -> tuple[int, int]:
     """Returns the size with the given long side and the aspect ratio of `height:width`.
@@ -221,6 +226,6 @@ def style_size(
     Its long side is `style_scale` times the level's. At coarse levels a narrow style picture stays
     large enough for the layers: its short side is at least `least`, or else `minimum_side`.
     """
-    long_side = round(max(level.height, level.width) * config.style_scale)
+    long_side = round(level.long_side * config.style_scale)
     narrowest = (least or minimum_side(config)) * max(style) / min(style)
     return fit(*style, max(long_side, round(narrowest)))

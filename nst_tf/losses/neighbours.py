@@ -123,7 +123,7 @@ class Neighbours(Loss):
         query += content.picture
         inside = cell_weights(content.pixel_weights) > 0
         sought = _Columns(content.activations, query, inside)
-        matches = self._matches(sought, palette.columns())
+        matches = self._matches(sought, palette)
         chosen, places = np.unique(matches, return_inverse=True)
         tables = palette.tables(chosen)
         cells = np.zeros(inside.shape, np.int64)
@@ -137,12 +137,12 @@ class Neighbours(Loss):
             for layer, stride in content.activations.strides.items()
         }
 
-    def _matches(self, sought: _Columns, offered: np.ndarray) -> np.ndarray:
+    def _matches(self, sought: _Columns, palette: _Palette) -> np.ndarray:
         """Returns the number of the match of each cell inside, in their order."""
-        choices = nearest.Choices(offered, len(sought))
+        choices = nearest.Choices(palette.columns(), len(sought))
         mean = sought.mean()
         penalties: np.ndarray | None = None
-        prices = np.zeros(len(offered))
+        prices = np.zeros(len(palette))
         found: list[np.ndarray] = []
         for _ in range(_ROUNDS if self.evenness else 1):
             found.append(sought.nearest(choices, mean, penalties))
@@ -280,6 +280,9 @@ class _Palette:
                 "the style mask leaves no cell of 4x4 pixels of any style to match with; expected "
                 "a larger region."
             )
+
+    def __len__(self) -> int:
+        return self._count
 
     def columns(self) -> np.ndarray:
         """Returns the column of each cell, `(cells, channels)`, float32."""

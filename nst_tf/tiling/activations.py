@@ -55,8 +55,7 @@ class TiledActivations(losses.Activations):
             reaches = [self._backbone.reach(name) for name in self.layers]
             stride = int(np.lcm.reduce([each for each, _ in reaches]))
             side, halo = self._side, max(halo for _, halo in reaches) + stride
-        to_end = not self._backbone.walked
-        for tile in split_into_tiles(height, width, side, halo, stride, to_end=to_end):
+        for tile in split_into_tiles(height, width, side, halo, stride):
             rows, columns = tile.rows, tile.columns
             part = picture[rows.start : rows.stop, columns.start : columns.stop]
             yield losses.Patch(

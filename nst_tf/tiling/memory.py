@@ -533,7 +533,7 @@ def _candidates(
 
     A side of 0 is a single tile.
     """
-    longest = max(level.height, level.width)
+    longest = level.long_side
     first = _sides(config, costs, longest)
     if first == [0]:
         yield (), [[0]]

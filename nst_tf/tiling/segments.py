@@ -67,12 +67,7 @@ class TiledSegment(abc.ABC):
     Args:
         objective: the objective of the segment.
         compiled: turns a function into a graph.
-
-    Attributes:
-        to_end: argument of the same name of `tiles.split_into_tiles`.
     """
-
-    to_end = False
 
     def __init__(self, objective: objectives.Objective, compiled: Compile) -> None:
         self.objective = objective
@@ -198,8 +193,6 @@ class ModelSegment(TiledSegment):
 
     The backward pass of a tile repeats its forward pass, and nothing is saved.
     """
-
-    to_end = True
 
     def __init__(self, objective: objectives.Objective, compiled: Compile) -> None:
         super().__init__(objective, compiled)

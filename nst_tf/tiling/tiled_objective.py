@@ -116,7 +116,7 @@ class TiledObjective:
             size = height // scale, width // scale
             stride, halo = segment.reach()
             side = -(-side // scale)
-            found.append(split_into_tiles(*size, side, halo, stride, to_end=segment.to_end))
+            found.append(split_into_tiles(*size, side, halo, stride))
             scale *= segment.link_stride
         return found
 

@@ -86,10 +86,11 @@ class Tile:
         )
 
 
-def split_into_tiles(
-    height: int, width: int, side: int, halo: int, stride: int, *, to_end: bool = False
-) -> list[Tile]:
+def split_into_tiles(height: int, width: int, side: int, halo: int, stride: int) -> list[Tile]:
     """Returns the tiles of a picture, row by row.
+
+    All have the same height and width, halo included: oneDNN compiles code for each size of a
+    tile, and keeps it.
 
     Args:
         height: height of the picture, in pixels.
@@ -98,27 +99,21 @@ def split_into_tiles(
             single tile. The tiles of a picture are about equal.
         halo: pixels around its own that an activation depends on.
         stride: pixels between two positions of the deepest layer. Tiles begin at multiples of
-            it, so that the positions of all layers align with those of the whole picture.
-        to_end: whether tiles also end at multiples of `stride` from the end of the picture, halo
-            included. The offset of TensorFlow's SAME padding depends on the input length modulo
-            the stride, so this gives a tile the padding of the picture.
+            it, so that the positions of all layers align with those of the whole picture, and
+            end at multiples of it from the end of the picture: the offset of TensorFlow's SAME
+            padding depends on the input length modulo the stride.
     """
-    both = (spans(length, side, halo, stride, to_end=to_end) for length in (height, width))
+    both = (spans(length, side, halo, stride) for length in (height, width))
     return [Tile(rows, columns) for rows, columns in itertools.product(*both)]
 
 
-def spans(length: int, side: int, halo: int, stride: int, *, to_end: bool = False) -> list[Span]:
+def spans(length: int, side: int, halo: int, stride: int) -> list[Span]:
     """Returns the spans of one side of a picture; the arguments are those of `split_into_tiles`."""
     steps, halo = -(-length // stride), -(-halo // stride) * stride
     count = -(-steps // max(1, side // stride)) if 0 < side < length else 1
     side = -(-steps // count) * stride
-
-    def stop(last: int) -> int:
-        beyond = max(0, length - last - halo)  # Pixels beyond the halo.
-        return length - (beyond // stride * stride if to_end else beyond)
-
-    return [
-        Span(max(0, first - halo), stop(last), first, last)
-        for first in range(0, length, side)
-        for last in [min(length, first + side)]
-    ]
+    owned = [(first, min(length, first + side)) for first in range(0, length, side)]
+    shown = max(min(length, last + halo) - max(0, first - halo) for first, last in owned)
+    shown += (length - shown) % stride
+    starts = [min(max(0, first - halo), length - shown) for first, _ in owned]
+    return [Span(start, start + shown, *each) for start, each in zip(starts, owned, strict=True)]

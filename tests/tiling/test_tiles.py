@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import itertools
 import os
 import subprocess
@@ -49,12 +48,15 @@ def test_tiles_own_every_pixel_once_and_show_what_is_around(height, width, side,
             assert span.last - span.first <= (max(side, stride) if side else length)
             assert 0 <= span.start <= max(0, span.first - halo)
             assert min(length, span.last + halo) <= span.stop <= length
+            assert (length - span.stop) % stride == 0
         top, bottom, left, right = tile.owned
         assert (bottom - top, right - left) == (
             rows.last - rows.first,
             columns.last - columns.first,
         )
     assert (owners == 1).all()
+    shown = tiles.split_into_tiles(height, width, side, halo, stride)
+    assert len({(tile.rows.length, tile.columns.length) for tile in shown}) == 1
     if side == 0 or side >= max(height, width):
         assert len(tiles.split_into_tiles(height, width, side, halo, stride)) == 1
 
@@ -194,27 +196,27 @@ def terms_of(loss):
     return [objective.Term(f"{name}/x", name, loss, 1.0) for name in names]
 
 
-@pytest.fixture(scope="module")
-def whole_on_vgg16(vgg16):
-    """Evaluates a loss on a whole picture of a size, once for all plans."""
-    return functools.cache(lambda loss, size: in_the_whole(terms_of(loss), vgg16, size, tf.float32))
-
-
 @pytest.mark.parametrize("loss", TILED_LOSSES, ids=name_of)
+def test_on_vgg16_the_gradient_of_every_loss_is_that_of_the_whole(vgg16, loss):
+    on_vgg16_as_the_whole(vgg16, loss, (121, 243), tiles.TilePlan(("block3_pool",), (64, 96)))
+
+
 @pytest.mark.parametrize(
     ("size", "plan"),
     [
         ((190, 130), tiles.TilePlan((), (96,))),
-        ((121, 243), tiles.TilePlan(("block3_pool",), (64, 96))),
         ((121, 243), tiles.TilePlan(("block2_pool",), (80, 0))),
         ((121, 243), tiles.TilePlan(("block2_pool", "block3_pool"), (64, 80, 0))),
     ],
-    ids=["tiles", "cut", "cut-at-once", "two-cuts"],
+    ids=["tiles", "cut-at-once", "two-cuts"],
 )
-def test_on_vgg16_the_gradient_of_every_loss_is_that_of_the_whole(
-    vgg16, whole_on_vgg16, loss, size, plan
-):
-    whole = whole_on_vgg16(loss, size)
+def test_on_vgg16_the_gradient_of_every_plan_is_that_of_the_whole(vgg16, size, plan):
+    on_vgg16_as_the_whole(vgg16, losses.Wasserstein2(), size, plan)
+
+
+def on_vgg16_as_the_whole(vgg16, loss, size, plan):
+    """Compares loss and gradient of a picture in tiles with those of the whole."""
+    whole = in_the_whole(terms_of(loss), vgg16, size, tf.float32)
     tiled = in_tiles(terms_of(loss), vgg16, size, plan, tf.float32)
     assert relative(tiled.gradient, whole.gradient) < 1e-4
     np.testing.assert_allclose(tiled.loss, whole.loss, rtol=1e-4)
@@ -395,14 +397,10 @@ def test_a_tiled_run_makes_the_same_picture(pair, changes, minimal, monkeypatch)
     monkeypatch.setattr(bands, "_BAND", 17 * 112)  # Several bands, of an odd height.
     whole = nst_tf.stylize(*pair, SETTINGS.replace(**changes, tile_size=0))
     tiled = nst_tf.stylize(*pair, SETTINGS.replace(**changes, tile_size=48))
-    if minimal and changes == {"optimizer": "lbfgs"}:
-        # In the second step an activation of block2_conv1, at row 9 and column 43, is within 5e-7
-        # of zero, relative to their mean, as gradients are of each other. Its ReLU is open in one
-        # run and closed in the other, and 229 of 50112 values around it walk elsewhere.
-        apart = np.abs(tiled - whole)
-        assert np.mean(apart > 2e-3) < 0.01 and np.mean(apart) < 2e-4
-    else:
-        np.testing.assert_allclose(tiled, whole, atol=2e-3)
+    # Where an activation is zero to rounding, its ReLU may be open in one run and closed in the
+    # other, and the pixels around it go elsewhere.
+    apart = np.abs(tiled - whole)
+    assert np.mean(apart > 2e-3) < 0.01 and np.mean(apart) < 2e-4
     again = nst_tf.stylize(*pair, SETTINGS.replace(**changes, tile_size=48))
     np.testing.assert_array_equal(again, tiled)
 
