@@ -7,7 +7,7 @@ the three values of that space, the lightness first if there is one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -46,7 +46,14 @@ _NEARLY_GREY = 6e-5  # Largest covariance of the colours of a painting without c
 _LEAST_VARIANCE = 1e-4  # Added to variances in the palette of a painting.
 _FILTERED = 5  # Passes of the filter that the lightness guides.
 _EDGE = 6 / 29  # Where the cube root of CIELAB becomes a line.
+_PART = 1 << 18  # Pixels whose colours are matched at a time.
 _ROUNDING = 0.5 / 255  # Standard deviation of a colour from rounding.
+
+Weighted = Iterable[tuple[np.ndarray, np.ndarray]]
+"""Colours `(n, 3)` and their weights `(n,)`, part by part."""
+
+Move = Callable[[np.ndarray], np.ndarray]
+"""A function of colours `(n, 3)` to others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,11 +168,19 @@ def match(
         space: a key of `SPACES`, the space in which colours are compared.
         weights: weights of the picture's pixels, `(height, width)`, or None for all alike.
     """
-    shape, kind = rgb.shape, SPACES[space]
-    own, other = (kind.encode(each).reshape(-1, 3) for each in (rgb, palette))
-    share = np.ones(len(own)) if weights is None else weights.reshape(-1).astype(np.float64)
-    moved = METHODS[method](own / kind.scale, other / kind.scale, share / share.sum())
-    return _decoded((moved * kind.scale).reshape(shape), space)
+    kind, pixels = SPACES[space], rgb.reshape(-1, 3)
+    share = np.broadcast_to(np.float32(1), len(pixels)) if weights is None else weights.reshape(-1)
+    parts = [slice(first, first + _PART) for first in range(0, len(pixels), _PART)]
+
+    def encoded(colours: np.ndarray) -> np.ndarray:
+        return kind.encode(colours) / kind.scale
+
+    other = encoded(palette.reshape(-1, 3))
+    move = METHODS[method](((encoded(pixels[part]), share[part]) for part in parts), other)
+    found = np.empty(pixels.shape, np.float32)
+    for part in parts:
+        found[part] = _decoded(move(encoded(pixels[part])) * kind.scale, space)
+    return found.reshape(rgb.shape)
 
 
 def in_palette(
@@ -250,8 +265,8 @@ def _guided(colours: np.ndarray, guide: np.ndarray) -> np.ndarray:
     return colours
 
 
-def _match_covariance(own: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Applies the affine map that gives one distribution the mean and covariance of another.
+def _match_covariance(own: Weighted, other: np.ndarray) -> Move:
+    """Fits the affine map that gives one distribution the mean and covariance of another.
 
     Of all such maps it moves colours least: equation 17 of Pitié and Kokaram (2007), "The Linear
     Monge-Kantorovitch Linear Colour Mapping":
@@ -261,18 +276,27 @@ def _match_covariance(own: np.ndarray, other: np.ndarray, share: np.ndarray) -> 
     Both covariances include the variance of rounding, so that even a picture in grey or in one
     colour has some variance in every direction.
     """
-    mean, target = share @ own.astype(np.float64), other.mean(axis=0, dtype=np.float64)
-    source = _covariance(own, mean, share)
-    wanted = _covariance(other, target, np.full(len(other), 1 / len(other)))
-    root = _power(source, 0.5)
-    inverse = _power(source, -0.5)
+    (mean, source), (target, wanted) = _moments(own), _moments([(other, np.ones(len(other)))])
+    root, inverse = _power(source, 0.5), _power(source, -0.5)
     matrix = inverse @ _power(root @ wanted @ root, 0.5) @ inverse
-    return ((own - mean.astype(own.dtype)) @ matrix.astype(own.dtype)) + target.astype(own.dtype)
+
+    def move(colours: np.ndarray) -> np.ndarray:
+        kind = colours.dtype
+        return (colours - mean.astype(kind)) @ matrix.astype(kind) + target.astype(kind)
+
+    return move
 
 
-def _covariance(colours: np.ndarray, mean: np.ndarray, share: np.ndarray) -> np.ndarray:
-    centred = colours - mean
-    return (centred * share[:, np.newaxis]).T @ centred + _ROUNDING**2 * np.eye(3)
+def _moments(weighted: Weighted) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean of colours, and their covariance with the variance of rounding."""
+    total, sums, squares = 0.0, np.zeros(3), np.zeros((3, 3))
+    for part, share in weighted:
+        colours, weights = part.astype(np.float64), share.astype(np.float64)
+        total += weights.sum()
+        sums += weights @ colours
+        squares += (colours * weights[:, np.newaxis]).T @ colours
+    mean = sums / total
+    return mean, squares / total - np.outer(mean, mean) + _ROUNDING**2 * np.eye(3)
 
 
 def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
@@ -281,26 +305,33 @@ def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
     return (vectors * values**exponent) @ vectors.T
 
 
-def _match_histogram(own: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Moves each value of the space, by itself, to the value of the same rank.
+def _match_histogram(own: Weighted, other: np.ndarray) -> Move:
+    """Fits the map of each value of the space, by itself, to the value of the same rank.
 
     Equal values stay equal: they take the middle of their ranks.
     """
-    moved = np.empty_like(own)
+    colours, share = (np.concatenate(each) for each in zip(*own, strict=True))
     places = (np.arange(len(other)) + 0.5) / len(other)
+    curves = []
     for channel in range(3):
-        inverse = np.unique(own[:, channel], return_inverse=True)[1]
-        mass = np.bincount(inverse, share)
+        values, inverse = np.unique(colours[:, channel], return_inverse=True)
+        mass = np.bincount(inverse, share / share.sum(dtype=np.float64))
         ranks = np.cumsum(mass) - 0.5 * mass
-        moved[:, channel] = np.interp(ranks, places, np.sort(other[:, channel]))[inverse]
-    return moved
+        curves.append((values, np.interp(ranks, places, np.sort(other[:, channel]))))
+
+    def move(colours: np.ndarray) -> np.ndarray:
+        moved = [np.interp(colours[:, each], *curve) for each, curve in enumerate(curves)]
+        return np.stack(moved, axis=-1).astype(colours.dtype)
+
+    return move
 
 
-METHODS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+METHODS: dict[str, Callable[[Weighted, np.ndarray], Move]] = {
     "covariance": _match_covariance,
     "histogram": _match_histogram,
 }
-"""Ways to give colours `(n, 3)`, weighted by shares of 1, the distribution of other colours."""
+"""Ways to give colours the distribution of other colours, `(n, 3)`. Each gets parts of the colours
+with their weights, and returns a function of colours."""
 
 
 def _with_lightness(space: str) -> Space:

@@ -137,7 +137,9 @@ class Inputs:
         for index, palette in enumerate(self.palettes):
             region = regions[..., index]
             moved = color.match(picture, palette, self.method, _PALETTE_SPACE, region)
-            found += self.extent * region[..., np.newaxis] * (moved - picture)
+            moved -= picture
+            moved *= self.extent * region[..., np.newaxis]
+            found += moved
         return found
 
 
