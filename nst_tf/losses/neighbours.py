@@ -374,7 +374,8 @@ def cell_weights(weights: np.ndarray) -> np.ndarray:
     """Returns the mean weight of the pixels of each cell, `(rows, columns)`."""
     height, width = weights.shape
     tops, lefts = np.arange(0, height, CELL), np.arange(0, width, CELL)
-    sums = np.add.reduceat(np.add.reduceat(np.float64(weights), tops, 0), lefts, 1)
+    rows = np.add.reduceat(weights, tops, 0, dtype=np.float64)
+    sums = np.add.reduceat(rows, lefts, 1)
     sizes = np.minimum(CELL, height - tops)[:, np.newaxis] * np.minimum(CELL, width - lefts)
     return sums / sizes
 
@@ -430,5 +431,7 @@ def rows_of(cells: np.ndarray, size: tuple[int, int], stride: int) -> np.ndarray
         at.append(np.minimum(pixels // CELL, limit - 1))
         within.append(np.minimum((pixels - at[-1] * CELL) // stride, side - 1))
     (down, across), (below, beside) = at, within
-    found = cells[down][:, across] * side**2 + below[:, np.newaxis] * side + beside
-    return found.astype(np.float32)[np.newaxis, :, :, np.newaxis]
+    found = (cells * side**2).astype(np.float32)[down][:, across]
+    found += (below * side)[:, np.newaxis].astype(np.float32)
+    found += beside.astype(np.float32)
+    return found[np.newaxis, :, :, np.newaxis]

@@ -240,8 +240,9 @@ REGIONS = {
 }
 
 
-@pytest.mark.parametrize("masks", [{}, REGIONS], ids=["all", "masked"])
-@pytest.mark.parametrize("tile_size", ["0", "24"])
+@pytest.mark.parametrize(
+    ("tile_size", "masks"), [("0", {}), ("24", REGIONS)], ids=["whole", "tiles-masked"]
+)
 def test_a_run_with_such_a_loss_goes_on_bit_by_bit(tile_size, masks):
     """The picture that a level began with belongs to where the run stands."""
     settings = SETTINGS.replace(style_loss=NEIGHBOURS, tile_size=tile_size)
