@@ -300,7 +300,7 @@ def test_table_says_what_the_reports_say(finished: Path):
         style = math.fsum(value for name, value in terms.items() if name.startswith("style/"))
         assert float(row["loss"]) == report["history"][-1]["loss"]
         assert float(row["style"]) == pytest.approx(style)
-        assert float(row["style unweighted"]) == pytest.approx(style / weight / 3)  # 1 + 2
+        assert float(row["style unweighted"]) == pytest.approx(style / weight)
         assert float(row["content"]) == pytest.approx(terms["content/block4_conv2"])
         assert float(row["content unweighted"]) == pytest.approx(float(row["content"]) / 0.8)
         assert float(row["seconds"]) == report["seconds"]
