@@ -120,7 +120,7 @@ def _compare(size: int, sides: list[int]) -> None:
     from nst_tf.imaging import pyramid
     from nst_tf.kernels import convolution
     from nst_tf.tiling import memory, tiled_objective
-    from nst_tf.tiling.tiles import WHOLE, Plan
+    from nst_tf.tiling.tiles import WHOLE, TilePlan
 
     config = _config()
     backbone = nst_tf.backbones.build("vgg16", objective.used_layers(config), pooling="avg")
@@ -135,7 +135,7 @@ def _compare(size: int, sides: list[int]) -> None:
     for side in sides if not plans else ():
         limits = (_LIMIT.value, "1TB")
         settings = [config.replace(tile_size=side, memory_limit=limit) for limit in limits]
-        plans.append(Plan((), (side,)))
+        plans.append(TilePlan((), (side,)))
         plans += [memory.plans(each, backbone.costs(), [level], False)[0] for each in settings]
     at_once = tf.function(functools.partial(steps.value_and_gradient, whole), autograph=False)
     runs = {}

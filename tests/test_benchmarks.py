@@ -411,6 +411,14 @@ def test_step_compares_the_same_work(tmp_path):
     assert found["machine"]["matrix_product_gflops"] > 1
 
 
+def test_tiling_compares_tiles_with_the_whole():
+    arguments = ("--overhead=160", "--sides=64", "--turns=1")
+    lines = _run(FOLDER / "tiling.py", *arguments).splitlines()
+    assert re.search(r"no cut \(0,\): .* 1\.00 of the whole", lines[0])
+    assert any("no cut (64,)" in line for line in lines[1:])
+    assert all("s an evaluation" in line for line in lines)
+
+
 def test_convolution_times_both_ways_of_both_kinds(tmp_path):
     results = tmp_path / "convolution.json"
     _run(FOLDER / "convolution.py", "--layers=64x96x20", "--turns=1", f"--json={results}")
