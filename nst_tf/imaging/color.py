@@ -310,12 +310,13 @@ def _match_histogram(own: Weighted, other: np.ndarray) -> Move:
 
     Equal values stay equal: they take the middle of their ranks.
     """
-    colours, share = (np.concatenate(each) for each in zip(*own, strict=True))
+    colours, weights = (np.concatenate(each) for each in zip(*own, strict=True))
+    share = weights / weights.sum(dtype=np.float64)
     places = (np.arange(len(other)) + 0.5) / len(other)
     curves = []
     for channel in range(3):
         values, inverse = np.unique(colours[:, channel], return_inverse=True)
-        mass = np.bincount(inverse, share / share.sum(dtype=np.float64))
+        mass = np.bincount(inverse, share)
         ranks = np.cumsum(mass) - 0.5 * mass
         curves.append((values, np.interp(ranks, places, np.sort(other[:, channel]))))
 

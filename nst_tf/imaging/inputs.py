@@ -133,16 +133,13 @@ class Inputs:
         """Returns a picture `(height, width, 3)` in the colours of `palettes`."""
         weights = self.content_weights(*picture.shape[:2])[0]
         regions = weights[..., 1:] if self.matched.shares else np.ones_like(picture[..., :1])
-        found: np.ndarray | None = None
+        found = picture.copy()
         for index, palette in enumerate(self.palettes):
             region = regions[..., index]
             moved = color.match(picture, palette, self.method, _PALETTE_SPACE, region)
             moved -= picture
             moved *= self.extent * region[..., np.newaxis]
-            found = moved if found is None else found + moved
-        if found is None:
-            return picture
-        found += picture
+            found += moved
         return found
 
 

@@ -152,9 +152,9 @@ class _Segment:
         """Returns the spans of one side of a picture."""
         return spans(length, side, self.halo, self.stride)
 
-    def most_shown(self, size: tuple[int, int], side: int) -> int:
-        """Returns the pixels of the largest tile of a picture, halo included."""
-        return math.prod(max(span.length for span in self.spans(each, side)) for each in size)
+    def shown_of(self, size: tuple[int, int], side: int) -> int:
+        """Returns the pixels of a tile of a picture, halo included; all show as many."""
+        return math.prod(self.spans(each, side)[0].length for each in size)
 
 
 def _segments(costs: Costs, cuts: Sequence[str]) -> list[_Segment]:
@@ -255,7 +255,7 @@ def _step_bytes(
         names = {*config.content_layers, *config.style_layers}
         shown += segment.bytes / 4 + _bytes_of(names, segment)
     size = level.height, level.width
-    most = max(shown * segment.most_shown(size, side), _update_bytes(config, level))
+    most = max(shown * segment.shown_of(size, side), _update_bytes(config, level))
     return MEASURED.safety * most + _state_bytes(config, level)
 
 
@@ -285,7 +285,7 @@ def _matching_bytes(
     if not config.matched:
         return 0.0
     (segment,) = _segments(costs, ())
-    patch = segment.most_shown((level.height, level.width), activations.SIDE)
+    patch = segment.shown_of((level.height, level.width), activations.SIDE)
     matched = _costs_of(config.matched_layers, segment)
     column = sum(cost.bytes * cost.stride**2 for cost in matched)
     sizes = [pyramid.style_size(config, style, level) for style in given.styles]
@@ -326,7 +326,7 @@ def _bytes_before(
     most = max(most, _resizing_bytes(given.content, size))
     for style in given.styles:
         shown = pyramid.style_size(config, style, level)
-        tile = segment.most_shown(shown, plan.style_side)
+        tile = segment.shown_of(shown, plan.style_side)
         measured = MEASURED.safety * _layer_bytes(config, segment) * tile
         most = max(most, measured + max(_resizing_bytes(style, shown), later))
     most = max(most, _matching_bytes(config, costs, level, given) + later)
