@@ -653,7 +653,8 @@ def terms(
             term = dataclasses.replace(term, weight=term.weight / max(1.0, ratio))
         found += in_regions(term, shares)
     if config.tv_weight:
-        variation = losses.TotalVariation(config.tv_form, config.tv_normalization)
+        circular = config.padding == "circular"
+        variation = losses.TotalVariation(config.tv_form, config.tv_normalization, circular)
         weight = config.tv_weight * config.pixel_range**variation.degree
         found.append(Term("tv", backbones.IMAGE, variation, weight))
     return found

@@ -312,7 +312,7 @@ class StyleTransferConfig:
         (),
         "Size and schedule",
         "optimiser steps of every level; or a comma-separated number for each, coarse to fine; "
-        "empty chooses by size: 30 at the coarsest level, 25 at 512 pixels, 10 at the finest of a "
+        "empty chooses by size: 150 at the coarsest level, 35 at 512 pixels, 10 at the finest of a "
         "very large picture. Without neighbours one number is that of the finest level, coarser "
         "ones take more, and empty takes 160 at the coarsest and fewer at each finer one",
         first=True,
@@ -345,13 +345,13 @@ class StyleTransferConfig:
     strength: float = setting(
         0.5,
         "Losses",
-        "from 0, the photo, to 1, style alone: multiplies both weights and match_share, and below "
+        "from 0, the photo, to 1, style alone: multiplies the weights and match_share, and below "
         "0.5 the noise of the start and the reach of color=palette; 0.5 leaves them as they are",
         first=True,
         rule=_SHARE,
     )
     content_weight: float = setting(
-        0.8,
+        0.5,
         "Losses",
         "weight of the content loss at levels of up to 64 pixels, all layers together",
         needs=_CONTENT[1:],
@@ -383,7 +383,11 @@ class StyleTransferConfig:
         rule=_AMOUNT,
     )
     tv_weight: float = setting(
-        0.0, "Losses", "weight of the total variation, which smooths", rule=_AMOUNT
+        1.5,
+        "Losses",
+        "weight of the total variation: more smooths, 0 leaves all grain",
+        needs=(above_0("strength"),),
+        rule=_AMOUNT,
     )
     content_layers: tuple[str, ...] = setting(
         ("block4_conv2",), "Losses", "layers whose activations keep the content, comma-separated"
@@ -825,6 +829,7 @@ class StyleTransferConfig:
             "content_style_ratio": 0.0,
             "content_weight": (2 - more) ** _STEEPNESS * self.content_weight,
             "style_weight": more**_STEEPNESS * self.style_weight,
+            "tv_weight": more**_STEEPNESS * self.tv_weight,
             "init_noise": min(1.0, more) * self.init_noise,
             "match_share": min(1.0, more * self.match_share),
         }
@@ -1046,8 +1051,8 @@ def read_bytes(amount: str) -> int:
 def _check_objective(config: StyleTransferConfig) -> None:
     if not has_objective(config):
         raise errors.ConfigError(
-            "content_weight, style_weight and tv_weight leave nothing to optimise; give at least "
-            "one of them, with layers to work on, a value above 0."
+            "content_weight and style_weight leave nothing to optimise; give at least one of them, "
+            "with layers to work on, a value above 0. The total variation alone only smooths."
         )
     largest = max(config.content_weight, config.style_weight, config.tv_weight)
     if largest < _LEAST_WEIGHT:
@@ -1059,14 +1064,12 @@ def _check_objective(config: StyleTransferConfig) -> None:
 
 
 def has_objective(config: StyleTransferConfig) -> bool:
-    """Returns whether any term of the loss has a weight above 0."""
+    """Returns whether any term of content or style has a weight above 0."""
     style = config.style_layers and (
         not config.style_layer_weights or any(config.style_layer_weights)
     )
     return bool(
-        (config.content_weight and config.content_layers)
-        or (config.style_weight and style)
-        or config.tv_weight
+        (config.content_weight and config.content_layers) or (config.style_weight and style)
     )
 
 

@@ -13,7 +13,7 @@ from nst_tf.config import vgg_layers
 MOST_STEPS, ENOUGH_STEPS, LEAST_STEPS = 160, 30, 10
 _STEPS_ON = 60  # Of a run that continues an earlier result.
 _DECLINE = 1.3  # Ratio of the steps of two levels, below `ENOUGH_STEPS`.
-_MATCHED_STEPS = (30, 25, 20, 25, 20, 15, 10)  # Of levels with matched places, from the coarsest.
+_MATCHED_STEPS = (150, 100, 60, 35, 20, 15, 10)  # Of levels with matched places, from the coarsest.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def levels(
             by `growth` at each finer one, down to `ENOUGH_STEPS`; still finer levels, which only
             add detail, take fewer by 1.3, down to `LEAST_STEPS`.
         matched: whether places are matched at every level. Then one number is that of every level,
-            and no number takes `_MATCHED_STEPS`: the matches, not the steps, carry the structure.
+            and no number takes `_MATCHED_STEPS`: most steps where they are cheap.
         count: number of levels. 0 takes as many as `steps` has numbers, or, with at most one
             number, as many as bring the long side of the coarsest level near to `coarsest`.
         factor: ratio of the sizes of two neighbouring levels.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from nst_tf import errors
+from nst_tf.kernels import convolution
 from nst_tf.losses.loss import Loss, Statistics
 
 _DOWN, _RIGHT = ((-1.0, 0.0), (1.0, 0.0)), ((-1.0, 1.0), (0.0, 0.0))
@@ -26,7 +27,8 @@ class TotalVariation(Loss):
 
     The loss is the mean of this over all values, or, with the normalisation `sum`, the sum. A
     pair of neighbours counts with the weight of the upper or left one. The power form counts only
-    values that have both neighbours.
+    values that have both neighbours. A circular picture goes on at its opposite side, so every
+    value has both.
 
     The absolute form is the anisotropic total variation of Rudin, Osher and Fatemi (1992); the
     squared and power forms are that of Mahendran and Vedaldi (2015), equation 3, with beta = 2
@@ -35,6 +37,7 @@ class TotalVariation(Loss):
     Args:
         form: `squared`, `absolute`, `power` or `nine_point`.
         normalization: `mean` or `sum`.
+        circular: whether the picture goes on at its opposite side.
 
     Attributes:
         degree: exponent with which the loss grows with the contrast.
@@ -48,20 +51,25 @@ class TotalVariation(Loss):
     layers = ("image",)
     neighbourhood = 1
 
-    def __init__(self, form: str = "squared", normalization: str = "mean") -> None:
+    def __init__(
+        self, form: str = "squared", normalization: str = "mean", circular: bool = False
+    ) -> None:
         self.form = errors.known("form of total variation", form, self.degrees)
         super().__init__(normalization)
+        self.circular = circular
         self.degree = self.degrees[form]
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         del target
         weights = tf.broadcast_to(tf.cast(weights, features.dtype), (*_shape(features)[:3], 1))
+        pad = convolution.PADDINGS["circular" if self.circular else "replicate"]
         if self.form == "nine_point":
-            return _nine_point(features, weights)
-        padded = tf.pad(features, ((0, 0), (0, 1), (0, 1), (0, 0)), "SYMMETRIC")
-        both = _differences(padded, _DOWN, _RIGHT)
+            at_squares = weights if self.circular else pad(weights, 1)[:, :-1, :-1]
+            return _nine_point(pad(features, 1), weights, at_squares)
+        both = _differences(pad(features, 1)[:, 1:, 1:], _DOWN, _RIGHT)
         if self.form == "power":
-            weights, both = weights[:, :-1, :-1], both[:, :-1, :-1]
+            if not self.circular:
+                weights, both = weights[:, :-1, :-1], both[:, :-1, :-1]
             squares = tf.reduce_sum(tf.square(both), axis=-1)
             # A root has no slope at 0; the least float32 stands for 0.
             variation = tf.pow(tf.maximum(squares, _TINY), self.degree / 2)
@@ -87,19 +95,25 @@ _TINY = 1e-38
 _ratio = tf.math.divide_no_nan
 
 
-def _nine_point(image: tf.Tensor, weights: tf.Tensor) -> Statistics:
-    """Returns the sums of the nine-point form; a square has the weight of its upper left value."""
-    border = ((0, 0), (1, 1), (1, 1), (0, 0))
-    padded = tf.pad(image, border, "SYMMETRIC")
-    at_squares = tf.pad(weights, border, "SYMMETRIC")[:, :-1, :-1]
+def _nine_point(padded: tf.Tensor, weights: tf.Tensor, at_squares: tf.Tensor) -> Statistics:
+    """Returns the sums of the nine-point form.
+
+    Args:
+        padded: the picture with a border of one pixel.
+        weights: the weights of its pixels.
+        at_squares: the weights of the upper left values of the squares: of all, or of those that
+            begin in the picture.
+    """
     down, right, falling, rising = tf.unstack(
         tf.square(_differences(padded, _DOWN, _RIGHT, _FALLING, _RISING)), axis=-1
     )
+    skipped = tf.shape(falling)[1] - tf.shape(at_squares)[1]
+    diagonal = (falling + rising)[:, skipped:, skipped:]
     return {
         "variation": tf.reduce_sum(weights * (down + right)[:, 1:, 1:]) * 2 / 3,
-        "values": tf.reduce_sum(weights) * image.shape[-1],
-        "diagonal": tf.reduce_sum(at_squares * (falling + rising)) / 6,
-        "squares": tf.reduce_sum(at_squares) * image.shape[-1],
+        "values": tf.reduce_sum(weights) * padded.shape[-1],
+        "diagonal": tf.reduce_sum(at_squares * diagonal) / 6,
+        "squares": tf.reduce_sum(at_squares) * padded.shape[-1],
     }
 
 

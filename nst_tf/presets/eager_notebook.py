@@ -20,6 +20,7 @@ SETTINGS = {
     "style_normalization": "mean",
     "content_weight": 1e3,
     "style_weight": 1e-2,
+    "tv_weight": 0.0,
     "optimizer": "adam",
     "learning_rate": 5.0,
     "adam_beta_1": 0.99,

@@ -28,5 +28,6 @@ SETTINGS = {
     "style_normalization": "gatys",
     "content_style_ratio": 1e-3,
     "style_weight": 1e3,
+    "tv_weight": 0.0,
     "optimizer": "lbfgs",
 }

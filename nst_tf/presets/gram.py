@@ -15,4 +15,5 @@ SETTINGS = {
     "steps": (),
     "init_noise": 0.5,
     "optimizer": "lbfgs",
+    "tv_weight": 0.0,
 }

@@ -36,6 +36,7 @@ SETTINGS = {
     "style_loss": "neighbour_columns",
     "content_weight": 0.0,
     "style_weight": 1.0,
+    "tv_weight": 0.0,
     "color": "tint",
     "optimizer": "adam",
     "laplacian_bands": 8,

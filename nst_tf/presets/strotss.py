@@ -32,6 +32,7 @@ SETTINGS = {
     "content_weight": 16.0,
     "content_decay": 0.5,
     "style_weight": 1.0,
+    "tv_weight": 0.0,
     "optimizer": "rmsprop",
     "laplacian_bands": 5,
     "learning_rate": 0.002,

@@ -25,6 +25,7 @@ SETTINGS = {
     "style_normalization": "sums",
     "content_weight": 5.0,  # 1 for each of five layers.
     "style_weight": 0.01,
+    "tv_weight": 0.0,
     "optimizer": "adam",
     "learning_rate": 0.001,
     "adam_epsilon": 1e-8,

@@ -291,8 +291,8 @@ def test_cell_is_what_the_library_makes(
 def test_table_says_what_the_reports_say(finished: Path):
     rows = read_table(finished)
     assert list(rows[0]) == [
-        "init", "style_weight", "loss", "content", "style", "content unweighted",
-        "style unweighted", "seconds", "picture",
+        "init", "style_weight", "loss", "content", "style", "tv", "content unweighted",
+        "style unweighted", "tv unweighted", "seconds", "picture",
     ]  # fmt: skip
     assert [(row["init"], int(row["style_weight"])) for row in rows] == VALUES
     for row, (init, weight) in zip(rows, VALUES, strict=True):
@@ -303,7 +303,8 @@ def test_table_says_what_the_reports_say(finished: Path):
         assert float(row["style"]) == pytest.approx(style)
         assert float(row["style unweighted"]) == pytest.approx(style / weight / 3)
         assert float(row["content"]) == pytest.approx(terms["content/block4_conv2"])
-        assert float(row["content unweighted"]) == pytest.approx(float(row["content"]) / 0.8)
+        assert float(row["content unweighted"]) == pytest.approx(float(row["content"]) / 0.5)
+        assert float(row["tv unweighted"]) == pytest.approx(terms["tv"] / 1.5)
         assert float(row["seconds"]) == report["seconds"]
         assert row["picture"] == cell_name(init, weight)
 

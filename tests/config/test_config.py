@@ -63,7 +63,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
     count = draw(st.sampled_from([0, 1, len(style_layers)]))
     content_loss = draw(_joined(configs.CONTENT_NORMALIZATIONS))
     style_loss = draw(_joined(configs.STYLE_NORMALIZATIONS))
-    ratio = draw(WEIGHTS)
+    ratio = draw(st.just(0.0) | st.floats(1e-6, 1e6))
     return Config(
         image_size=draw(st.integers(0, 10_000)),
         style_scale=draw(st.floats(1e-3, 100)),
@@ -73,9 +73,10 @@ def valid_configs(draw: st.DrawFn) -> Config:
         steps=draw(st.lists(st.integers(1, 10_000), max_size=4).map(tuple)),
         init=draw(st.sampled_from(configs.INITIALISATIONS) | PATHS.filter(bool)),
         seed=draw(st.integers(0, 2**40)),
-        content_weight=Config.content_weight if ratio else draw(WEIGHTS),
-        style_weight=draw(WEIGHTS),
-        tv_weight=draw(st.floats(1e-9, 1e6)),  # Above 0, so that there is an objective.
+        # Above 0, so that there is an objective.
+        content_weight=Config.content_weight if ratio else draw(st.floats(1e-9, 1e6)),
+        style_weight=draw(st.floats(1e-9, 1e6)),
+        tv_weight=draw(WEIGHTS),
         tv_form=draw(st.sampled_from(configs.TV_FORMS)),
         tv_normalization=draw(st.sampled_from(["mean", "sum"])),
         content_loss=content_loss,
@@ -95,7 +96,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         adam_epsilon=draw(WEIGHTS),
         adam_epsilon_hat=draw(WEIGHTS),
         average=draw(st.floats(0, 0.999)),
-        content_layers=draw(some),
+        content_layers=draw(some.filter(bool)),
         style_layers=style_layers,
         style_layer_weights=tuple(draw(st.lists(WEIGHTS, min_size=count, max_size=count))),
         backbone=backbone,
@@ -106,7 +107,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         lbfgs_history=draw(st.integers(1, 100)),
         laplacian_bands=draw(st.integers(0, 16)),
         device=draw(TEXTS),
-        strength=draw(st.floats(0, 1)),
+        strength=draw(st.floats(0, 0.99)),  # At 1 there is no content loss.
         style_blend=tuple(draw(st.lists(st.floats(0.1, 9), max_size=3))),
         padding=draw(st.sampled_from(["zeros", "reflect", "replicate"])),
         outside=draw(st.sampled_from(configs.OUTSIDES)),
@@ -218,16 +219,17 @@ def test_invalid_setting_is_refused_in_words(settings: dict[str, object], words:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"content_weight": 0, "style_weight": 0, "tv_weight": 0},
+        {"content_weight": 0, "style_weight": 0},
         {"content_weight": 0, "style_layers": (), "style_layer_weights": ()},
         {"style_weight": 0, "content_layers": ()},
         {"content_weight": 0, "style_layers": "conv1_1", "style_layer_weights": 0.0},
     ],
 )
 def test_nothing_to_optimise_is_refused(settings: dict[str, object]):
+    """Total variation alone makes no picture."""
     with pytest.raises(errors.ConfigError, match="nothing to optimise"):
-        Config(**{"tv_weight": 0, **settings})
-    assert Config(**{**settings, "tv_weight": 1}).tv_weight == 1
+        Config(**settings)
+    assert Config(**{**settings, "content_weight": 1, "content_layers": "conv4_2"})
 
 
 def test_strength_of_a_half_changes_nothing():
@@ -661,7 +663,7 @@ def test_replace_names_the_setting_that_was_meant():
 
 OBJECT = {"optimizer": optimizers.SteepestDescent()}
 NEVER_OFF = {
-    "image_size", "levels", "steps", "init", "strength", "tv_weight", "content_layers",
+    "image_size", "levels", "steps", "init", "strength", "content_layers",
     "style_layers", "outside", "color", "backbone", "optimizer",
     "device", "tile_size", "memory_limit", "run_eagerly", "max_pixels",
 }  # fmt: skip
@@ -713,6 +715,7 @@ OFF = {
         [{"optimizer": "lbfgs"}, {"optimizer": "steepest_descent"}, OBJECT],
         {"optimizer": "fixed_step_lbfgs"},
     ),
+    "tv_weight": (10, [{"strength": 0}], None),
     "tv_form": ("absolute", [{"tv_weight": 0}], {"tv_weight": 1}),
     "tv_normalization": ("sum", [{"tv_weight": 0}], {"tv_weight": 1}),
     "init_noise": (0.2, [{"init": "noise"}, {"init": "PICTURE"}, {"strength": 0}], {}),
@@ -737,7 +740,11 @@ OFF = {
     ),
     "pixel_range": (
         255,
-        [{"optimizer": "lbfgs"}, {"optimizer": "steepest_descent"}, OBJECT],
+        [
+            {"tv_weight": 0, "optimizer": "lbfgs"},
+            {"tv_weight": 0, "optimizer": "steepest_descent"},
+            {"tv_weight": 0, **OBJECT},
+        ],
         {"learning_rate": 1},
     ),
     "jit_compile": (True, [{"run_eagerly": True}, {"tile_size": 16, "run_eagerly": False}], None),

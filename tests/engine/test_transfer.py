@@ -1129,8 +1129,9 @@ def test_a_factor_of_all_weights_makes_no_difference_to_lbfgs(rebuilt, power):
     def run(factor):
         history = callbacks.History()
         transfer = rebuilt(
-            optimizer="lbfgs", steps=8, content_weight=factor, style_weight=10 * factor
-        )
+            optimizer="lbfgs", steps=8, content_weight=factor, style_weight=10 * factor,
+            tv_weight=factor,
+        )  # fmt: skip
         picture = transfer.stylize(PHOTO, PAINTING, [history]).numpy()
         return picture, [entry["loss"] / factor for entry in history.entries]
 
@@ -1145,7 +1146,7 @@ def test_a_factor_of_all_weights_makes_no_difference_to_lbfgs(rebuilt, power):
     [
         {"learning_rate": 1e-30},
         {"adam_epsilon": 1e30},
-        {"pixel_range": 1e30},
+        {"pixel_range": 1e30, "tv_weight": 0.0},
         {"optimizer": "lbfgs", "learning_rate": 1e-30},
         {"optimizer": "steepest_descent", "content_weight": 1e30, "style_weight": 1e30},
     ],
@@ -1159,7 +1160,9 @@ def test_a_run_that_does_not_move_is_no_success(rebuilt, settings):
 
 def test_a_start_that_is_right_already_need_not_move(rebuilt):
     for optimizer in ("adam", "lbfgs"):
-        transfer = rebuilt(optimizer=optimizer, steps=4, init="content", init_noise=0.0)
+        transfer = rebuilt(
+            optimizer=optimizer, steps=4, init="content", init_noise=0.0, tv_weight=0.0
+        )
         found = transfer.stylize(PAINTING, PAINTING).numpy()
         np.testing.assert_allclose(found, images.resize(PAINTING / np.float32(255), 48, 38), 1e-5)
 
@@ -1175,7 +1178,7 @@ def test_a_loss_that_ends_above_its_beginning_is_told(rebuilt, caplog):
 
 def test_weights_without_a_gradient_are_refused():
     with pytest.raises(errors.ConfigError, match=r"1e-24; expected 1e-20 or above"):
-        SETTINGS.replace(content_weight=1e-25, style_weight=1e-24)
+        SETTINGS.replace(content_weight=1e-25, style_weight=1e-24, tv_weight=0.0)
 
 
 # An optimiser of one's own.

@@ -204,10 +204,10 @@ def test_the_levels_are_those_of_the_settings(settings: dict[str, object], sides
 @pytest.mark.parametrize(
     ("settings", "sides", "steps"),
     [
-        ({}, [64, 128, 256, 512], [30, 25, 20, 25]),
+        ({}, [64, 128, 256, 512], [150, 100, 60, 35]),
         ({"steps": (9,)}, [64, 128, 256, 512], [9] * 4),
-        ({"matches": 2, "levels": 2}, [256, 256, 512, 512], [30, 30, 25, 25]),
-        ({"image_size": 1024}, [64, 128, 256, 512, 1024], [30, 25, 20, 25, 20]),
+        ({"matches": 2, "levels": 2}, [256, 256, 512, 512], [150, 150, 100, 100]),
+        ({"image_size": 1024}, [64, 128, 256, 512, 1024], [150, 100, 60, 35, 20]),
     ],
 )
 def test_the_levels_of_matched_places(settings, sides, steps):

@@ -48,6 +48,20 @@ def power_oracle(features, model, weights, model_weights):
     return total / (np.sum(weights) * features.shape[-1]) if weights.size else 0.0
 
 
+def circular(oracle):
+    """The value of a picture repeated around it, counted in its middle alone."""
+
+    def value(features, model, weights, model_weights):
+        height, width = features.shape[:2]
+        middle = np.zeros((3, 3))
+        middle[1, 1] = 1
+        counted = np.kron(middle, np.ones((height, width)))[..., np.newaxis]
+        counted = counted * np.tile(np.broadcast_to(weights, (height, width, 1)), (3, 3, 1))
+        return oracle(np.tile(features, (3, 3, 1)), model, counted, model_weights)
+
+    return value
+
+
 def nine_point_oracle(features, model, weights, model_weights):
     """Diagonals are those of all squares of the picture with its border repeated."""
     border = ((1, 1), (1, 1), (0, 0))
@@ -219,6 +233,18 @@ CASES = {
         functools.partial(variation_oracle, measure=np.abs),
     ),
     "power variation": (losses.TotalVariation("power"), power_oracle),
+    "circular variation": (
+        losses.TotalVariation("squared", circular=True),
+        circular(functools.partial(variation_oracle, measure=np.square)),
+    ),
+    "circular nine-point variation": (
+        losses.TotalVariation("nine_point", circular=True),
+        circular(nine_point_oracle),
+    ),
+    "circular power variation": (
+        losses.TotalVariation("power", circular=True),
+        circular(power_oracle),
+    ),
     "nine-point variation": (losses.TotalVariation("nine_point"), nine_point_oracle),
     "wasserstein": (losses.Wasserstein2(), wasserstein_oracle),
 }

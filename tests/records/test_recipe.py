@@ -178,7 +178,7 @@ def test_flags_win_and_what_they_change_is_told(
     told = capsys.readouterr().err.splitlines()[0]
     assert told.startswith("Changed by flags: ") and "seed" not in told
     assert "steps: [2] in the recipe, [3] now" in told
-    assert "content_weight: 0.8 in the recipe, 5.0 now" in told
+    assert "content_weight: 0.5 in the recipe, 5.0 now" in told
 
 
 def test_settings_of_the_machine_are_taken_from_flags_alone(
