@@ -43,7 +43,7 @@ _STEPS = 10  # Of the level, which an optimiser may keep more for the more it ha
 
 def _config(**changes: Any) -> nst_tf.StyleTransferConfig:
     return nst_tf.StyleTransferConfig(
-        backbone="vgg16", style_loss="gram", color="style", levels=1, **changes
+        backbone="vgg16", style_loss="gram", tv_weight=0.0, color="style", levels=1, **changes
     )
 
 

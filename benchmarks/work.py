@@ -84,7 +84,7 @@ def setting(name: str, size: int, optimizer: str = "adam", precision: str = "flo
     config = nst_tf.StyleTransferConfig(
         backbone=name, style_loss="gram", style_layers=tuple(STYLE), content_layers=(CONTENT,),
         content_weight=CONTENT_WEIGHT, style_weight=STYLE_WEIGHT, pooling="max",
-        optimizer=optimizer, learning_rate=RATE, precision=precision,
+        tv_weight=0.0, optimizer=optimizer, learning_rate=RATE, precision=precision,
     )  # fmt: skip
     return prepared(config, backbone(name, precision), *pictures(size))
 

@@ -172,7 +172,7 @@ def test_overlay_shows_the_regions():
 
 
 def test_statistics_of_a_region_are_those_of_its_positions():
-    settings = QUICK.replace(content_weight=0)
+    settings = QUICK.replace(content_weight=0, tv_weight=0)
     shares = (0.5, 0.5)
     network = backbones.build("vgg16", objective.used_layers(settings), pooling="avg")
     whole = objective.Objective.from_config(settings, network, shares)
@@ -227,7 +227,7 @@ def test_regions_in_tiles_are_those_of_the_whole(cuts):
 
 
 def test_weights_of_a_region_can_be_differentiated_numerically():
-    settings = QUICK.replace(style_layers=("block1_conv1",), content_weight=0)
+    settings = QUICK.replace(style_layers=("block1_conv1",), content_weight=0, tv_weight=0)
     given = inputs.prepare(
         settings, nst_tf.imaging.load(PHOTO), [nst_tf.imaging.load(PAINTING)],
         nst_tf.imaging.load(halves(WHITE, BLACK)),
