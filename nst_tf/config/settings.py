@@ -1054,10 +1054,10 @@ def _check_objective(config: StyleTransferConfig) -> None:
             "content_weight and style_weight leave nothing to optimise; give at least one of them, "
             "with layers to work on, a value above 0. The total variation alone only smooths."
         )
-    largest = max(config.content_weight, config.style_weight, config.tv_weight)
+    largest = max(config.content_weight, config.style_weight)
     if largest < _LEAST_WEIGHT:
         raise errors.ConfigError(
-            f"the largest of content_weight, style_weight and tv_weight is {largest:.3g}; expected "
+            f"the larger one of content_weight and style_weight is {largest:.3g}; expected "
             f"{_LEAST_WEIGHT} or above, as 32-bit numbers cannot hold smaller gradients. "
             "Their ratio is what counts: multiply all of them by one number."
         )

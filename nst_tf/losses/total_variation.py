@@ -63,10 +63,11 @@ class TotalVariation(Loss):
         del target
         weights = tf.broadcast_to(tf.cast(weights, features.dtype), (*_shape(features)[:3], 1))
         pad = convolution.PADDINGS["circular" if self.circular else "replicate"]
+        padded = pad(features, 1)
         if self.form == "nine_point":
             at_squares = weights if self.circular else pad(weights, 1)[:, :-1, :-1]
-            return _nine_point(pad(features, 1), weights, at_squares)
-        both = _differences(pad(features, 1)[:, 1:, 1:], _DOWN, _RIGHT)
+            return _nine_point(padded, weights, at_squares)
+        both = _differences(padded[:, 1:, 1:], _DOWN, _RIGHT)
         if self.form == "power":
             if not self.circular:
                 weights, both = weights[:, :-1, :-1], both[:, :-1, :-1]

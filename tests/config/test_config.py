@@ -61,6 +61,8 @@ def valid_configs(draw: st.DrawFn) -> Config:
     some = st.lists(st.sampled_from(names), unique=True, max_size=4).map(tuple)
     style_layers = draw(some)
     count = draw(st.sampled_from([0, 1, len(style_layers)]))
+    factors = tuple(draw(st.lists(WEIGHTS, min_size=count, max_size=count)))
+    styled = bool(style_layers) and (not factors or any(factors))
     content_loss = draw(_joined(configs.CONTENT_NORMALIZATIONS))
     style_loss = draw(_joined(configs.STYLE_NORMALIZATIONS))
     ratio = draw(st.just(0.0) | st.floats(1e-6, 1e6))
@@ -98,7 +100,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         average=draw(st.floats(0, 0.999)),
         content_layers=draw(some.filter(bool)),
         style_layers=style_layers,
-        style_layer_weights=tuple(draw(st.lists(WEIGHTS, min_size=count, max_size=count))),
+        style_layer_weights=factors,
         backbone=backbone,
         weights=draw(PATHS),
         pooling=draw(st.sampled_from(["max", "avg"])),
@@ -107,7 +109,7 @@ def valid_configs(draw: st.DrawFn) -> Config:
         lbfgs_history=draw(st.integers(1, 100)),
         laplacian_bands=draw(st.integers(0, 16)),
         device=draw(TEXTS),
-        strength=draw(st.floats(0, 0.99)),  # At 1 there is no content loss.
+        strength=draw(st.floats(0, 1 if styled else 0.99)),  # At 1 there is no content loss.
         style_blend=tuple(draw(st.lists(st.floats(0.1, 9), max_size=3))),
         padding=draw(st.sampled_from(["zeros", "reflect", "replicate"])),
         outside=draw(st.sampled_from(configs.OUTSIDES)),
@@ -229,7 +231,8 @@ def test_nothing_to_optimise_is_refused(settings: dict[str, object]):
     """Total variation alone makes no picture."""
     with pytest.raises(errors.ConfigError, match="nothing to optimise"):
         Config(**settings)
-    assert Config(**{**settings, "content_weight": 1, "content_layers": "conv4_2"})
+    mended = {**settings, "content_weight": 1, "content_layers": "conv4_2"}
+    assert Config(**mended).content_weight == 1
 
 
 def test_strength_of_a_half_changes_nothing():

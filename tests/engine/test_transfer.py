@@ -1178,7 +1178,7 @@ def test_a_loss_that_ends_above_its_beginning_is_told(rebuilt, caplog):
 
 def test_weights_without_a_gradient_are_refused():
     with pytest.raises(errors.ConfigError, match=r"1e-24; expected 1e-20 or above"):
-        SETTINGS.replace(content_weight=1e-25, style_weight=1e-24, tv_weight=0.0)
+        SETTINGS.replace(content_weight=1e-25, style_weight=1e-24)
 
 
 # An optimiser of one's own.
