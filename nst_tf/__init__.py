@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nst_tf.config import StyleTransferConfig
     from nst_tf.engine.result import Result
     from nst_tf.engine.transfer import StyleTransfer, stylize
+    from nst_tf.jobs import stylize_many
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ __all__ = [
     "optimizers",
     "presets",
     "stylize",
+    "stylize_many",
 ]
 
 _HOMES = {
@@ -56,12 +58,21 @@ _HOMES = {
     "StyleTransfer": "nst_tf.engine.transfer",
     "StyleTransferConfig": "nst_tf.config",
     "stylize": "nst_tf.engine.transfer",
+    "stylize_many": "nst_tf.jobs",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
-_LIGHT = ("StyleTransferConfig", "callbacks", "errors", "imaging", "jobs", "presets")
+_LIGHT = (
+    "StyleTransferConfig",
+    "callbacks",
+    "errors",
+    "imaging",
+    "jobs",
+    "presets",
+    "stylize_many",
+)
 """Names that need no TensorFlow."""
 
 

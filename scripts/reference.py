@@ -18,12 +18,14 @@ from nst_tf.commands import flags, options
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 INTRODUCTION = """# Settings
 
-Every setting of `nst-stylize` and `nst-sweep`. `--name=value` gives one; those of the picture are
-also the arguments of `nst_tf.StyleTransferConfig`. `scripts/reference.py` writes this page.
+Every setting of `nst-stylize`, `nst-batch` and `nst-sweep`. `--name=value` gives one; those of the
+picture are also the arguments of `nst_tf.StyleTransferConfig`. `scripts/reference.py` writes this
+page.
 """
 SECTIONS = {
     "Files of `nst-stylize`": options.FileOptions,
     "The picture": config.StyleTransferConfig,
+    "`nst-batch`": options.BatchOptions,
     "Files of `nst-sweep`": options.SweepOptions,
 }
 ESCAPES = str.maketrans({"|": r"\|", "*": r"\*", "<": "&lt;", ">": "&gt;"})

@@ -93,7 +93,9 @@ def test_the_site_has_what_a_slider_needs():
 
 def test_every_flag_that_is_named_exists():
     fields = {
-        field.name for owner in (*flags.ALL, *flags.SWEEP) for field in dataclasses.fields(owner)
+        field.name
+        for owner in (*flags.ALL, *flags.SWEEP, *flags.BATCH)
+        for field in dataclasses.fields(owner)
     }
     negated = {f"no{name}" for name in fields}
     known = fields | negated | _BESIDE_SETTINGS | _OF_OTHERS

@@ -27,24 +27,30 @@ _KEPT = 2  # The newest, and one to fall back to.
 class Checkpoint(Callback):
     """Saves snapshots of the run, from which it can go on after an interruption.
 
-    It saves one every so many seconds, at the end of every level, and when the run is stopped, and
-    keeps the last two. A failure to write is reported once; the run goes on, and the next
-    checkpoint is tried when it is due. During a run no other run can begin in the same folder, if
-    the system and the disk support locks.
+    It saves one every so many seconds, at the end of every level unless that is switched off, and
+    when the run is stopped, and keeps the last two. A failure to write is reported once; the run
+    goes on, and the next checkpoint is tried when it is due. During a run no other run can begin in
+    the same folder, if the system and the disk support locks.
 
     Args:
         folder: folder for the checkpoints of one run at a time; made if it does not exist.
         seconds: seconds from the end of one writing to the beginning of the next; 0 saves every
             step.
         overwrite: remove the checkpoints of another run.
+        every_level: save one at the end of every level. Without, runs of a few seconds save none.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], seconds: float = 60.0, overwrite: bool = False
+        self,
+        folder: str | os.PathLike[str],
+        seconds: float = 60.0,
+        overwrite: bool = False,
+        every_level: bool = True,
     ) -> None:
         self._folder = Path(folder)
         self._seconds = seconds
         self._overwrite = overwrite
+        self._every_level = every_level
         self._failed = False
         self._own: list[Path] = []
         self._held = contextlib.ExitStack()
@@ -95,7 +101,7 @@ class Checkpoint(Callback):
     def on_step_end(self, step: StepEnd) -> None:
         self._last = step
         level_ends = step.step == self._run.levels[step.level].steps
-        if level_ends or time.monotonic() - self._written >= self._seconds:
+        if (self._every_level and level_ends) or time.monotonic() - self._written >= self._seconds:
             self._save(step)
 
     def on_end(self, image: tf.Tensor) -> None:
@@ -160,32 +166,19 @@ def _in_words(error: Exception, path: Path) -> str:
 def _held(folder: Path) -> Iterator[None]:
     """Locks a folder against other processes, and against other runs in this one.
 
-    The lock is on the folder itself: it leaves no file and ends with the process. Without support
-    for such locks, or if the folder cannot be opened, nothing is locked.
-
     Raises:
         ConfigError: another run has locked the folder.
     """
-    try:
-        import fcntl
-
-        descriptor = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):  # Windows has no such locks.
+    if not os.path.isdir(folder):  # It cannot be made, which `_save` reports.
         yield
         return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with files.locked(folder) as free:
+        if not free:
             raise errors.ConfigError(
                 f"{folder}: another run keeps its checkpoints here, and is at work. Wait for it, "
                 "or choose another folder."
-            ) from None
-        except OSError:  # Some file systems have no locks either.
-            pass
+            )
         yield
-    finally:
-        os.close(descriptor)
 
 
 def require_free(folder: Path) -> None:

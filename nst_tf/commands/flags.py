@@ -18,13 +18,16 @@ from typing import Any
 from absl import flags
 
 from nst_tf import config, errors
-from nst_tf.commands.options import FileOptions, SweepOptions
+from nst_tf.commands.options import BatchOptions, FileOptions, SweepOptions
 
 ALL = (FileOptions, config.StyleTransferConfig)
 """The dataclasses whose fields are the flags of the command."""
 
 SWEEP = (SweepOptions, config.StyleTransferConfig)
 """The dataclasses whose fields are the flags of the sweep."""
+
+BATCH = (BatchOptions, config.StyleTransferConfig)
+"""The dataclasses whose fields are the flags of the batch."""
 
 USAGE = """Repaints a photo in the manner of a painting.
 
@@ -145,7 +148,9 @@ def _meant(text: str, field: dataclasses.Field[Any]) -> tuple[str, ...]:
     if field.metadata["path"] == "write" or "\0" in path:
         return (path,)
     if glob.has_magic(path):
-        found = sorted(glob.glob(path))
+        found = _matching(path) or [
+            each for part in config.split(text) for each in _matching(os.path.expanduser(part))
+        ]
         if not found:
             raise ValueError("there is no such file, and none that matches it as a pattern")
     else:
@@ -155,6 +160,11 @@ def _meant(text: str, field: dataclasses.Field[Any]) -> tuple[str, ...]:
     if len(found) > 1 and not field.metadata["repeated"]:
         raise ValueError(f"expected one file; these are {len(found)}, {found[0]} being the first")
     return tuple(found)
+
+
+def _matching(pattern: str) -> list[str]:
+    """Returns the files that match a pattern, in which `**` stands for any folders."""
+    return [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
 
 
 def define(*dataclass_types: type) -> flags.FlagValues:
@@ -287,7 +297,7 @@ def _loose(rest: Sequence[str], values: flags.FlagValues) -> errors.ConfigError:
     name = rest[0].partition("=")[0].strip("-\u2010\u2011\u2012\u2013\u2014\u2212")
     if name != rest[0] and name in values:
         hint = f"write --{rest[0][rest[0].index(name) :]}"
-    elif values["content"].present or values["style"].present:
+    elif "content" not in values or values["content"].present or values["style"].present:
         hint = "put quotes around a value with spaces or *"
     else:
         both = zip(("--content", "--style"), rest, strict=False)

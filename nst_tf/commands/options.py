@@ -137,6 +137,84 @@ class SweepOptions:
         coerce_all(self)
 
 
+@documented
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """The files of one run of the batch, and how it works on them."""
+
+    contents: tuple[str, ...] = setting(
+        (),
+        "Batch",
+        "the photos, as a folder, a pattern such as 'photos/**/*.jpg', a list with commas, or by "
+        "several flags; each is repainted after each of --styles",
+        repeated=True,
+        path="read",
+        first=True,
+    )
+    styles: tuple[str, ...] = setting(
+        (), "Batch", "the paintings, given likewise", repeated=True, path="read", first=True
+    )
+    manifest: str = setting(
+        "",
+        "Batch",
+        "a table of jobs instead of --contents and --styles: .csv, or .jsonl with an object a "
+        "line; '-' reads either from standard input. Its columns are content, style, content_mask, "
+        "style_mask, output, preset and all settings; its paths start from its folder",
+        first=True,
+    )
+    output_dir: str = setting(
+        "", "Batch", "folder for the pictures (required)", path="write", first=True
+    )
+    name: str = setting(
+        "{content}_{style}",
+        "Batch",
+        "name of each picture; braces hold content, style, folder (that of the photo), index, "
+        "preset or any setting. A suffix chooses the format, without one it is .png",
+        first=True,
+    )
+    overwrite: bool = setting(
+        False, "Batch", "replace pictures that were made in another way", first=True
+    )
+    bit_depth: int = setting(8, "Batch", "bits a channel of the pictures: 8, or 16 for PNG")
+    preset: str = _preset_knob("Batch")
+    workers: int = setting(
+        1,
+        "Batch",
+        "pictures in the making at a time, each in a process of its own with its share of the "
+        "cores",
+        first=True,
+        rule=at_least(1, "1 or more"),
+    )
+    devices: tuple[str, ...] = setting(
+        (), "Batch", "devices of the workers in turn, such as GPU:0,GPU:1; empty for --device"
+    )
+    shard: str = setting(
+        "",
+        "Batch",
+        "N/M takes every M-th job from the N-th on, for M machines that share a folder",
+        first=True,
+    )
+    retries: int = setting(
+        1, "Batch", "how often a failed job is tried again", rule=at_least(0, "0 or more")
+    )
+    checkpoint_seconds: float = setting(
+        60.0,
+        "Batch",
+        "between two checkpoints of a picture, from which the batch goes on if it was ended",
+        rule=at_least(0, "a number, 0 or above"),
+    )
+    status: str = setting(
+        "",
+        "Batch",
+        "file that receives a line of JSON for each job and every few seconds; empty makes "
+        "status.jsonl in the folder",
+        path="write",
+    )
+
+    def __post_init__(self) -> None:
+        coerce_all(self)
+
+
 def paths(options: FileOptions | SweepOptions) -> sources.Paths:
     """Returns the input pictures of a command; a folder stands for all pictures in it.
 

@@ -62,11 +62,13 @@ class Checkpoints:
         seconds: seconds between two checkpoints.
         resume: go on from the newest checkpoint in the folder, or from the beginning if there is
             none.
+        every_level: save one at the end of every level, too.
     """
 
     folder: str
     seconds: float = 60.0
     resume: bool = False
+    every_level: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

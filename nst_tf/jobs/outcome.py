@@ -13,6 +13,7 @@ from nst_tf.imaging import pyramid
 
 if TYPE_CHECKING:
     from nst_tf.engine.result import Result
+    from nst_tf.jobs.job import Job
 
 Status = Literal["done", "stopped", "diverged", "failed"]
 
@@ -43,6 +44,8 @@ class Outcome:
         checkpoint: path of the checkpoint to go on from; None if the picture is done.
         unwritten: why a report or a plot could not be written, in a sentence, by its path.
         error: the exception that ended the job, for callers that want to raise it; or None.
+        job: the job, in the outcomes of `stylize_many`; else None.
+        kept: whether the picture was there already, from an earlier run.
     """
 
     status: Status
@@ -61,6 +64,8 @@ class Outcome:
     checkpoint: Path | None = None
     unwritten: Mapping[str, str] = dataclasses.field(default_factory=dict)
     error: BaseException | None = None
+    job: Job | None = None
+    kept: bool = False
 
     @property
     def done(self) -> bool:

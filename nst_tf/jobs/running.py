@@ -50,11 +50,12 @@ def run(
     """
     try:
         planned = job if isinstance(job, Planned) else _planned(job, engine)
+        fitting = engine_for(planned, engine)
     except Exception as error:
         logger.debug("The job cannot be done.", exc_info=error)
         return of_error(error)
     try:
-        return _run(planned, engine, callbacks)
+        return write(make(planned, fitting, callbacks))
     finally:
         if engine is None:
             gc.collect()  # A network refers to itself, so only a collection frees it.
@@ -63,10 +64,10 @@ def run(
 def _planned(job: Job, engine: transfer.StyleTransfer | None) -> Planned:
     check(job)
     ready = read(job)
-    return plan(ready, _network(ready.config, engine))
+    return plan(ready, network_for(ready.config, engine))
 
 
-def _network(
+def network_for(
     config: configs.StyleTransferConfig, engine: transfer.StyleTransfer | None
 ) -> backbones.Backbone:
     """Returns the network of an engine if it fits the config, else a new one."""
@@ -83,8 +84,14 @@ def _network(
     return objective.build_backbone(config)
 
 
-def _engine(planned: Planned, engine: transfer.StyleTransfer | None) -> transfer.StyleTransfer:
-    """Returns an engine with the settings and the network of a job."""
+def engine_for(
+    planned: Planned, engine: transfer.StyleTransfer | None = None
+) -> transfer.StyleTransfer:
+    """Returns an engine with the settings and the network of a job; it reuses one if that fits.
+
+    Raises:
+        ConfigError: the settings do not fit the network.
+    """
     from nst_tf.engine import transfer
 
     if engine and engine.backbone is planned.backbone:
@@ -92,37 +99,67 @@ def _engine(planned: Planned, engine: transfer.StyleTransfer | None) -> transfer
     return transfer.StyleTransfer(planned.config, planned.backbone)
 
 
-def _run(
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A job after its steps, before its files are written.
+
+    Attributes:
+        job: the job.
+        outcome: its outcome so far.
+        checkpoints: the callbacks that keep its checkpoints.
+        stopped: whether a callback asked the run to end.
+    """
+
+    job: Job
+    outcome: Outcome
+    checkpoints: Sequence[callbacks.Checkpoint]
+    stopped: bool
+
+
+def make(
     planned: Planned,
-    engine: transfer.StyleTransfer | None,
-    watchers: Sequence[callbacks.Callback],
-) -> Outcome:
-    history, checkpoints = callbacks.History(), _checkpoints(planned.ready.job)
-    watchers = [history, *watchers, *_shows(planned.ready.job), *checkpoints]
+    engine: transfer.StyleTransfer,
+    watchers: Sequence[callbacks.Callback] = (),
+) -> Made:
+    """Takes the steps of a job. `write` then writes its files, in another thread if need be.
+
+    Args:
+        planned: the job.
+        engine: an engine with its settings, as `engine_for` returns it.
+        watchers: callbacks that follow the run.
+    """
+    job = planned.ready.job
+    history, checkpoints = callbacks.History(), _checkpoints(job)
+    watchers = [history, *watchers, *_shows(job), *checkpoints]
     begin = time.perf_counter()
     failure = _stylize(planned, engine, watchers)
     found = _found(planned, history, failure, time.perf_counter() - begin)
     saved = [checkpoint.saved for checkpoint in checkpoints]
     found = dataclasses.replace(found, checkpoint=next(iter(saved), None))
-    kept = _kept(found, planned.ready.job)
+    run = getattr(history, "run", None)
+    return Made(job, found, checkpoints, bool(run and run.stopping))
+
+
+def write(made: Made) -> Outcome:
+    """Writes the files of a job, and returns its outcome. Of a stopped run it is the picture."""
+    kept = _kept(made.outcome, made.job)
     if not kept.done:
         return kept
-    for checkpoint in checkpoints:
+    for checkpoint in made.checkpoints:
         checkpoint.remove()
     kept = dataclasses.replace(kept, checkpoint=None)
-    # After a stop, only the picture is wanted.
-    return kept if history.run.stopping else _with_extras(kept, planned.ready.job)
+    return kept if made.stopped else _with_extras(kept, made.job)
 
 
 def _stylize(
     planned: Planned,
-    engine: transfer.StyleTransfer | None,
+    engine: transfer.StyleTransfer,
     watchers: Sequence[callbacks.Callback],
 ) -> BaseException | None:
     """Runs the steps, and returns the exception that ended them early, or None."""
     given = planned.ready.pictures
     try:
-        _engine(planned, engine).stylize(
+        engine.stylize(
             given.content,
             given.styles,
             watchers,
@@ -142,7 +179,8 @@ def _checkpoints(job: Job) -> list[callbacks.Checkpoint]:
     asked = job.checkpoints
     if not asked:
         return []
-    return [callbacks.Checkpoint(asked.folder, asked.seconds, job.outputs.overwrite)]
+    every_level = asked.every_level
+    return [callbacks.Checkpoint(asked.folder, asked.seconds, job.outputs.overwrite, every_level)]
 
 
 def _shows(job: Job) -> list[callbacks.Callback]:

@@ -186,6 +186,26 @@ def differences(
     ]
 
 
+def is_of(
+    then: Mapping[str, Any],
+    config: configs.StyleTransferConfig,
+    inputs: Mapping[str, Mapping[str, str]],
+) -> bool:
+    """Returns whether a record is of a picture with some settings and input files.
+
+    Args:
+        then: the record, as `essence` returns it.
+        config: the settings, with the network and precision of the record in place of `auto`.
+        inputs: the input files, as `input_hashes` returns them.
+    """
+    settings = {
+        name: value for name, value in config.to_dict().items() if name not in _OF_THE_MACHINE
+    }
+    return then["inputs"] == _named(inputs) and all(
+        name in then["config"] and then["config"][name] == value for name, value in settings.items()
+    )
+
+
 def require_same(
     then: Mapping[str, Any], now: Mapping[str, Any], place: str = "checkpoint"
 ) -> None:

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _LONGEST_NAME = 255  # Bytes; the limit of file systems.
+TEMPORARY = ".nst_tf-*.tmp"
+"""Pattern of the files of `atomic_file`; a killed process may leave one."""
 
 
 def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
@@ -70,7 +72,7 @@ def atomic_file(
         OSError: the file cannot be written. A previous file is untouched.
     """
     path = Path(os.path.realpath(path) if overwrite else path)
-    temporary = path.with_name(f".nst_tf-{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
     try:
         with open(temporary, "xb") as file:  # Never follows a planted link.
             yield file
@@ -104,6 +106,41 @@ def _place(temporary: Path, path: Path) -> None:
         except BaseException:
             path.unlink()
             raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, shared: bool = False) -> Iterator[bool]:
+    """Locks a file or folder against other processes, and against other locks in this one.
+
+    The lock of a folder leaves no file. A lock ends with the process. Without support for such
+    locks, or if the path cannot be opened, nothing is locked.
+
+    Args:
+        path: a folder, or a file, which is made if it does not exist.
+        shared: allow others that ask for a shared lock, too.
+
+    Yields:
+        False if another lock is in the way, else True.
+    """
+    try:
+        import fcntl
+
+        kind = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+        descriptor = os.open(path, kind, 0o666)
+    except (ImportError, OSError):  # Windows has no such locks.
+        yield True
+        return
+    try:
+        free = True
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            free = False
+        except OSError:  # Some file systems have no locks either.
+            pass
+        yield free
+    finally:
+        os.close(descriptor)
 
 
 def probe(path: str | os.PathLike[str]) -> None:

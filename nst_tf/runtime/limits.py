@@ -1,8 +1,9 @@
-"""Limits that containers, batch systems and shells set to the memory of this process."""
+"""Limits of this process: memory, as containers, batch systems and shells set it, and cores."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,28 @@ _FILES = {
     "cgroup": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
 """Files of both versions of control groups: limit, usage, and the reclaimable part of the usage."""
+
+
+_sharing = 1  # Processes that share the free memory.
+
+
+def cores() -> int:
+    """Returns the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # Windows and macOS have none.
+        return os.cpu_count() or 1
+
+
+def share_memory(processes: int) -> None:
+    """Tells this process how many share the free memory with it, itself included."""
+    global _sharing
+    _sharing = processes
+
+
+def sharing() -> int:
+    """Returns the number of processes that share the free memory, this one included."""
+    return _sharing
 
 
 def free(used: int, root: Path = Path("/")) -> float:

@@ -33,6 +33,12 @@ def restore(previous: Mapping[int, Any]) -> None:
         signal.signal(number, handler)
 
 
+def ignore() -> None:
+    """Makes this process ignore all `SIGNALS`."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def held() -> Iterator[list[int]]:
     """Holds signals back; yields a list to which arriving signals are appended."""

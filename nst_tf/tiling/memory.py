@@ -572,7 +572,7 @@ def available() -> int:
     """Returns the bytes that this process may safely take, including those that it has."""
     used = psutil.Process().memory_info().rss
     free = min(psutil.virtual_memory().available, limits.free(used))
-    return round(_SAFE_SHARE * (used + free))
+    return round(_SAFE_SHARE * (used + free / limits.sharing()))
 
 
 @functools.cache
