@@ -18,9 +18,8 @@ from nst_tf.commands import flags, options
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 INTRODUCTION = """# Settings
 
-Every setting of `nst-stylize`, `nst-batch` and `nst-sweep`. `--name=value` gives one; those of the
-picture are also the arguments of `nst_tf.StyleTransferConfig`. `scripts/reference.py` writes this
-page.
+Every setting of the commands. `--name=value` gives one; those of the picture are also the arguments
+of `nst_tf.StyleTransferConfig`. `scripts/reference.py` writes this page.
 """
 SECTIONS = {
     "Files of `nst-stylize`": options.FileOptions,

@@ -25,7 +25,7 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _SLIDER = re.compile(r'<div class="slider" markdown>\n\n(.*?)\n\n</div>', re.DOTALL)
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z_0-9]*)(?![a-z-])")
 _TABLE_ROW = re.compile(r"^\|.*\d.*\|$", re.MULTILINE)
-_OF_OTHERS = {"depth"}  # Of git.
+_OF_OTHERS = {"array", "depth"}  # Of Slurm and git.
 _BESIDE_SETTINGS = {"help", "helpfull", "flagfile", "list_presets"}
 _OTHER_FLAGS = {"measurements.md", "docker.md", "releasing.md", "settings.md"}
 """Pages that name flags of other programs, or a placeholder for any flag."""
@@ -92,11 +92,8 @@ def test_the_site_has_what_a_slider_needs():
 
 
 def test_every_flag_that_is_named_exists():
-    fields = {
-        field.name
-        for owner in (*flags.ALL, *flags.SWEEP, *flags.BATCH)
-        for field in dataclasses.fields(owner)
-    }
+    owners = {*flags.ALL, *flags.SWEEP, *flags.BATCH}
+    fields = {field.name for owner in owners for field in dataclasses.fields(owner)}
     negated = {f"no{name}" for name in fields}
     known = fields | negated | _BESIDE_SETTINGS | _OF_OTHERS
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")]
