@@ -1,7 +1,4 @@
-"""Writes docs/reference/settings.md from the fields of the settings.
-
-python scripts/reference.py
-"""
+"""Writes docs/reference/settings.md from the fields of the settings."""
 
 from __future__ import annotations
 
@@ -25,6 +22,7 @@ SECTIONS = {
     "Files of `nst-stylize`": options.FileOptions,
     "The picture": config.StyleTransferConfig,
     "`nst-batch`": options.BatchOptions,
+    "`nst-app`": options.AppOptions,
     "Files of `nst-sweep`": options.SweepOptions,
 }
 ESCAPES = str.maketrans({"|": r"\|", "*": r"\*", "<": "&lt;", ">": "&gt;"})

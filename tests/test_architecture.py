@@ -27,6 +27,7 @@ LEVELS = [
     {"callbacks"},
     {"engine"},
     {"jobs"},
+    {"web"},
     {"commands"},
     {"__main__"},
 ]

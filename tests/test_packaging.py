@@ -50,3 +50,9 @@ def test_installed_command_is_the_same_program(wheel: Path, tmp_path: Path):
         check=True,
     )
     assert installed.stdout.replace("nst-stylize", "stylize.py") == script.stdout
+
+
+def test_the_extra_for_the_page_is_what_its_requirements_say():
+    first, second = (ROOT / "requirements-web.txt").read_text().splitlines()
+    assert first == "-r requirements.txt"
+    assert f'\nweb = ["{second}"]\n' in (ROOT / "pyproject.toml").read_text()

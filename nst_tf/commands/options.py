@@ -215,6 +215,34 @@ class BatchOptions:
         coerce_all(self)
 
 
+@documented
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AppOptions:
+    """How the page in the browser is served."""
+
+    host: str = setting(
+        "127.0.0.1",
+        "Page",
+        "address to serve; 0.0.0.0 serves every network of this machine, with --auth if others "
+        "are in it",
+        first=True,
+    )
+    port: int = setting(7860, "Page", "port of the page", first=True)
+    root_path: str = setting("", "Page", "path of the page behind a reverse proxy, such as /paint")
+    auth: tuple[str, ...] = setting(
+        (), "Page", "NAME:PASSWORD of a visitor; others see nothing", repeated=True, first=True
+    )
+    max_upload: str = setting("50mb", "Page", "largest file that a visitor sends")
+    side: int = setting(2048, "Page", "longest side of a result, in pixels", first=True)
+    pixels: int = setting(40_000_000, "Page", "largest picture that a visitor sends, in pixels")
+    waiting: int = setting(20, "Page", "most pictures that wait", rule=at_least(1, "1 or more"))
+    seconds: float = setting(1800.0, "Page", "after which a picture is stopped and kept")
+    kept_seconds: float = setting(3600.0, "Page", "after which uploads and results are deleted")
+
+    def __post_init__(self) -> None:
+        coerce_all(self)
+
+
 def paths(options: FileOptions | SweepOptions) -> sources.Paths:
     """Returns the input pictures of a command; a folder stands for all pictures in it.
 

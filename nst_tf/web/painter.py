@@ -1,0 +1,434 @@
+"""Paints for the visitors of a page, one picture at a time, in the order in which they asked."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nst_tf import callbacks, errors, jobs
+from nst_tf import config as configs
+from nst_tf.imaging import images
+
+if TYPE_CHECKING:
+    from nst_tf.engine import transfer
+    from nst_tf.engine.result import Result
+
+_ROUGH_SIDE, _ROUGH_STEPS = 128, 12
+_OVERHEAD = 1 << 14  # Pixels that take as long as what a step costs whatever its size.
+_TIMED = 5  # Steps of a level from which the time left is told.
+_PREVIEW_SECONDS = 0.7  # Between two previews.
+KINDS = {
+    "PNG": (".png", 8),
+    "PNG, 16 bits": (".png", 16),
+    "JPEG": (".jpg", 8),
+    "WebP": (".webp", 8),
+    "TIFF": (".tif", 8),
+}
+"""Suffix and bits of a channel of the formats for download."""
+_MOST_RESULTS = 24  # Of a visitor; older ones go.
+_SWEEP_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a visitor may ask for.
+
+    Attributes:
+        side: longest side of a result, in pixels.
+        pixels: largest upload, in pixels.
+        waiting: most orders that wait.
+        seconds: longest time for one picture.
+        kept_seconds: seconds after which uploads and results are deleted.
+    """
+
+    side: int = 2048
+    pixels: int = 40_000_000
+    waiting: int = 20
+    seconds: float = 1800.0
+    kept_seconds: float = 3600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Pictures of an order.
+
+    Attributes:
+        content: path of the photo.
+        styles: paths of the paintings.
+        content_mask: path of the photo's mask, or an empty text.
+        style_masks: paths of the paintings' masks.
+    """
+
+    content: str
+    styles: tuple[str, ...]
+    content_mask: str = ""
+    style_masks: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(eq=False)
+class Order:
+    """A picture that a visitor asked for.
+
+    Attributes:
+        inputs: the pictures.
+        config: the settings.
+        path: the file of the result.
+        preview: the picture so far, uint8 `(height, width, 3)`, or None.
+        words: where it stands, for the visitor.
+        outcome: the outcome, once it is known.
+        stopping: whether it was asked to stop.
+        picture: the result with all its digits, of a visitor's newest picture; else None.
+    """
+
+    inputs: Inputs
+    config: configs.StyleTransferConfig
+    path: Path
+    preview: np.ndarray | None = None
+    words: str = "Waiting."
+    outcome: jobs.Outcome | None = None
+    stopping: bool = False
+    picture: Result | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.outcome is not None
+
+
+@dataclasses.dataclass(eq=False)
+class Visitor:
+    """A visitor, who is known by a secret key in the browser.
+
+    Attributes:
+        folder: folder of this visitor's results.
+        orders: orders that wait or are at work, in their order.
+        results: orders that are over and have a picture, the newest first.
+    """
+
+    folder: Path
+    orders: list[Order] = dataclasses.field(default_factory=list)
+    results: list[Order] = dataclasses.field(default_factory=list)
+
+
+class Painter:
+    """Paints the orders of all visitors in one thread, with one network and its compiled steps.
+
+    Visitors take turns: the next order is that of the visitor who has waited longest. An order goes
+    on when its visitor has gone.
+
+    Args:
+        folder: folder for results; what is older than the limit is deleted.
+        limits: what a visitor may ask for.
+    """
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.limits = limits
+        self._folder = folder
+        self._visitors: dict[str, Visitor] = {}
+        self._turns: collections.deque[str] = collections.deque()
+        self._at_work: Order | None = None
+        self._engine: transfer.StyleTransfer | None = None
+        self._changed = threading.Condition()
+        self._ended = False
+        self._thread = threading.Thread(target=self._work, name="nst_tf-paint", daemon=True)
+        self._thread.start()
+        threading.Thread(target=self._sweep, name="nst_tf-sweep", daemon=True).start()
+
+    def visitor(self, key: str) -> Visitor:
+        """Returns the visitor with a key, a new one if there is none."""
+        with self._changed:
+            if key not in self._visitors:
+                folder = self._folder / secrets.token_hex(16)
+                folder.mkdir(parents=True)
+                self._visitors[key] = Visitor(folder)
+            return self._visitors[key]
+
+    def order(self, key: str, inputs: Inputs, config: configs.StyleTransferConfig) -> Order:
+        """Takes an order of a visitor.
+
+        Raises:
+            StyleTransferError: it is beyond the limits, or its pictures or settings are no good.
+        """
+        visitor, limits = self.visitor(key), self.limits
+        for path in (inputs.content, *inputs.styles, *filter(None, [inputs.content_mask])):
+            images.size(path, limits.pixels)
+        name = f"{Path(inputs.content).stem[:60]}_{secrets.token_hex(4)}.png"
+        order = Order(inputs, config, visitor.folder / name)
+        levels = jobs.check(self._job(order))
+        longest = max(levels[-1].height, levels[-1].width)
+        if longest > limits.side:
+            raise errors.ConfigError(
+                f"the picture would have a side of {longest} pixels, and {limits.side} are allowed "
+                "here. Lower image_size."
+            )
+        with self._changed:
+            if sum(len(each.orders) for each in self._visitors.values()) >= limits.waiting:
+                raise errors.ConfigError("too many pictures are waiting; try again in a while.")
+            visitor.orders.append(order)
+            if key not in self._turns:
+                self._turns.append(key)
+            self._changed.notify_all()
+        return order
+
+    def stop(self, key: str) -> None:
+        """Stops the visitor's orders: the picture at work is kept as it is, others are dropped."""
+        with self._changed:
+            for order in self.visitor_orders(key):
+                order.stopping = True
+                if order is not self._at_work:
+                    self._end(key, order, jobs.Outcome("stopped", "it was not begun."))
+
+    def visitor_orders(self, key: str) -> list[Order]:
+        """Returns a visitor's orders that wait or are at work."""
+        return list(self._visitors[key].orders) if key in self._visitors else []
+
+    def ahead(self, key: str) -> int:
+        """Returns the number of orders before the visitor's next one."""
+        with self._changed:
+            if self._at_work in self.visitor_orders(key):
+                return 0
+            place = list(self._turns).index(key) if key in self._turns else 0
+            return place + (self._at_work is not None)
+
+    def follow(self, key: str, seconds: float = 0.5) -> Iterator[Order]:
+        """Yields the order of a visitor that is next or at work, until all are over.
+
+        Args:
+            key: the visitor.
+            seconds: longest time between two.
+        """
+        while orders := self.visitor_orders(key):
+            yield orders[0]
+            with self._changed:
+                self._changed.wait(seconds)
+
+    def saved(self, key: str, kind: str) -> Path:
+        """Returns the path of a visitor's newest result in one of `KINDS`.
+
+        Raises:
+            StyleTransferError: there is no result, or it cannot be written.
+        """
+        results = self.visitor(key).results
+        picture = results[0].picture if results else None
+        if picture is None:
+            raise errors.ConfigError("there is no picture yet to download.")
+        newest, (suffix, bits) = results[0], KINDS[kind]
+        if (suffix, bits) == (".png", 8):
+            return newest.path
+        path = newest.path.with_name(f"{newest.path.stem}{'-16' if bits == 16 else ''}{suffix}")
+        return picture.save(path, bits, overwrite=True)
+
+    def close(self) -> None:
+        """Ends after the current step, and deletes all files."""
+        with self._changed:
+            self._ended = True
+            if self._at_work:
+                self._at_work.stopping = True
+            self._changed.notify_all()
+        self._thread.join(60)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # In the thread.
+
+    def _work(self) -> None:
+        with contextlib.suppress(Exception):  # A visitor will be told why.
+            self._warm_up()
+        while True:
+            with self._changed:
+                while not self._turns and not self._ended:
+                    self._changed.wait()
+                if self._ended:
+                    return
+                key = self._turns.popleft()
+                orders = self.visitor_orders(key)
+                if not orders:
+                    continue
+                order = self._at_work = orders[0]
+                if len(orders) > 1:
+                    self._turns.append(key)
+            outcome = self._painted(order)
+            with self._changed:
+                self._at_work = None
+                self._end(key, order, outcome)
+
+    def _warm_up(self) -> None:
+        """Builds the network and compiles the steps, so that the first picture comes soon."""
+        grey = np.random.default_rng(0).random((_ROUGH_SIDE, _ROUGH_SIDE, 3), np.float32)
+        config = configs.StyleTransferConfig(image_size=_ROUGH_SIDE, steps=(2, 2), levels=2)
+        self._own_engine().with_config(config).stylize(grey, grey[::-1])
+
+    def _own_engine(self) -> transfer.StyleTransfer:
+        from nst_tf.engine import transfer
+
+        if self._engine is None:
+            self._engine = transfer.StyleTransfer(configs.StyleTransferConfig())
+        return self._engine
+
+    def _end(self, key: str, order: Order, outcome: jobs.Outcome) -> None:
+        """Moves an order to the results. Called with the lock."""
+        visitor = self._visitors[key]
+        order.outcome = outcome
+        order.words = _in_words(outcome)
+        if order in visitor.orders:
+            visitor.orders.remove(order)
+        if outcome.path:
+            order.path = outcome.path
+            for earlier in visitor.results:
+                earlier.picture = None  # It would take memory.
+            visitor.results = [order, *visitor.results][:_MOST_RESULTS]
+        self._changed.notify_all()
+
+    def _painted(self, order: Order) -> jobs.Outcome:
+        try:
+            self._show_rough(order)
+            outcome = self._made(order, order.config, order.path)
+        except Exception as error:  # The thread serves all visitors.
+            return jobs.Outcome("failed", f"it has failed ({errors.reason(error)}).", error=error)
+        order.picture = outcome.picture
+        return dataclasses.replace(outcome, picture=None)
+
+    def _show_rough(self, order: Order) -> None:
+        """Shows a small picture of a few steps within seconds."""
+        side = order.config.image_size or _ROUGH_SIDE + 1
+        if side > _ROUGH_SIDE and not order.config.goes_on:
+            order.words = "A rough picture first."
+            with contextlib.suppress(errors.StyleTransferError):  # Some settings allow none.
+                small = order.config.replace(image_size=_ROUGH_SIDE, steps=_ROUGH_STEPS, levels=1)
+                self._made(order, small, None)
+
+    def _made(
+        self, order: Order, config: configs.StyleTransferConfig, path: Path | None
+    ) -> jobs.Outcome:
+        job = self._job(order, config, path)
+        return jobs.run(job, self._own_engine(), [_Feed(order, self.limits.seconds, self._tell)])
+
+    def _job(
+        self,
+        order: Order,
+        config: configs.StyleTransferConfig | None = None,
+        path: Path | None = None,
+    ) -> jobs.Job:
+        given = order.inputs
+        paths = jobs.Paths(given.content, given.styles, given.content_mask, given.style_masks)
+        outputs = jobs.Outputs(str(path)) if path else jobs.Outputs()
+        return jobs.Job(paths, config or order.config, outputs)
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _sweep(self) -> None:
+        """Deletes results, and forgets visitors, that are too old."""
+        while not self._ended:
+            time.sleep(min(_SWEEP_SECONDS, self.limits.kept_seconds / 4))
+            oldest = time.time() - self.limits.kept_seconds
+            with self._changed:
+                for key, visitor in list(self._visitors.items()):
+                    visitor.results = [each for each in visitor.results if _newer(each, oldest)]
+                    idle = not visitor.orders and not visitor.results
+                    if idle and _changed(visitor.folder) < oldest:
+                        del self._visitors[key]
+                        shutil.rmtree(visitor.folder, ignore_errors=True)
+
+
+def _newer(order: Order, oldest: float) -> bool:
+    """Returns whether a result is newer than a time; deletes it if it is not."""
+    if _changed(order.path) >= oldest:
+        return True
+    order.path.unlink(missing_ok=True)
+    return False
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _in_words(outcome: jobs.Outcome) -> str:
+    if outcome.done:
+        return f"Done in {outcome.seconds:.0f} s."
+    if outcome.status == "stopped":
+        return "Stopped; this is the picture so far." if outcome.path else "Stopped."
+    return f"{outcome.reason[:1].upper()}{outcome.reason[1:]}"
+
+
+class _Feed(callbacks.Callback):
+    """Keeps an order up to date, and ends its run if that is asked for."""
+
+    def __init__(self, order: Order, seconds: float, tell: Callable[[], None]) -> None:
+        self._order, self._seconds, self._tell = order, seconds, tell
+
+    def on_begin(self, run: callbacks.Run) -> None:
+        self._run = run
+        self._begin, self._shown = time.monotonic(), 0.0
+        self._work = [
+            (level.height * level.width + _OVERHEAD) * level.steps for level in run.levels
+        ]
+
+    def on_level_begin(self, level: int) -> None:
+        self._level_begin = time.monotonic()
+
+    def on_step_end(self, step: callbacks.StepEnd) -> None:
+        now = time.monotonic()
+        if self._order.stopping or now - self._begin > self._seconds:
+            self._run.stopping = True
+        if now - self._shown < _PREVIEW_SECONDS:
+            return
+        self._shown = now
+        self._order.preview = _pixels(step.picture())
+        self._order.words = self._words(step, now)
+        self._tell()
+
+    def _words(self, step: callbacks.StepEnd, now: float) -> str:
+        level = self._run.levels[step.level]
+        words = (
+            f"Level {step.level + 1} of {len(self._work)} ({level.width}x{level.height}), step "
+            f"{step.step} of {level.steps}, loss {float(step.loss):.3g}"
+        )
+        done = self._work[step.level] * step.step / level.steps
+        if step.step < _TIMED:
+            return f"{words}."
+        left = (now - self._level_begin) / done * (sum(self._work[step.level :]) - done)
+        return f"{words}, about {left:.0f} s left."
+
+
+def _pixels(picture: Any) -> np.ndarray:
+    return np.rint(255 * np.clip(np.asarray(picture), 0, 1)).astype(np.uint8)
+
+
+def region_masks(
+    regions: np.ndarray | str, colours: Sequence[tuple[int, int, int]], folder: Path
+) -> tuple[str, tuple[str, ...]]:
+    """Returns the paths of the masks of photo and paintings, and writes those that are missing.
+
+    Args:
+        regions: what was painted on the photo, uint8 `(height, width, 4)`, transparent elsewhere;
+            or the path of a mask.
+        colours: the colour of each painting.
+        folder: folder for the masks.
+    """
+    name = secrets.token_hex(8)
+    content = regions if isinstance(regions, str) else str(folder / f"{name}.png")
+    if not isinstance(regions, str):
+        alpha = regions[..., 3:].astype(np.float32) / 255
+        # For one painting, any colour means that one.
+        colour = 1.0 if len(colours) == 1 else regions[..., :3].astype(np.float32) / 255
+        images.save(np.broadcast_to(colour * alpha, (*alpha.shape[:2], 3)), content)
+    if len(colours) == 1:
+        return content, ()
+    styles = [str(folder / f"{name}-{number}.png") for number in range(len(colours))]
+    for path, each in zip(styles, colours, strict=True):
+        images.save(np.full((64, 64, 3), each, np.float32) / 255, path)
+    return content, tuple(styles)
