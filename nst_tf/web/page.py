@@ -15,46 +15,13 @@ from nst_tf import errors
 from nst_tf.imaging import images
 from nst_tf.records import recipe
 from nst_tf.web import controls, painter
+from nst_tf.web.layout import COLOURS, NAMES, THEME, TITLE, Layout
 
-TITLE = "Neural style transfer"
-_ASSETS = Path(__file__).parents[2] / "assets"
-_EXAMPLES = (
-    ("chelsea.png", "estuary.jpg"),
-    ("coffee.png", "cutpaper.jpg"),
-    ("chelsea.png", "ink.jpg"),
-)
-_COLOURS = ((255, 0, 0), (0, 0, 255), (0, 160, 0), (255, 200, 0), (200, 0, 200))
-_NAMES = ("red", "blue", "green", "yellow", "purple")
-"""The colours of the brush; each stands for a painting."""
+__all__ = ["THEME", "build"]
+
 _VARIANTS = (0.2, 0.4, 0.6, 0.8)
 """Strengths of a sheet of variants."""
 _BRUSH_SIDE = 640  # Pixels of the photo to paint on.
-_CSS = """
-.gradio-container {
-  max-width: 1200px !important; margin: auto;
-  --body-text-color-subdued: #4b5563; --block-info-text-color: #4b5563;
-  --button-primary-background-fill: #1d4ed8; --button-primary-background-fill-hover: #1e40af;
-  --button-primary-text-color: #ffffff;
-}
-.dark .gradio-container, .gradio-container.dark {
-  --body-text-color-subdued: #d1d5db; --block-info-text-color: #d1d5db;
-}
-.gradio-container .or { color: inherit; }
-footer { display: none !important; }
-.gradio-container .column > * { min-width: 0 !important; max-width: 100%; }
-#examples { overflow-x: auto; }
-#examples table { table-layout: fixed; width: 100%; }
-#seen, #results { overflow-x: hidden; }
-"""
-_SCRIPT = """() => {
-  const mend = () => document.querySelectorAll(".empty[aria-label]:not([role])")
-    .forEach((each) => each.setAttribute("role", "img"));
-  new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });
-  mend();
-}"""
-"""Gives a role to places without a picture, which screen readers need to read their label."""
-THEME: dict[str, Any] = {"css": _CSS, "js": _SCRIPT}
-"""What the page looks like, as arguments of `launch`."""
 
 
 def build(work: painter.Painter, kept_seconds: float) -> gr.Blocks:
@@ -64,129 +31,31 @@ def build(work: painter.Painter, kept_seconds: float) -> gr.Blocks:
         work: what paints the orders.
         kept_seconds: seconds after which uploads are deleted.
     """
-    fields = controls.fields()
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, delete_cache=(600, round(kept_seconds))
     ) as page:
-        key = gr.BrowserState("", storage_key="nst_tf-visitor")
-        gr.Markdown(f"# {TITLE}")
-        with gr.Row():
-            with gr.Column():
-                photo = gr.Image(
-                    label="Photo", type="filepath", image_mode=None, elem_id="photo",
-                    sources=["upload", "clipboard"], height=280,
-                )  # fmt: skip
-                paintings = gr.File(
-                    label="Paintings, one or several", file_count="multiple", type="filepath",
-                    file_types=["image"], elem_id="paintings", height=140,
-                )  # fmt: skip
-                seen = gr.Gallery(
-                    label="The paintings", columns=4, height=150, elem_id="seen", buttons=[],
-                    object_fit="contain", interactive=False, allow_preview=False, visible=False,
-                    fit_columns=False,
-                )  # fmt: skip
-                if examples := _examples():
-                    gr.Examples(examples, [photo, paintings], label="Examples", elem_id="examples")
-                settings = [controls.component(field) for field in fields[: len(controls.FIRST)]]
-                with gr.Accordion(
-                    "Paint where"
-                ):  # A closed editor tells no changes once it is opened.
-                    gr.Markdown(
-                        "Paint on the photo where to repaint it; nothing painted means all of it. "
-                        "With several paintings, each has a colour: "
-                        + ", ".join(f"{name} the {n}." for n, name in enumerate(_NAMES, 1))
-                    )
-                    brush = gr.ImageEditor(
-                        label="Regions", type="numpy", image_mode="RGBA", elem_id="brush",
-                        brush=gr.Brush(
-                            default_size=40, colors=[_hex(each) for each in _COLOURS],
-                            default_color=_hex(_COLOURS[0]), color_mode="fixed",
-                        ),
-                        sources=(), transforms=(), height=420,
-                        layers=gr.LayerOptions(allow_additional_layers=False),
-                    )  # fmt: skip
-                    mask = gr.Image(
-                        label="Or a picture of the regions, white or in these colours", height=140,
-                        type="filepath", image_mode=None, sources=["upload"], elem_id="mask",
-                    )  # fmt: skip
-                    outside = gr.Checkbox(
-                        True, label="keep the photo outside of the regions", elem_id="keep-outside"
-                    )
-                    understood = gr.Markdown(elem_id="understood")
-                with gr.Accordion("More settings", open=False):
-                    more = fields[len(controls.FIRST) :]
-                    settings += [controls.component(field) for field in more]
-                    recipe_of = gr.File(
-                        label="Take the settings of a picture made here", type="filepath",
-                        file_types=["image"], elem_id="recipe", height=120,
-                    )  # fmt: skip
-            with gr.Column():
-                with gr.Row():
-                    paint = gr.Button("Paint", variant="primary", elem_id="paint")
-                    variants = gr.Button("Four strengths", elem_id="variants")
-                    stop = gr.Button("Stop and keep", elem_id="stop")
-                status = gr.Markdown("Choose a photo and a painting.", elem_id="status")
-                preview = gr.Image(
-                    label="The picture so far", interactive=False, format="jpeg",
-                    elem_id="preview", buttons=["fullscreen"], height=420, visible=False,
-                )  # fmt: skip
-                slider = gr.ImageSlider(
-                    label="Before and after", interactive=False, format="png", elem_id="slider",
-                    buttons=["fullscreen"], max_height=640,
-                )  # fmt: skip
-                with gr.Row():
-                    kind = gr.Dropdown(
-                        list(painter.KINDS),
-                        label="Format of the download",
-                        elem_id="kind",
-                        scale=1,
-                        min_width=130,
-                    )
-                    download = gr.File(
-                        label="Download",
-                        elem_id="download",
-                        interactive=False,
-                        height=90,
-                        scale=3,
-                    )
-                results = gr.Gallery(
-                    label="Your results; a click brings the settings back", columns=4,
-                    height=320, elem_id="results", interactive=False, allow_preview=False,
-                    object_fit="contain", buttons=[], fit_columns=False,
-                )  # fmt: skip
-                with gr.Accordion("Compare two results", open=False):
-                    with gr.Row():
-                        one, other = (
-                            gr.Number(at, label=f"number of the {side} one", precision=0, minimum=1)
-                            for at, side in ((1, "left"), (2, "right"))
-                        )
-                        compare = gr.Button("Compare", elem_id="compare")
-                    both = gr.ImageSlider(
-                        label="Both", interactive=False, elem_id="both", format="png"
-                    )
-                    differing = gr.Dataframe(
-                        headers=["setting", "left", "right"], interactive=False,
-                        elem_id="differing",
-                    )  # fmt: skip
-        for given in (photo, mask):
-            setattr(given, "preprocess", _path)  # noqa: B010 ( Gradio's would open the file, and fail without a word.)
-        outputs = [status, preview, slider, download, results, key]
-        inputs = [key, photo, paintings, brush, mask, outside, *settings]
-        handlers = _Handlers(work)
+        on, do = Layout(), _Handlers(work)
+        for upload in (on.photo, on.mask):
+            # Gradio would open the file, and fail without a word about it.
+            setattr(upload, "preprocess", _path)  # noqa: B010
+        shown = [on.status, on.preview, on.slider, on.download, on.results, on.key]
+        given = [
+            on.key, on.photo, on.paintings, on.brush, on.mask, on.outside, *on.settings,
+        ]  # fmt: skip
         quiet: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
-        paint.click(handlers.paint, inputs, outputs, **quiet)
-        variants.click(handlers.variants, inputs, outputs, **quiet)
-        stop.click(handlers.stop, [key], [status], **quiet)
-        page.load(handlers.load, [key], outputs, **quiet)
-        photo.change(_to_paint_on, [photo], [brush], **quiet)
-        paintings.change(
-            lambda given: gr.Gallery(given, visible=bool(given)), [paintings], [seen], **quiet
-        )
-        brush.change(_understood, [brush, paintings], [understood], **quiet)
-        recipe_of.upload(_settings_of, [recipe_of], [status, *settings], **quiet)
-        results.select(handlers.again, [key], [status, slider, download, *settings], **quiet)
-        kind.input(handlers.download, [key, kind], [download, status], **quiet)
-        compare.click(handlers.compare, [key, one, other], [both, differing], **quiet)
+        page.load(do.load, [on.key], shown, **quiet)
+        on.paint.click(do.paint, given, shown, **quiet)
+        on.variants.click(do.variants, given, shown, **quiet)
+        on.stop.click(do.stop, [on.key], [on.status], **quiet)
+        on.photo.change(_to_paint_on, [on.photo], [on.brush], **quiet)
+        on.paintings.change(_shown, [on.paintings], [on.seen], **quiet)
+        on.brush.change(_understood, [on.brush, on.paintings], [on.understood], **quiet)
+        on.recipe_of.upload(_settings_of, [on.recipe_of], [on.status, *on.settings], **quiet)
+        brought = [on.status, on.slider, on.download, *on.settings]
+        on.results.select(do.again, [on.key], brought, **quiet)
+        on.kind.input(do.download, [on.key, on.kind], [on.download, on.status], **quiet)
+        compared = [on.key, on.one, on.other], [on.both, on.differing]
+        on.compare.click(do.compare, *compared, **quiet)
     return page
 
 
@@ -195,13 +64,8 @@ def _path(payload: Any) -> str | None:
     return payload.path if payload else None
 
 
-def _examples() -> list[list[Any]]:
-    """Returns the bundled examples; there are none beside an installed package."""
-    return [
-        [str(_ASSETS / content), [str(_ASSETS / style)]]
-        for content, style in _EXAMPLES
-        if (_ASSETS / content).exists()
-    ]
+def _shown(paintings: list[str] | None) -> gr.Gallery:
+    return gr.Gallery(paintings, visible=bool(paintings))
 
 
 class _Handlers:
@@ -290,13 +154,13 @@ class _Handlers:
         regions = mask if painted is None else painted
         if regions is None:
             return painter.Inputs(photo, tuple(paintings)), config
-        if len(paintings) > len(_COLOURS):
+        if len(paintings) > len(COLOURS):
             raise errors.ConfigError(
-                f"there are {len(_COLOURS)} colours to paint with and {len(paintings)} paintings; "
+                f"there are {len(COLOURS)} colours to paint with and {len(paintings)} paintings; "
                 "leave some out, or paint no regions."
             )
         folder = self._work.visitor(key).folder
-        colours = _COLOURS[: len(paintings)]
+        colours = COLOURS[: len(paintings)]
         masks = painter.region_masks(regions, colours, folder)
         if keep:
             config = config.replace(outside="keep")
@@ -334,10 +198,6 @@ class _Handlers:
         ]
 
 
-def _hex(colour: Sequence[int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
 def _painted(brush: Any) -> np.ndarray | None:
     """Returns what was painted, uint8 `(height, width, 4)`, or None for nothing."""
     layers = (brush or {}).get("layers") or []
@@ -366,11 +226,11 @@ def _understood(brush: Any, paintings: list[str] | None) -> str:
     inside = painted[..., 3] > 127
     if len(paintings or ()) < 2:
         return f"{inside.mean():.0%} of the photo is repainted."
-    colours = np.array(_COLOURS[: len(paintings or ())])
+    colours = np.array(COLOURS[: len(paintings or ())])
     nearest = np.abs(painted[..., None, :3].astype(int) - colours).sum(-1).argmin(-1)
     parts = [
         f"{name}: {((nearest == at) & inside).mean():.0%} after {Path(path).name}"
-        for at, (name, path) in enumerate(zip(_NAMES, paintings or (), strict=False))
+        for at, (name, path) in enumerate(zip(NAMES, paintings or (), strict=False))
     ]
     return "; ".join(parts)
 
