@@ -92,14 +92,16 @@ def _outcomes(
             yield dataclasses.replace(kept(job), job=job)
         else:
             todo.append(Task(number, job))
+    if not todo:
+        return
     line = _Line(sorted(todo, key=_order), retries)
     if workers == 1:
-        if todo and set_up:
+        if set_up:
             set_up()
         device = devices[0] if devices else ""
         found = _in_this_process(line, Worker(progress, stopping, device), stopping)
     else:
-        shares = processes.shares(min(workers, max(1, len(todo))), devices)
+        shares = processes.shares(min(workers, len(todo)), devices)
         found = _in_processes(line, shares, progress, stopping, set_up)
     with contextlib.closing(found):
         for number, outcome in found:
@@ -218,7 +220,8 @@ def _results(
         taken = None if stopping() else line.take(worker)
         try:
             if taken is None:
-                yield final(worker.finish())
+                if open_:
+                    yield final(worker.finish())
                 if stopping() or not (taken := line.take(worker)):
                     return
             open_[taken[0].number] = taken[0]

@@ -107,13 +107,14 @@ class Made:
         job: the job.
         outcome: its outcome so far.
         checkpoints: the callbacks that keep its checkpoints.
-        stopped: whether a callback asked the run to end.
+        run: the run, which is asked to stop even now if only the picture is still wanted; None if
+            it failed before its beginning.
     """
 
     job: Job
     outcome: Outcome
     checkpoints: Sequence[callbacks.Checkpoint]
-    stopped: bool
+    run: callbacks.Run | None
 
 
 def make(
@@ -136,8 +137,7 @@ def make(
     found = _found(planned, history, failure, time.perf_counter() - begin)
     saved = [checkpoint.saved for checkpoint in checkpoints]
     found = dataclasses.replace(found, checkpoint=next(iter(saved), None))
-    run = getattr(history, "run", None)
-    return Made(job, found, checkpoints, bool(run and run.stopping))
+    return Made(job, found, checkpoints, getattr(history, "run", None))
 
 
 def write(made: Made) -> Outcome:
@@ -148,7 +148,7 @@ def write(made: Made) -> Outcome:
     for checkpoint in made.checkpoints:
         checkpoint.remove()
     kept = dataclasses.replace(kept, checkpoint=None)
-    return kept if made.stopped else _with_extras(kept, made.job)
+    return kept if made.run and made.run.stopping else _with_extras(kept, made.job)
 
 
 def _stylize(

@@ -58,7 +58,7 @@ class Layout:
         understood: the regions in words.
         settings: a control for each of `controls.fields`.
         recipe_of: a picture whose settings are taken.
-        paint, variants, stop: buttons.
+        paint, variants, each, stop: buttons.
         status, preview, slider: words, the picture so far, and before and after.
         kind, download: format and file of the newest result.
         results: all results.
@@ -135,6 +135,7 @@ class Layout:
         with gr.Row():
             self.paint = gr.Button("Paint", variant="primary", elem_id="paint")
             self.variants = gr.Button("Four strengths", elem_id="variants")
+            self.each = gr.Button("Each painting", elem_id="each")
             self.stop = gr.Button("Stop and keep", elem_id="stop")
         self.status = gr.Markdown("Choose a photo and a painting.", elem_id="status")
         self.preview = gr.Image(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import gradio as gr
 import numpy as np
 
 from nst_tf import errors
+from nst_tf.config import StyleTransferConfig as Config
 from nst_tf.imaging import images
 from nst_tf.records import recipe
 from nst_tf.web import controls, painter
@@ -19,6 +21,7 @@ from nst_tf.web.layout import COLOURS, NAMES, THEME, TITLE, Layout
 
 __all__ = ["THEME", "build"]
 
+_Order = tuple[painter.Inputs, Config]
 _VARIANTS = (0.2, 0.4, 0.6, 0.8)
 """Strengths of a sheet of variants."""
 _BRUSH_SIDE = 640  # Pixels of the photo to paint on.
@@ -46,6 +49,7 @@ def build(work: painter.Painter, kept_seconds: float) -> gr.Blocks:
         page.load(do.load, [on.key], shown, **quiet)
         on.paint.click(do.paint, given, shown, **quiet)
         on.variants.click(do.variants, given, shown, **quiet)
+        on.each.click(do.each, given, shown, **quiet)
         on.stop.click(do.stop, [on.key], [on.status], **quiet)
         on.photo.change(_to_paint_on, [on.photo], [on.brush], **quiet)
         on.paintings.change(_shown, [on.paintings], [on.seen], **quiet)
@@ -80,12 +84,15 @@ class _Handlers:
 
     def paint(self, key: str, *given: Any) -> Iterator[list[Any]]:
         """Orders a picture, and shows how it grows."""
-        yield from self._ordered(key, given, ({},))
+        yield from self._ordered(key, given, lambda *order: [order])
 
     def variants(self, key: str, *given: Any) -> Iterator[list[Any]]:
         """Orders the picture at several strengths."""
-        changes = [{"strength": strength} for strength in _VARIANTS]
-        yield from self._ordered(key, given, changes)
+        yield from self._ordered(key, given, _at_strengths)
+
+    def each(self, key: str, *given: Any) -> Iterator[list[Any]]:
+        """Orders a picture after each painting alone."""
+        yield from self._ordered(key, given, _after_each)
 
     def load(self, key: str) -> Iterator[list[Any]]:
         """Shows a visitor who comes back the results, and the picture that is at work."""
@@ -129,13 +136,12 @@ class _Handlers:
         return results[int(number) - 1]
 
     def _ordered(
-        self, key: str, given: Sequence[Any], changes: Sequence[dict[str, Any]]
+        self, key: str, given: Sequence[Any], orders: Callable[..., Sequence[_Order]]
     ) -> Iterator[list[Any]]:
         key = key or secrets.token_urlsafe(24)
         try:
-            inputs, config = self._read(key, *given)
-            for each in changes:
-                self._work.order(key, inputs, config.replace(**each))
+            for each in orders(*self._read(key, *given)):
+                self._work.order(key, *each)
         except errors.StyleTransferError as error:
             said = _without_folders(str(error))
             yield [f"**{said}**", *[gr.skip()] * 4, key]
@@ -168,8 +174,8 @@ class _Handlers:
 
     def _followed(self, key: str) -> Iterator[list[Any]]:
         """Yields what the page shows until all orders of a visitor are over."""
-        last, shown = None, len(self._work.visitor(key).results)
-        yield self._finished(key)
+        order, last, shown = None, None, len(self._work.visitor(key).results)
+        yield [gr.skip(), *self._finished(key)[1:]]
         for order in self._work.follow(key):
             ahead = self._work.ahead(key)
             words = f"{ahead} before you. " if ahead else ""
@@ -179,7 +185,8 @@ class _Handlers:
             picture = gr.Image(order.preview, visible=True) if new else gr.skip()
             last, shown = order.preview, len(results)
             yield [words + order.words, picture, gr.skip(), gr.skip(), gallery, key]
-        yield self._finished(key)
+        end = self._finished(key)
+        yield [order.words if order else end[0], *end[1:]]  # Also of one without a picture.
 
     def _finished(self, key: str) -> list[Any]:
         results = self._work.visitor(key).results
@@ -196,6 +203,16 @@ class _Handlers:
             (str(order.path), f"{number}: strength {order.config.strength:g}")
             for number, order in enumerate(results, 1)
         ]
+
+
+def _at_strengths(inputs: painter.Inputs, config: Config) -> list[_Order]:
+    return [(inputs, config.replace(strength=strength)) for strength in _VARIANTS]
+
+
+def _after_each(inputs: painter.Inputs, config: Config) -> list[_Order]:
+    if inputs.style_masks:
+        raise errors.ConfigError("Regions of several paintings blend them; clear the regions.")
+    return [(dataclasses.replace(inputs, styles=(style,)), config) for style in inputs.styles]
 
 
 def _painted(brush: Any) -> np.ndarray | None:

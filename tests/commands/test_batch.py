@@ -21,6 +21,7 @@ from PIL import Image
 
 from nst_tf import jobs
 from nst_tf.commands.batch import command
+from nst_tf.records import recipe
 from nst_tf.runtime import files
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "batch.py"
@@ -178,10 +179,18 @@ def test_a_table_has_settings_for_each_job(folder: Path):
     rows = {row["output"]: row for row in report()}
     assert (rows["one.png"]["seed"], rows["one.png"]["style_weight"]) == ("7", "")
     assert (rows["two.jpg"]["seed"], rows["two.jpg"]["style_weight"]) == ("1", "3")
-    from nst_tf.records import recipe
-
     assert recipe.load("out/one.png")["config"]["seed"] == 7
     assert len(recipe.load("out/two.jpg")["inputs"]) == 3
+
+
+def test_a_picture_to_go_on_from_starts_from_the_folder_of_the_table(folder: Path):
+    Path("lists").mkdir()
+    shutil.copy("photos/a.png", "lists/begun.png")
+    Path("lists/jobs.csv").write_text(
+        "content,style,init\n../photos/a.png,../art/x.png,begun.png\n"
+    )
+    assert batch("--manifest=lists/jobs.csv") == 0
+    assert recipe.load("out/a_x.png")["inputs"]["init"]["name"] == "begun.png"
 
 
 def test_lines_of_json_from_standard_input(folder: Path, monkeypatch):
@@ -309,7 +318,7 @@ def begin(folder: Path, command_environment) -> Callable[..., subprocess.Popen[s
     return start
 
 
-LONG = ("--steps=200", "--image_size=96", "--checkpoint_seconds=0.1")
+LONG = ("--steps=120", "--image_size=96", "--checkpoint_seconds=0.1")
 
 
 def wait_for(pattern: str, process: subprocess.Popen[str]) -> None:

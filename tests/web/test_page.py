@@ -225,6 +225,19 @@ def test_formats_settings_and_comparison(visit, pictures, tmp_path):
     assert other.page.locator("#setting-seed input").input_value() == "5"
 
 
+def test_each_painting_alone(visit, pictures, tmp_path):
+    other = tmp_path / "ink.png"
+    Image.open(ROOT / "assets" / "ink.jpg").resize((120, 90)).save(other)
+    visitor = visit()
+    visitor.give(pictures[0], pictures[1], other)
+    visitor.set(**SMALL)
+    visitor.paint("each")
+    visitor.wait("Done")
+    visitor.page.wait_for_function(
+        "document.querySelectorAll('#results img').length == 2", timeout=60_000
+    )
+
+
 def test_stop_and_keep(visit, pictures):
     visitor = visit()
     visitor.give(*pictures)
@@ -328,7 +341,7 @@ def test_two_visitors_take_turns_and_see_their_own(visit, pictures):
     one, other = visit(), visit()
     for visitor, seed in ((one, "1"), (other, "2")):
         visitor.give(*pictures)
-        visitor.set(image_size="128", steps="40", levels="1", seed=seed, init_noise="0.5")
+        visitor.set(image_size="128", steps="25", levels="1", seed=seed, init_noise="0.5")
     one.paint()
     one.wait("step", "rough")
     other.paint()
@@ -343,7 +356,7 @@ def test_two_visitors_take_turns_and_see_their_own(visit, pictures):
 def test_a_reload_loses_nothing(visit, pictures):
     visitor = visit()
     visitor.give(*pictures)
-    visitor.set(image_size="256", steps="60", levels="1")
+    visitor.set(image_size="256", steps="25", levels="1")
     visitor.paint()
     visitor.wait("step")
     visitor.page.reload()

@@ -163,6 +163,7 @@ def _run(
     stop, found = _Stop(), dict[int, jobs.Outcome]()
     numbers = {id(entry.job): number for number, entry in enumerate(entries)}
     settings = [entry.job.config for entry in entries]
+    settings.sort(key=lambda each: each.precision != "bfloat16")  # The first decides for all.
     set_up = functools.partial(console.load_tensorflow, settings[:1])
     previous = signals.install(stop)
     writer = _Thumbnails(Path(options.output_dir))
@@ -180,10 +181,10 @@ def _run(
             )
             for outcome in outcomes:
                 assert outcome.job
+                if outcome.status == "stopped":  # Its checkpoint is kept.
+                    continue
                 number = numbers[id(outcome.job)]
                 found[number] = outcome
-                if outcome.status == "stopped":
-                    continue
                 status.outcome(number, outcome, entries[number].name)
                 if outcome.done:
                     writer.add(entries[number])

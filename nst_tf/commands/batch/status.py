@@ -88,10 +88,11 @@ class Status:
             self._counts["done" if outcome.done else "failed"] += 1
             if outcome.kept:
                 self._kept += self._work[number]
-            self._tell(
-                "job", output=name, status=outcome.status, kept=outcome.kept,
-                reason=outcome.reason, seconds=round(outcome.seconds, 3), **self._standing(),
-            )  # fmt: skip
+            else:
+                self._tell(
+                    "job", output=name, status=outcome.status, reason=outcome.reason,
+                    seconds=round(outcome.seconds, 3), **self._standing(),
+                )  # fmt: skip
             if self._bar is not None:
                 self._bar.update()
                 if not outcome.done:

@@ -25,6 +25,7 @@ from nst_tf.runtime import files
 _SETTINGS = {field.name for field in dataclasses.fields(configs.StyleTransferConfig)}
 _ONE_FILE, _SEVERAL_FILES = ("content", "content_mask"), ("style", "style_mask")
 _COLUMNS = (*_ONE_FILE, *_SEVERAL_FILES, "output", "preset")
+_FILES = ("init", "weights")  # Settings that may be paths.
 _LONGEST_NAME = 200  # Bytes of the name of a picture.
 
 
@@ -217,8 +218,17 @@ def _row(place: str, folder: str, cells: Mapping[str, Any]) -> Row:
         "".join(found["content_mask"]),
         found["style_mask"],
         str(given.get("output", "")),
-        {name: value for name, value in given.items() if name in _SETTINGS or name == "preset"},
+        {
+            name: _from(folder, value) if name in _FILES and isinstance(value, str) else value
+            for name, value in given.items()
+            if name in _SETTINGS or name == "preset"
+        },
     )
+
+
+def _from(folder: str, value: str) -> str:
+    """Returns the value of a setting that may be a path, which then starts from a folder."""
+    return value if value in configs.INITIALISATIONS else os.path.join(folder, value)
 
 
 def _files(folder: str, given: Any) -> tuple[str, ...]:
