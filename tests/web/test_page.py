@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
@@ -417,6 +418,19 @@ def test_files_of_the_server_are_refused(server: Server, path: str):
     with pytest.raises(urllib.error.HTTPError) as found:
         urllib.request.urlopen(f"{server.address}/{path}")
     assert found.value.code in (403, 404)
+
+
+def test_a_path_of_the_server_is_no_upload(server: Server, content_path: Path):
+    given = {"path": str(content_path), "meta": {"_type": "gradio.FileData"}}
+    call = f"{server.address}/gradio_api/call/_to_paint_on"
+    request = urllib.request.Request(
+        call, json.dumps({"data": [given]}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{call}/{event}") as answer:
+        said = answer.read().decode()
+    assert "event: error" in said and "complete" not in said
 
 
 def test_ctrl_c_ends_it_and_nothing_is_left(command_environment, tmp_path: Path):
