@@ -26,9 +26,16 @@ def _preset_knob(group: str) -> Any:
     return setting("", group, text, first=True)
 
 
+class _Options:
+    """Base of all options: their values are checked, and converted to their types."""
+
+    def __post_init__(self) -> None:
+        coerce_all(self)
+
+
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FileOptions:
+class FileOptions(_Options):
     """The files of one run of the command."""
 
     content: str = setting("", "Files", "the photo to repaint (required)", path="read", first=True)
@@ -94,13 +101,10 @@ class FileOptions:
         path="read",
     )
 
-    def __post_init__(self) -> None:
-        coerce_all(self)
-
 
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SweepOptions:
+class SweepOptions(_Options):
     """The files of one run of the sweep, and the settings that it varies."""
 
     content: str = setting("", "Sweep", "the photo to repaint (required)", path="read", first=True)
@@ -133,13 +137,10 @@ class SweepOptions:
         False, "Sweep", "replace pictures in the folder that were made in another way", first=True
     )
 
-    def __post_init__(self) -> None:
-        coerce_all(self)
-
 
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BatchOptions:
+class BatchOptions(_Options):
     """The files of one run of the batch, and how it works on them."""
 
     contents: tuple[str, ...] = setting(
@@ -211,13 +212,10 @@ class BatchOptions:
         path="write",
     )
 
-    def __post_init__(self) -> None:
-        coerce_all(self)
-
 
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AppOptions:
+class AppOptions(_Options):
     """How the page in the browser is served."""
 
     host: str = setting(
@@ -238,9 +236,6 @@ class AppOptions:
     waiting: int = setting(20, "Page", "most pictures that wait", rule=at_least(1, "1 or more"))
     seconds: float = setting(1800.0, "Page", "after which a picture is stopped and kept")
     kept_seconds: float = setting(3600.0, "Page", "after which uploads and results are deleted")
-
-    def __post_init__(self) -> None:
-        coerce_all(self)
 
 
 def paths(options: FileOptions | SweepOptions) -> sources.Paths:

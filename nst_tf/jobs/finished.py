@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
 
 from nst_tf import errors
 from nst_tf.imaging import sources
@@ -26,18 +25,18 @@ def finished(job: Job) -> bool:
     try:
         then = recipe.essence(recipe.load(path))
         now = recipe.with_network(job.config, then)
-        inputs = {role: _file(given) for role, given in job.inputs.roles(now).items()}
+        inputs = recipe.input_hashes(job.inputs.roles(now), _hash)
     except (errors.StyleTransferError, OSError):
         return False
     return recipe.is_of(then, now, inputs)
 
 
-def _file(path: str) -> Mapping[str, str]:
+def _hash(path: str) -> str:
     found = os.stat(path)
-    return {"name": os.path.basename(path), "sha256": _hash(path, found.st_size, found.st_mtime_ns)}
+    return _hash_of(path, found.st_size, found.st_mtime_ns)
 
 
 @functools.lru_cache(1 << 12)  # The same painting serves many jobs.
-def _hash(path: str, size: int, changed: int) -> str:
+def _hash_of(path: str, size: int, changed: int) -> str:
     del size, changed  # Keys of the cache.
     return files.file_hash(path)

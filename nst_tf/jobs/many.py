@@ -113,9 +113,8 @@ def _outcomes(
 def _order(task: Task) -> tuple[Any, ...]:
     """Returns a key by which tasks of one network, painting and size follow each other."""
     config, given = task.job.config, task.job.inputs
-    try:
-        levels = pyramid.plan(config, *given.sizes(config))
-    except errors.StyleTransferError:  # Fails at once, so it comes first.
+    levels = _levels(task.job)
+    if not levels:  # Fails at once, so it comes first.
         return "", (), (), task.number
     network = repr((config.network_name, *config.network.values()))
     sizes = [(level.height, level.width) for level in reversed(levels)]
@@ -126,11 +125,15 @@ def _order(task: Task) -> tuple[Any, ...]:
 
 def work(job: Job) -> float:
     """Returns the work of a job, in steps times pixels; 0 if its pictures cannot be used."""
+    return float(sum(level.height * level.width * level.steps for level in _levels(job)))
+
+
+def _levels(job: Job) -> Sequence[pyramid.Level]:
+    """Returns the levels of a job, by the headers of its pictures; none if these are no good."""
     try:
-        levels = pyramid.plan(job.config, *job.inputs.sizes(job.config))
+        return pyramid.plan(job.config, *job.inputs.sizes(job.config))
     except errors.StyleTransferError:
-        return 0.0
-    return float(sum(level.height * level.width * level.steps for level in levels))
+        return ()
 
 
 class _Line:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import reprlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from nst_tf import config as configs
@@ -26,14 +26,17 @@ _OF_THE_MACHINE = configs.of_group("Machine") - {"precision"}
 """Settings that affect at most the last bits, and belong to the machine they are given on."""
 
 
-def input_hashes(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def input_hashes(
+    paths: Mapping[str, str], hash_of: Callable[[str], str] = files.file_hash
+) -> dict[str, dict[str, str]]:
     """Returns name and SHA-256 of each input file, by role.
 
     Args:
         paths: path of each file, by role, such as `content`.
+        hash_of: returns the SHA-256 of a file.
     """
     return {
-        role: {"name": os.path.basename(path), "sha256": files.file_hash(path)}
+        role: {"name": os.path.basename(path), "sha256": hash_of(path)}
         for role, path in paths.items()
     }
 

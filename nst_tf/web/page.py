@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from nst_tf import errors
+from nst_tf import errors, jobs
 from nst_tf.config import StyleTransferConfig as Config
 from nst_tf.imaging import images
 from nst_tf.records import recipe
@@ -21,7 +21,7 @@ from nst_tf.web.layout import COLOURS, NAMES, THEME, TITLE, Layout
 
 __all__ = ["THEME", "build"]
 
-_Order = tuple[painter.Inputs, Config]
+_Order = tuple[jobs.Paths, Config]
 _VARIANTS = (0.2, 0.4, 0.6, 0.8)
 """Strengths of a sheet of variants."""
 _BRUSH_SIDE = 640  # Pixels of the photo to paint on.
@@ -151,7 +151,7 @@ class _Handlers:
     def _read(
         self, key: str, photo: str | None, paintings: list[str] | None, brush: Any,
         mask: str | None, keep: bool, *values: Any,
-    ) -> tuple[painter.Inputs, Any]:  # fmt: skip
+    ) -> tuple[jobs.Paths, Any]:  # fmt: skip
         if not photo or not paintings:
             missing = "a photo" if not photo else "a painting"
             raise errors.ConfigError(f"Choose {missing} first.")
@@ -159,7 +159,7 @@ class _Handlers:
         painted = _painted(brush)
         regions = mask if painted is None else painted
         if regions is None:
-            return painter.Inputs(photo, tuple(paintings)), config
+            return jobs.Paths(photo, tuple(paintings)), config
         if len(paintings) > len(COLOURS):
             raise errors.ConfigError(
                 f"there are {len(COLOURS)} colours to paint with and {len(paintings)} paintings; "
@@ -170,7 +170,7 @@ class _Handlers:
         masks = painter.region_masks(regions, colours, folder)
         if keep:
             config = config.replace(outside="keep")
-        return painter.Inputs(photo, tuple(paintings), *masks), config
+        return jobs.Paths(photo, tuple(paintings), *masks), config
 
     def _followed(self, key: str) -> Iterator[list[Any]]:
         """Yields what the page shows until all orders of a visitor are over."""
@@ -205,11 +205,11 @@ class _Handlers:
         ]
 
 
-def _at_strengths(inputs: painter.Inputs, config: Config) -> list[_Order]:
+def _at_strengths(inputs: jobs.Paths, config: Config) -> list[_Order]:
     return [(inputs, config.replace(strength=strength)) for strength in _VARIANTS]
 
 
-def _after_each(inputs: painter.Inputs, config: Config) -> list[_Order]:
+def _after_each(inputs: jobs.Paths, config: Config) -> list[_Order]:
     if inputs.style_masks:
         raise errors.ConfigError("Regions of several paintings blend them; clear the regions.")
     return [(dataclasses.replace(inputs, styles=(style,)), config) for style in inputs.styles]

@@ -58,23 +58,6 @@ class Limits:
     kept_seconds: float = 3600.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """Pictures of an order.
-
-    Attributes:
-        content: path of the photo.
-        styles: paths of the paintings.
-        content_mask: path of the photo's mask, or an empty text.
-        style_masks: paths of the paintings' masks.
-    """
-
-    content: str
-    styles: tuple[str, ...]
-    content_mask: str = ""
-    style_masks: tuple[str, ...] = ()
-
-
 @dataclasses.dataclass(eq=False)
 class Order:
     """A picture that a visitor asked for.
@@ -85,24 +68,17 @@ class Order:
         path: the file of the result.
         preview: the picture so far, uint8 `(height, width, 3)`, or None.
         words: where it stands, for the visitor.
-        outcome: the outcome, once it is known.
         stopping: whether it was asked to stop.
         picture: the result with all its digits, of a visitor's newest picture; else None.
     """
 
-    inputs: Inputs
+    inputs: jobs.Paths
     config: configs.StyleTransferConfig
     path: Path
     preview: np.ndarray | None = None
     words: str = "Waiting."
-    outcome: jobs.Outcome | None = None
     stopping: bool = False
     picture: Result | None = None
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.outcome is not None
 
 
 @dataclasses.dataclass(eq=False)
@@ -153,7 +129,7 @@ class Painter:
                 self._visitors[key] = Visitor(folder)
             return self._visitors[key]
 
-    def order(self, key: str, inputs: Inputs, config: configs.StyleTransferConfig) -> Order:
+    def order(self, key: str, inputs: jobs.Paths, config: configs.StyleTransferConfig) -> Order:
         """Takes an order of a visitor.
 
         Raises:
@@ -277,7 +253,6 @@ class Painter:
     def _end(self, key: str, order: Order, outcome: jobs.Outcome) -> None:
         """Moves an order to the results. Called with the lock."""
         visitor = self._visitors[key]
-        order.outcome = outcome
         order.words = _in_words(outcome)
         if order in visitor.orders:
             visitor.orders.remove(order)
@@ -318,10 +293,8 @@ class Painter:
         config: configs.StyleTransferConfig | None = None,
         path: Path | None = None,
     ) -> jobs.Job:
-        given = order.inputs
-        paths = jobs.Paths(given.content, given.styles, given.content_mask, given.style_masks)
         outputs = jobs.Outputs(str(path)) if path else jobs.Outputs()
-        return jobs.Job(paths, config or order.config, outputs)
+        return jobs.Job(order.inputs, config or order.config, outputs)
 
     def _tell(self) -> None:
         with self._changed:
