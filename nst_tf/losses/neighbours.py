@@ -172,18 +172,19 @@ def _cosines(
 
     Args:
         features: `(1, height, width, channels)`.
-        table: `(rows, channels)`, of length 1.
+        table: `(1, 1, rows, channels)`, of length 1.
         places: number of a row for each position, int32, `(1, height, width)`.
     """
+    rows = table[0, 0]
     squares = tf.reduce_sum(tf.square(features), axis=-1, keepdims=True)
     inverse = tf.math.rsqrt(tf.maximum(squares, nearest.TINY))
-    products = tf.reduce_sum(features * tf.gather(table, places), axis=-1, keepdims=True)
+    products = tf.reduce_sum(features * tf.gather(rows, places), axis=-1, keepdims=True)
     cosines = inverse * products
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         # The rows are gathered again: they take as much memory as the layer.
         scale = upstream * inverse
-        return scale * tf.gather(table, places) - (scale * inverse * cosines) * features
+        return scale * tf.gather(rows, places) - (scale * inverse * cosines) * features
 
     return cosines, gradient
 
@@ -298,9 +299,10 @@ class _Palette:
         return found
 
     def tables(self, chosen: np.ndarray) -> dict[str, tf.Tensor]:
-        """Returns the activations at some cells by layer, of length 1, `(rows, channels)`.
+        """Returns the activations at some cells by layer, of length 1, `(1, 1, rows, channels)`.
 
-        A cell has a row for each of its positions, at least one.
+        A cell has a row for each of its positions, at least one. They have the form of a picture,
+        so that one graph serves any number of them.
         """
         place = np.full(self._count + 1, -1)  # The last is for cells that are not offered.
         place[chosen] = np.arange(len(chosen))
@@ -320,10 +322,10 @@ class _Palette:
 
 
 def _table(values: np.ndarray) -> tf.Tensor:
-    """Returns vectors of length 1, `(rows, channels)`; the memory of `values` is used on."""
+    """Returns vectors of length 1, `(1, 1, rows, channels)`, in the memory of `values`."""
     rows = values.reshape(-1, values.shape[-1])
     rows /= nearest.lengths(rows)[:, np.newaxis]
-    return tf.identity(arrays.to_tensor(rows))  # On the device of the run.
+    return tf.identity(arrays.to_tensor(rows[np.newaxis, np.newaxis]))  # On the device of the run.
 
 
 def _features_at(

@@ -132,7 +132,7 @@ def test_the_target_is_copied_from_the_most_similar_place(network, orientations,
         height, width = PHOTO.shape[0] // stride, PHOTO.shape[1] // stride
         rows = found[layer]["places"]
         assert rows.shape == (1, height, width, 1)
-        table = np.asarray(found[layer]["table"])
+        table = np.asarray(found[layer]["table"])[0, 0]
         for y, x in itertools.product(range(0, height, 3), range(0, width, 2)):
             cell = y * stride // CELL, x * stride // CELL
             if not clear[cell]:
@@ -160,7 +160,7 @@ def test_the_value_is_the_mean_of_one_minus_the_cosine(network):
         seen = tf.constant(values[np.newaxis], tf.float32)
         sums = loss.statistics(seen, tf.constant(weights, tf.float32), target)
         rows = target["places"].numpy()[0, :, :, 0].astype(int)
-        wanted = target["table"].numpy().astype(np.float64)[rows]
+        wanted = target["table"].numpy()[0, 0].astype(np.float64)[rows]
         errors_ = 1 - (unit(values) * wanted).sum(-1)
         expected = (weights[0, :, :, 0] * errors_).sum() / weights.sum()
         np.testing.assert_allclose(loss.value(sums, target), expected, rtol=1e-5)
@@ -173,7 +173,7 @@ def test_the_gradient_is_that_of_differences():
     features[0, 1, 2] = 0
     loss = losses.Neighbours()
     target = {
-        "table": tf.constant(unit(random.random((5, 6)))),
+        "table": tf.constant(unit(random.random((1, 1, 5, 6)))),
         "places": tf.constant(random.integers(0, 5, (1, 3, 4, 1)).astype(np.float64)),
     }
     weights = tf.constant(random.random((1, 3, 4, 1)))
@@ -200,7 +200,7 @@ def test_patches_have_the_matches_of_the_whole(network, side):
     whole, parts = (loss.joint_target(references(network, side=each)) for each in (512, side))
     for layer in LAYERS:
         taken = [
-            np.asarray(each[layer]["table"])[each[layer]["places"][0, :, :, 0].astype(int)]
+            np.asarray(each[layer]["table"])[0, 0, each[layer]["places"][0, :, :, 0].astype(int)]
             for each in (whole, parts)
         ]
         same = np.isclose(*taken, atol=1e-3).all(-1)
@@ -216,7 +216,7 @@ def test_masks_restrict_the_places_of_both(network):
     loss = losses.Neighbours(layers=LAYERS, orientations="upright")
     found = loss.joint_target(references(network, content_weights=top, style_weights=left))
     allowed = unit(seen_in(network, PAINTING)["block3_conv1"][:, :5].reshape(-1, 256))
-    distances = 1 - np.asarray(found["block3_conv1"]["table"]) @ allowed.T
+    distances = 1 - np.asarray(found["block3_conv1"]["table"])[0, 0] @ allowed.T
     assert distances.min(axis=1).max() < 1e-4
     assert len(distances) <= 4 * 13  # No more places than cells of the top.
 
@@ -236,7 +236,7 @@ def test_each_style_gives_its_share_of_the_places(network):
         for each, share in zip(given["style"], (0.75, 0.25), strict=True)
     ]
     loss = losses.Neighbours(layers=LAYERS, orientations="upright", most_places=40, evenness=0.2)
-    table = np.asarray(loss.joint_target(given)["block3_conv1"]["table"])
+    table = np.asarray(loss.joint_target(given)["block3_conv1"]["table"])[0, 0]
     own = [
         unit(seen_in(network, each)["block3_conv1"].reshape(-1, 256)) for each in (PAINTING, other)
     ]
@@ -250,7 +250,8 @@ def test_evenness_uses_more_places(network):
     used = {}
     for evenness in (0.0, 0.03):
         loss = losses.Neighbours(layers=LAYERS, orientations="upright", evenness=evenness)
-        used[evenness] = len(loss.joint_target(references(network))["block3_conv1"]["table"])
+        table = loss.joint_target(references(network))["block3_conv1"]["table"]
+        used[evenness] = table.shape[2]
     assert used[0.0] < 0.9 * used[0.03]
 
 
