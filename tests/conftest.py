@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +20,12 @@ hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """Has no later collection of garbage look through all that modules hold, again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def smooth_picture(height: int, width: int, seed: int) -> np.ndarray:
