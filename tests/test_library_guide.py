@@ -46,11 +46,24 @@ SECTIONS = sections()
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder of a snippet, with small pictures."""
+    monkeypatch.chdir(with_pictures(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def previews(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What the section on previews has defined."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(with_pictures(tmp_path_factory.mktemp("previews")))
+        return run(SECTIONS["Previews for a web server"])
+
+
+def with_pictures(tmp_path: Path) -> Path:
+    """Returns a folder, with small pictures in it."""
     for seed, name in enumerate(("photo", "a", "b", "c")):
         pixels = conftest.smooth_picture(HEIGHT, WIDTH, seed)
         Image.fromarray(pixels).save(tmp_path / f"{name}.jpg")
     Image.fromarray(conftest.smooth_picture(56, 44, 9)).save(tmp_path / "painting.jpg")
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -180,10 +193,9 @@ def test_an_optimiser_of_your_own(folder):
         assert picture.size == (WIDTH, HEIGHT)
 
 
-def test_previews_for_a_web_server(folder):
-    found = run(SECTIONS["Previews for a web server"])
-    assert found["parts"]
-    for part in found["parts"]:
+def test_previews_for_a_web_server(previews):
+    assert previews["parts"]
+    for part in previews["parts"]:
         header, _, jpeg = part.partition(b"\r\n\r\n")
         assert header == b"--frame\r\nContent-Type: image/jpeg"
         picture = Image.open(io.BytesIO(jpeg))
@@ -192,24 +204,22 @@ def test_previews_for_a_web_server(folder):
         picture.load()
 
 
-def test_a_reader_that_leaves_stops_the_work(folder):
-    found = run(SECTIONS["Previews for a web server"])
-    stream, steps = found["Stream"](every=1), []
+def test_a_reader_that_leaves_stops_the_work(folder, previews):
+    stream, steps = previews["Stream"](every=1), []
     counted = stream.on_step_end
     stream.on_step_end = lambda step: (steps.append(step.step), counted(step))
     stream.cancelled.set()
-    found["work"](stream)
+    previews["work"](stream)
     assert steps == [1]
     assert stream.jpegs.get_nowait()[:2] == b"\xff\xd8"
 
 
-def test_an_error_does_not_leave_the_reader_waiting(folder):
-    found = run(SECTIONS["Previews for a web server"])
+def test_an_error_does_not_leave_the_reader_waiting(folder, previews):
     (folder / "photo.jpg").unlink()
-    stream = found["Stream"]()
+    stream = previews["Stream"]()
     with pytest.raises(nst_tf.errors.ImageError):
-        found["work"](stream)
-    assert list(found["body"](stream)) == []
+        previews["work"](stream)
+    assert list(previews["body"](stream)) == []
 
 
 def test_resume_after_a_crash(folder):
