@@ -318,7 +318,8 @@ def begin(folder: Path, command_environment) -> Callable[..., subprocess.Popen[s
     return start
 
 
-LONG = ("--steps=120", "--image_size=96", "--checkpoint_seconds=0.1")
+LONG = ("--steps=60", "--image_size=96", "--checkpoint_seconds=0.1")
+CHECKPOINT = ".nst_batch/checkpoints/*/checkpoint-*"
 
 
 def wait_for(pattern: str, process: subprocess.Popen[str]) -> None:
@@ -329,11 +330,12 @@ def wait_for(pattern: str, process: subprocess.Popen[str]) -> None:
 
 
 def test_killed_workers_and_batch_go_on_to_the_same_pictures(folder: Path, begin):
-    for pattern in (".nst_batch/checkpoints/*/checkpoint-*", "*.png"):
-        process = begin(*LONG, "--workers=2")
+    process = begin(*LONG, "--workers=2")
+    for pattern in ("*.png", CHECKPOINT):  # That of another picture is in the making.
         wait_for(pattern, process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert [*Path("out").glob(CHECKPOINT)]
     before = changed()
     process = begin(*LONG, "--workers=2")
     process.communicate()
@@ -348,12 +350,10 @@ def test_killed_workers_and_batch_go_on_to_the_same_pictures(folder: Path, begin
 
 def test_a_stopped_batch_goes_on(folder: Path, begin):
     process = begin(*LONG)
-    wait_for(".nst_batch/checkpoints/*/checkpoint-*", process)
+    wait_for(CHECKPOINT, process)
     process.send_signal(signal.SIGTERM)
     said = process.communicate()[1]
     assert process.returncode == 143, said
     assert "The same command goes on." in said
-    assert [*Path("out").glob(".nst_batch/checkpoints/*/checkpoint-*")]
-    process = begin(*LONG)
-    process.communicate()
-    assert process.returncode == 0 and len(outputs()) == 4
+    assert [*Path("out").glob(CHECKPOINT)]
+    assert batch(*PAIRS, *LONG) == 0 and len(outputs()) == 4
