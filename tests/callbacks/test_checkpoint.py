@@ -8,7 +8,6 @@ import errno
 import io
 import itertools
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -21,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -33,7 +33,6 @@ from nst_tf.records import snapshot as snapshots
 from nst_tf.runtime import files
 from nst_tf.tiling import tiles
 
-ROOT = Path(nst_tf.__file__).parents[1]
 SETTINGS = nst_tf.StyleTransferConfig(
     backbone="vgg16",
     weights=str(Path(backbones.__file__).with_name("vgg16_imagenet.h5")),
@@ -210,7 +209,6 @@ def test_names_and_kinds_of_a_state_are_nobodys_business(tmp_path):
 KILLED = ("lbfgs", "adam in tiles", "bands in tiles")
 WHILE_WRITING = (True, False, True)  # Of the kills of a run.
 ASKING = threading.Lock()  # Starting a process also asks how the other ones ended.
-ENVIRONMENT = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 class Tell(callbacks.Callback):
@@ -293,11 +291,8 @@ def work(context: Any, folder: Path, changes: dict[str, Any], seed: int) -> list
     return attempts
 
 
-def test_a_run_that_is_killed_again_and_again_makes_the_same_picture(tmp_path, monkeypatch):
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nst_tf.engine.transfer"])  # Takes seconds, and is done once.
+def test_a_run_that_is_killed_again_and_again_makes_the_same_picture(tmp_path):
+    context = forked.context()
     levels = {"0": {"steps": (3, 27)}, "24": {"levels": 1, "steps": (30,)}}
     cases = {name: {**CASES[name], **levels[CASES[name]["tile_size"]]} for name in KILLED}
     with futures.ThreadPoolExecutor(2) as threads:

@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import forked
 import numpy as np
 import psutil
 import pytest
@@ -60,6 +61,18 @@ def command(content_path: Path, style_path: Path, command_environment: dict[str,
             **{"cwd": folder, "env": command_environment, "capture_output": True, "text": True,
                "timeout": 300, **options},
         )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def warm(content_path: Path, style_path: Path, command_environment: dict[str, str]) -> Command:
+    """Does the same in a process that has TensorFlow loaded already."""
+
+    def run(folder: Path, *arguments: object, **settings: str) -> subprocess.CompletedProcess:
+        given = inputs(content_path, style_path, arguments)
+        environment = {**command_environment, **settings}
+        return forked.run(SCRIPT, *given, folder=folder, environment=environment)
 
     return run
 
@@ -132,8 +145,8 @@ def test_sizes_are_announced_before_the_device(
     assert lines[-1].startswith("Done in")
 
 
-def test_bfloat16_is_as_silent(command: Command, tmp_path: Path):
-    done = command(tmp_path, *QUICK, "--precision=bfloat16")
+def test_bfloat16_is_as_silent(warm: Command, tmp_path: Path):
+    done = warm(tmp_path, *QUICK, "--precision=bfloat16")
     assert done.returncode == 0
     assert "oneDNN" not in done.stderr
 
@@ -173,10 +186,10 @@ def test_history_has_every_step_and_terms_that_add_up(
 
 
 def test_existing_output_is_left_alone(
-    finished: subprocess.CompletedProcess, folder: Path, command: Command
+    finished: subprocess.CompletedProcess, folder: Path, warm: Command
 ):
     before = (folder / "content_style.png").read_bytes()
-    again = command(folder, *QUICK)
+    again = warm(folder, *QUICK)
     assert again.returncode == 1
     assert again.stdout == ""
     lines = again.stderr.splitlines()
@@ -185,11 +198,11 @@ def test_existing_output_is_left_alone(
 
 
 def test_replay_makes_the_same_pixels_again(
-    finished: subprocess.CompletedProcess, folder: Path, command: Command, tmp_path: Path
+    finished: subprocess.CompletedProcess, folder: Path, warm: Command, tmp_path: Path
 ):
     replay = f"--replay={folder / 'content_style.png'}"
     (tmp_path / "again.tif").write_bytes(b"old")
-    done = command(tmp_path, replay, "--device=cpu", "--output=again.tif", "--overwrite")
+    done = warm(tmp_path, replay, "--device=cpu", "--output=again.tif", "--overwrite")
     assert (done.returncode, done.stdout) == (0, "again.tif\n"), done.stderr
     assert "recipe" not in done.stderr, "something is said to differ"
     again = pixels(tmp_path / "again.tif")
@@ -223,11 +236,11 @@ def test_replay_refuses_a_picture_without_recipe(
     assert str(content_path) in error and "holds no recipe" in error
 
 
-def test_transparent_photo_gives_a_transparent_picture(command: Command, tmp_path: Path):
+def test_transparent_photo_gives_a_transparent_picture(warm: Command, tmp_path: Path):
     array = np.random.default_rng(0).integers(0, 256, (48, 64, 4), dtype=np.uint8)
     array[..., 3] = np.linspace(0, 255, 64).astype(np.uint8)
     Image.fromarray(array).save(tmp_path / "cut.webp", lossless=True)
-    done = command(tmp_path, *QUICK, "--content=cut.webp", "--output=new.webp")
+    done = warm(tmp_path, *QUICK, "--content=cut.webp", "--output=new.webp")
     assert (done.returncode, done.stdout) == (0, "new.webp\n"), done.stderr
     made = pixels(tmp_path / "new.webp")
     assert made.shape == (48, 64, 4)
@@ -239,7 +252,7 @@ def test_transparent_photo_gives_a_transparent_picture(command: Command, tmp_pat
 
 @pytest.fixture(scope="module")
 def mixed(
-    command: Command, style_path: Path, tmp_path_factory: pytest.TempPathFactory
+    command_environment: dict[str, str], style_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[subprocess.CompletedProcess, Path, tuple[str, ...]]:
     """A run with two styles from a folder, and masks; with its folder and flags."""
     folder = tmp_path_factory.mktemp("mixed")
@@ -259,9 +272,7 @@ def mixed(
     content = folder / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save(content)
     given = ("--content=photo.png", "--style=styles", *flags_)
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *given], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = forked.run(SCRIPT, *given, folder=folder, environment=command_environment)
     return done, folder, given
 
 
@@ -367,8 +378,8 @@ def test_ctrl_c_while_tensorflow_loads_is_one_sentence(
     assert not os.listdir(tmp_path)
 
 
-def test_loss_that_is_no_number_keeps_the_last_good_picture(command: Command, tmp_path: Path):
-    done = command(tmp_path, *QUICK, "--style_weight=1e300", "--output=new.png")
+def test_loss_that_is_no_number_keeps_the_last_good_picture(warm: Command, tmp_path: Path):
+    done = warm(tmp_path, *QUICK, "--style_weight=1e300", "--output=new.png")
     assert (done.returncode, done.stdout) == (1, "")
     assert os.listdir(tmp_path) == ["new.partial.png"]
     last = done.stderr.splitlines()[-1]
@@ -790,11 +801,11 @@ def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(stopped: Stopped):
 
 
 def test_a_resumed_run_makes_the_picture_of_one_that_was_never_stopped(
-    stopped: Stopped, copied: Path, command: Command, tmp_path: Path
+    stopped: Stopped, copied: Path, warm: Command, tmp_path: Path
 ):
     newest = max(os.listdir(copied))
     taken = int(newest[-6:]) - 1
-    done = command(tmp_path, *QUICK, *LONG, "--resume", "--report=run.json")
+    done = warm(tmp_path, *QUICK, *LONG, "--resume", "--report=run.json")
     assert (done.returncode, done.stdout) == (0, "new.png\n"), done.stderr
     assert f"Going on from kept/{newest}: step {taken} of level 2." in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["new.png", "run.json"], "checkpoints were not removed"
@@ -804,7 +815,7 @@ def test_a_resumed_run_makes_the_picture_of_one_that_was_never_stopped(
     seconds = [entry["seconds"] for entry in report["history"]]
     assert seconds == sorted(seconds) and seconds[-1] <= report["seconds"]
 
-    anew = command(tmp_path, *QUICK, *LONG, "--resume", "--output=anew.png")
+    anew = warm(tmp_path, *QUICK, *LONG, "--resume", "--output=anew.png")
     assert "kept: no checkpoint to resume; starting anew." in anew.stderr
     np.testing.assert_array_equal(pixels(tmp_path / "anew.png"), pixels(tmp_path / "new.png"))
     recipes = [images.read_recipe(tmp_path / name) for name in ("anew.png", "new.png")]
@@ -869,14 +880,13 @@ def test_another_network_is_refused_once_it_is_known(copied: Path, main: Callabl
 
 
 def test_a_disk_that_is_full_in_the_end_loses_neither_picture_nor_checkpoint(
-    command: Command, command_environment: dict[str, str], tiny_disk: Path, tmp_path: Path
+    warm: Command, tiny_disk: Path, tmp_path: Path
 ):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     (tiny_disk / "rubbish").write_bytes(b"0" * 65536)
-    environment = {**command_environment, "TMPDIR": str(scratch)}
     keep = (*QUICK, "--checkpoint_dir=kept")
-    failed = command(tmp_path, *keep, "--output=disk/new.png", env=environment)
+    failed = warm(tmp_path, *keep, "--output=disk/new.png", TMPDIR=str(scratch))
     assert (failed.returncode, failed.stdout) == (1, "")
     last = failed.stderr.splitlines()[-1]
     assert "No space left on device" in last and str(scratch / "new.png") in last
@@ -886,7 +896,7 @@ def test_a_disk_that_is_full_in_the_end_loses_neither_picture_nor_checkpoint(
     assert os.listdir(tiny_disk) == ["rubbish"]
 
     extras = ("--report=disk/run.json", "--plot=plot.png")
-    done = command(tmp_path, *keep, "--output=new.png", "--resume", *extras)
+    done = warm(tmp_path, *keep, "--output=new.png", "--resume", *extras)
     assert (done.returncode, done.stdout) == (0, "new.png\n"), done.stderr
     assert "disk/run.json: cannot be written (No space left on device)." in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["disk", "new.png", "plot.png", "scratch"]
@@ -1117,8 +1127,8 @@ def test_decoding_beyond_the_memory_limit_is_refused(
     assert "large.png: decoding it takes about 0.1 GB" in capsys.readouterr().err
 
 
-def test_unfit_weights_are_refused_in_one_sentence(command: Command, bad_files: Path):
-    done = command(bad_files, *QUICK, "--weights=text.jpg", "--output=new.png")
+def test_unfit_weights_are_refused_in_one_sentence(warm: Command, bad_files: Path):
+    done = warm(bad_files, *QUICK, "--weights=text.jpg", "--output=new.png")
     assert (done.returncode, done.stdout) == (1, "")
     lines = done.stderr.splitlines()
     assert len(lines) == 2 and "text.jpg" in lines[1] and "HDF5" in lines[1]
@@ -1176,9 +1186,9 @@ def test_the_command_needs_no_settings_of_keras_and_matplotlib(
 
 
 def test_a_preset_with_changes_is_run_and_its_mapped_layers_are_named(
-    command: Command, tmp_path: Path
+    warm: Command, tmp_path: Path
 ):
-    done = command(tmp_path, "--preset=tv_regularized", *QUICK, "--report=run.json")
+    done = warm(tmp_path, "--preset=tv_regularized", *QUICK, "--report=run.json")
     assert done.returncode == 0, done.stderr
     assert "tv_regularized: vgg16 has no block3_conv4; block3_conv3 stands for it." in done.stderr
     found = json.loads((tmp_path / "run.json").read_text())["config"]
