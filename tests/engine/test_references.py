@@ -217,12 +217,15 @@ def test_tiles_have_the_gradient_of_the_whole(network, masked, cuts):
     np.testing.assert_allclose(evaluation.gradient, expected.gradient, atol=1e-5 * scale)
 
 
+@functools.cache
+def transfer() -> nst_tf.StyleTransfer:
+    """Returns the transfer of the settings, whose network and steps others share."""
+    return nst_tf.StyleTransfer(SETTINGS)
+
+
 def run(settings: nst_tf.StyleTransferConfig, *watchers, start=None, **arguments) -> np.ndarray:
-    return np.asarray(
-        nst_tf.StyleTransfer(settings).stylize(
-            PHOTO, [PAINTING, OTHER], watchers, start, **arguments
-        )
-    )
+    found = transfer().with_config(settings)
+    return np.asarray(found.stylize(PHOTO, [PAINTING, OTHER], watchers, start, **arguments))
 
 
 class Keep(nst_tf.callbacks.Callback):
@@ -250,6 +253,10 @@ def test_a_run_with_such_a_loss_goes_on_bit_by_bit(tile_size, masks):
     expected = run(settings, keep, **masks)
     for kept in keep.snapshots[:-1]:
         np.testing.assert_array_equal(run(settings, start=kept, **masks), expected)
+    other = nst_tf.StyleTransfer(settings)  # As another process has it.
+    start = keep.snapshots[4]
+    found = other.stylize(PHOTO, [PAINTING, OTHER], start=start, **masks)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_in_tiles_it_makes_the_picture_of_the_whole():
