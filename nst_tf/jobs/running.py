@@ -77,11 +77,15 @@ def network_for(
     transfer.find_device(config.device)
     if not isinstance(config.backbone, str):
         return typing.cast(backbones.Backbone, config.backbone)
-    if engine:
-        named = engine.config.backbone if config.backbone == "auto" else config.backbone
-        if engine.has_network_of(config.replace(backbone=named)):
-            return engine.backbone
+    if engine and fits(config, engine):
+        return engine.backbone
     return objective.build_backbone(config)
+
+
+def fits(config: configs.StyleTransferConfig, engine: transfer.StyleTransfer) -> bool:
+    """Returns whether an engine has the network of a config; to `auto`, any name fits."""
+    named = engine.config.backbone if config.backbone == "auto" else config.backbone
+    return engine.has_network_of(config.replace(backbone=named))
 
 
 def engine_for(

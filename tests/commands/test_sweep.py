@@ -24,9 +24,9 @@ import nst_tf
 from nst_tf import backbones, callbacks, errors, objective
 from nst_tf.commands import flags
 from nst_tf.commands.options import SweepOptions
-from nst_tf.commands.sweep import command, grid, sheet
+from nst_tf.commands.sweep import command, grid
 from nst_tf.engine import transfer
-from nst_tf.imaging import images
+from nst_tf.imaging import images, sheet
 from nst_tf.records import recipe
 
 Config = nst_tf.StyleTransferConfig

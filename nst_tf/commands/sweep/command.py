@@ -15,14 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nst_tf import callbacks, errors, jobs
 from nst_tf import config as configs
 from nst_tf.commands import console, flags
 from nst_tf.commands.options import SweepOptions
-from nst_tf.commands.sweep import grid, sheet
-from nst_tf.imaging import images, inputs, sources
+from nst_tf.commands.sweep import grid
+from nst_tf.imaging import images, inputs, sheet, sources
 from nst_tf.jobs import report
 from nst_tf.records import recipe
 from nst_tf.runtime import files
@@ -327,12 +325,14 @@ def _say_summary(entries: Sequence[Entry], seconds: float) -> None:
 def contact_sheet(plan: grid.SweepPlan, entries: Sequence[Entry]) -> sheet.Sheet:
     """Returns the contact sheet of a sweep, given the entries in the order of the plan's cells."""
     names = [Path(name) for name in (plan.paths.content, *plan.paths.styles)]
-    shown = [_shown(each.path, plan.max_pixels) if each.done else _gap(each) for each in entries]
+    shown = [
+        sheet.shown(each.path, plan.max_pixels) if each.done else _gap(each) for each in entries
+    ]
     count = len(plan.columns)
     return sheet.Sheet(
         title=console.painted(names[0].name, [name.name for name in names[1:]]),
         note=grid.label(plan.given, ", "),
-        sources=[_shown(name, plan.max_pixels) for name in names],
+        sources=[sheet.shown(name, plan.max_pixels) for name in names],
         rows=[grid.label(row, "\n") for row in plan.rows],
         columns=[grid.label(column, "\n") for column in plan.columns],
         pictures=[shown[start : start + count] for start in range(0, len(shown), count)],
@@ -344,14 +344,6 @@ def _gap(entry: Entry) -> str:
     """Returns the words that the sheet shows in place of a missing picture."""
     reason = textwrap.shorten(entry.reason, _LONGEST_REASON, placeholder="...")
     return f"{entry.outcome}: {reason}" if reason else entry.outcome
-
-
-def _shown(path: Path, max_pixels: int) -> np.ndarray:
-    """Returns the colours of a picture file, composed on white."""
-    picture = images.load(path, max_pixels)
-    if picture.alpha is None:
-        return picture.rgb
-    return 1 + (picture.rgb - 1) * picture.alpha[..., np.newaxis]
 
 
 def _write_sheet(plan: grid.SweepPlan, entries: Sequence[Entry]) -> None:

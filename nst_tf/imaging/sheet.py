@@ -51,6 +51,22 @@ class Sheet:
     size: tuple[int, int]
 
 
+def shown(path: Path | str, max_pixels: int) -> np.ndarray:
+    """Returns the colours of a picture file on white, float32 `(height, width, 3)` in [0, 1].
+
+    Args:
+        path: path of the picture.
+        max_pixels: largest accepted picture, in pixels.
+
+    Raises:
+        ImageError: the picture cannot be used.
+    """
+    picture = images.load(path, max_pixels)
+    if picture.alpha is None:
+        return picture.rgb
+    return 1 + (picture.rgb - 1) * picture.alpha[..., np.newaxis]
+
+
 def draw(sheet: Sheet) -> np.ndarray:
     """Returns the sheet at the largest scale that fits, float32 `(height, width, 3)` in [0, 1]."""
     pictures = len(sheet.rows) * sheet.size[0], len(sheet.columns) * sheet.size[1]
