@@ -135,9 +135,13 @@ class Objective:
 
     @property
     def structure(self) -> tuple[Any, ...]:
-        """The part of the objective that a graph depends on: the terms without their weights."""
+        """The part of the objective that a graph depends on.
+
+        These are the terms without their weights, and their losses without what only targets
+        depend on.
+        """
         return tuple(
-            (term.name, term.layer, objects.identity(term.loss), term.region) for term in self.terms
+            (term.name, term.layer, _structure(term.loss), term.region) for term in self.terms
         )
 
     @property
@@ -452,6 +456,15 @@ def _in_float32(loss: losses.Loss, name: str, value: Any) -> Any:
     if not finite:
         raise _misfit(loss, f"has values that are not finite for {name}", "finite numbers")
     return found
+
+
+def _structure(loss: losses.Loss) -> Any:
+    """Returns what a graph depends on of a loss."""
+    if not loss.of_the_target:
+        return objects.identity(loss)
+    settings = loss.get_config().items()
+    kept = {name: value for name, value in settings if name not in loss.of_the_target}
+    return type(loss), objects.identity(kept)
 
 
 def _misfit(loss: losses.Loss, what: str, expected: str) -> errors.ConfigError:

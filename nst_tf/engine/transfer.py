@@ -607,7 +607,8 @@ class StyleTransfer:
         targets = functools.reduce(_merged, found.values())
         if walk.objective.joint:
             views = self._views(walk, at)
-            targets = _merged(targets, walk.compiled.joined(views, blends, targets, plan))
+            joined = walk.compiled.joined(walk.objective, views, blends, targets, plan)
+            targets = _merged(targets, joined)
         return _merged_shared(targets, objectives.merged(shared, self._weights(walk, at)))
 
     def _weights(self, walk: _RunState, at: int) -> objectives.Targets:
@@ -804,13 +805,14 @@ class _Compiled:
 
     def joined(
         self,
+        objective: objectives.Objective,
         views: Mapping[str, Sequence[objectives.View]],
         shares: Sequence[Sequence[float]],
         like: objectives.Targets | tiled_objective.TiledTargets,
         plan: tiles.TilePlan,
     ) -> objectives.Targets | tiled_objective.TiledTargets:
         """Returns the result of `Objective.join`, in the tiles of other targets of the picture."""
-        found = self._objective.join(views, shares, self._look)
+        found = objective.join(views, shares, self._look)
         if isinstance(like, tiled_objective.TiledTargets):
             return self.in_tiles(plan).cut_targets(found, like.tiles)
         return found

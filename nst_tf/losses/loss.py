@@ -138,6 +138,8 @@ class Loss(objects.Configurable, abc.ABC):
             and one reference.
         knobs: fields of `StyleTransferConfig` by the arguments of the constructor that they
             become, if the config names the loss.
+        of_the_target: arguments of the constructor that only `joint_target` depends on, so that
+            compiled steps serve all their values.
     """
 
     references: tuple[str, ...] = ()
@@ -149,6 +151,7 @@ class Loss(objects.Configurable, abc.ABC):
     yields: bool = False
     most_positions: int = 0
     knobs: ClassVar[Mapping[str, str]] = {}
+    of_the_target: tuple[str, ...] = ()
 
     def __init__(self, normalization: str = "relative") -> None:
         self.normalization = errors.known("normalization", normalization, self.normalizations)

@@ -60,6 +60,7 @@ class NeighbourColumns(Loss):
 
     references = (CONTENT, STYLE, START)
     additive = False
+    of_the_target = ("share",)
     knobs: ClassVar[Mapping[str, str]] = {
         "layers": "matched_layers",
         "share": "match_share",

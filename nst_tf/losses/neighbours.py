@@ -77,6 +77,7 @@ class Neighbours(Loss):
 
     references = (CONTENT, STYLE, START)
     positional = ("places",)
+    of_the_target = ("share",)
     knobs: ClassVar[Mapping[str, str]] = {
         "layers": "matched_layers",
         "share": "match_share",

@@ -372,6 +372,25 @@ def test_other_weights_trace_nothing_and_change_no_bit(monkeypatch):
     assert np.abs(moved - first).max() > 0.01
 
 
+@pytest.mark.parametrize("style_loss", ["neighbours", "neighbour_columns"])
+def test_another_strength_keeps_the_structure_and_changes_no_bit(style_loss):
+    """Strength moves `match_share`, which the matches of the second level depend on."""
+    settings = SETTINGS.replace(
+        style_loss=style_loss, match_layers=SETTINGS.style_layers, steps=(1, 1)
+    )
+    transfer = nst_tf.StyleTransfer(settings.replace(strength=0.2))
+    transfer.stylize(PHOTO, PAINTING)
+    stronger = settings.replace(strength=0.7)
+    one, other = (
+        objective.Objective.from_config(each, transfer.backbone, [1.0]).structure
+        for each in (transfer.config, stronger)
+    )
+    assert one == other
+    moved = np.asarray(transfer.replace(strength=0.7).stylize(PHOTO, PAINTING))
+    fresh = np.asarray(nst_tf.stylize(PHOTO, PAINTING, stronger))
+    np.testing.assert_array_equal(moved, fresh)
+
+
 def test_masks_of_as_many_regions_share_a_trace(monkeypatch):
     traced, value = [], objective.Objective.value
     monkeypatch.setattr(
