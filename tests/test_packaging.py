@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_weights_modules_and_command(wheel: Path):
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "nst_tf").rglob("*.py")}
-    assert modules | {"nst_tf/backbones/vgg16_imagenet.h5"} <= names
+    assert modules | {"nst_tf/backbones/vgg16_imagenet.h5", "nst_tf/web/viewer.html"} <= names
     entry_points = next(name for name in names if name.endswith("entry_points.txt"))
     assert (
         "nst-stylize = nst_tf.commands.stylize:main"

@@ -51,7 +51,7 @@ class Sheet:
     size: tuple[int, int]
 
 
-def shown(path: Path | str, max_pixels: int) -> np.ndarray:
+def shown(path: Path | str, max_pixels: int = images.MAX_PIXELS) -> np.ndarray:
     """Returns the colours of a picture file on white, float32 `(height, width, 3)` in [0, 1].
 
     Args:

@@ -76,7 +76,12 @@ def config(values: Sequence[Any]) -> configs.StyleTransferConfig:
 
 
 def values(settings: dict[str, Any]) -> list[Any]:
-    """Returns the values of the controls for the settings of a recipe, defaults for others."""
+    """Returns the values of the controls for the settings of a recipe, defaults for others.
+
+    A picture that the recipe begins with is not there; the control of `init` has its default.
+    """
+    if settings.get("init") not in configs.INITIALISATIONS:
+        settings = {name: value for name, value in settings.items() if name != "init"}
     return [shown(field, settings.get(field.name, field.default)) for field in fields()]
 
 

@@ -36,6 +36,9 @@ footer { display: none !important; }
 #examples { overflow-x: auto; }
 #examples table { table-layout: fixed; width: 100%; }
 #seen, #results { overflow-x: hidden; }
+.gradio-container :is(#seen, #results) .grid-container {
+  grid-template-columns: repeat(auto-fill, minmax(110px, 1fr)) !important;
+}
 """
 _SCRIPT = """() => {
   const mend = () => document.querySelectorAll(".empty[aria-label]:not([role])")
@@ -44,7 +47,9 @@ _SCRIPT = """() => {
   mend();
 }"""
 """Gives a role to places without a picture, which screen readers need to read their label."""
-THEME: dict[str, Any] = {"css": _CSS, "js": _SCRIPT}
+THEME: dict[str, Any] = {
+    "css": _CSS, "js": _SCRIPT, "head_paths": Path(__file__).with_name("viewer.html"),
+}  # fmt: skip
 """What the page looks like, as arguments of `launch`."""
 
 
@@ -60,13 +65,19 @@ class Layout:
         recipe_of: a picture whose settings are taken.
         paint, variants, each, stop: buttons.
         status, preview, slider: words, the picture so far, and before and after.
+        chosen: name of the result in the slider.
+        at_chosen, go_on: what there is to do with that result; a button that goes on from it.
+        zooms: buttons that enlarge pictures, by the `elem_id` of what holds them.
         kind, download: format and file of the newest result.
         results: all results.
+        sheet, at_sheet: those of the last order on one sheet; what is shown if there is one.
         one, other, compare, both, differing: two results beside each other.
     """
 
     def __init__(self) -> None:
         self.key = gr.BrowserState("", storage_key="nst_tf-visitor")
+        self.chosen = gr.State("")
+        self.zooms: dict[str, gr.Button] = {}
         gr.Markdown(f"# {TITLE}")
         with gr.Row():
             with gr.Column():
@@ -146,6 +157,9 @@ class Layout:
             label="Before and after", interactive=False, format="png", elem_id="slider",
             buttons=["fullscreen"], max_height=640,
         )  # fmt: skip
+        with gr.Row(visible=False) as self.at_chosen:
+            self.go_on = gr.Button("Go on from this result", elem_id="go-on")
+            self.zooms["slider"] = gr.Button("Zoom", elem_id="zoom")
 
     def _add_results(self) -> None:
         with gr.Row():
@@ -161,6 +175,12 @@ class Layout:
             elem_id="results", interactive=False, allow_preview=False, object_fit="contain",
             buttons=[], fit_columns=False,
         )  # fmt: skip
+        with gr.Column(visible=False) as self.at_sheet:
+            self.sheet = gr.Image(
+                label="All of this order on one sheet", interactive=False, elem_id="sheet",
+                buttons=["download", "fullscreen"],
+            )  # fmt: skip
+            self.zooms["sheet"] = gr.Button("Zoom the sheet", elem_id="zoom-sheet")
 
     def _add_comparison(self) -> None:
         with gr.Accordion("Compare two results", open=False):
@@ -173,6 +193,7 @@ class Layout:
             self.both = gr.ImageSlider(
                 label="Both", interactive=False, elem_id="both", format="png"
             )
+            self.zooms["both"] = gr.Button("Zoom both", elem_id="zoom-both")
             self.differing = gr.Dataframe(
                 headers=["setting", "left", "right"], interactive=False, elem_id="differing"
             )

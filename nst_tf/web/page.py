@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from nst_tf import config as configs
 from nst_tf import errors, jobs
-from nst_tf.config import StyleTransferConfig as Config
 from nst_tf.imaging import images
 from nst_tf.records import recipe
 from nst_tf.web import controls, painter
@@ -21,7 +20,8 @@ from nst_tf.web.layout import COLOURS, NAMES, THEME, TITLE, Layout
 
 __all__ = ["THEME", "build"]
 
-_Order = tuple[jobs.Paths, Config]
+_Shown = dict[Any, Any]
+"""New values of components."""
 _VARIANTS = (0.2, 0.4, 0.6, 0.8)
 """Strengths of a sheet of variants."""
 _BRUSH_SIDE = 640  # Pixels of the photo to paint on.
@@ -35,32 +35,43 @@ def build(work: painter.Painter, kept_seconds: float) -> gr.Blocks:
         kept_seconds: seconds after which uploads are deleted.
     """
     with gr.Blocks(
-        title=TITLE, analytics_enabled=False, delete_cache=(600, round(kept_seconds))
+        title=TITLE, analytics_enabled=False, delete_cache=_sweeping(kept_seconds)
     ) as page:
-        on, do = Layout(), _Handlers(work)
+        on = Layout()
+        do = _Handlers(work, on)
         for upload in (on.photo, on.mask):
             # Gradio would open the file, and fail without a word about it.
             setattr(upload, "preprocess", _path)  # noqa: B010
-        shown = [on.status, on.preview, on.slider, on.download, on.results, on.key]
+        chosen = [on.slider, on.download, on.chosen, on.at_chosen]
+        shown = [
+            on.status, on.preview, *chosen, on.results, on.sheet, on.at_sheet, on.key,
+        ]  # fmt: skip
         given = [
-            on.key, on.photo, on.paintings, on.brush, on.mask, on.outside, *on.settings,
+            on.key, on.chosen, on.photo, on.paintings, on.brush, on.mask, on.outside, *on.settings,
         ]  # fmt: skip
         quiet: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
         page.load(do.load, [on.key], shown, **quiet)
         on.paint.click(do.paint, given, shown, **quiet)
         on.variants.click(do.variants, given, shown, **quiet)
         on.each.click(do.each, given, shown, **quiet)
+        on.go_on.click(do.go_on, given, shown, **quiet)
         on.stop.click(do.stop, [on.key], [on.status], **quiet)
         on.photo.change(_to_paint_on, [on.photo], [on.brush], **quiet)
         on.paintings.change(_shown, [on.paintings], [on.seen], **quiet)
         on.brush.change(_understood, [on.brush, on.paintings], [on.understood], **quiet)
         on.recipe_of.upload(_settings_of, [on.recipe_of], [on.status, *on.settings], **quiet)
-        brought = [on.status, on.slider, on.download, *on.settings]
-        on.results.select(do.again, [on.key], brought, **quiet)
+        on.results.select(do.again, [on.key], [on.status, *chosen, *on.settings], **quiet)
         on.kind.input(do.download, [on.key, on.kind], [on.download, on.status], **quiet)
         compared = [on.key, on.one, on.other], [on.both, on.differing]
         on.compare.click(do.compare, *compared, **quiet)
+        for place, button in on.zooms.items():
+            button.click(None, js=f"() => nst_zoom('#{place}')")
     return page
+
+
+def _sweeping(kept_seconds: float) -> tuple[int, int]:
+    """Returns seconds between two looks for old uploads, and their age."""
+    return max(1, round(min(60.0, kept_seconds / 20))), max(1, round(kept_seconds))
 
 
 def _path(payload: Any) -> str | None:
@@ -73,31 +84,49 @@ def _shown(paintings: list[str] | None) -> gr.Gallery:
 
 
 class _Handlers:
-    """What the events of the page call.
+    """What the events of the page call. They return values by component.
 
     Args:
         work: what paints the orders.
+        on: the components of the page.
     """
 
-    def __init__(self, work: painter.Painter) -> None:
-        self._work = work
+    def __init__(self, work: painter.Painter, on: Layout) -> None:
+        self._work, self._on = work, on
 
-    def paint(self, key: str, *given: Any) -> Iterator[list[Any]]:
+    def paint(self, key: str, chosen: str, *given: Any) -> Iterator[_Shown]:
         """Orders a picture, and shows how it grows."""
-        yield from self._ordered(key, given, lambda *order: [order])
+        yield from self._ordered(key, given, lambda order: [order])
 
-    def variants(self, key: str, *given: Any) -> Iterator[list[Any]]:
+    def variants(self, key: str, chosen: str, *given: Any) -> Iterator[_Shown]:
         """Orders the picture at several strengths."""
         yield from self._ordered(key, given, _at_strengths)
 
-    def each(self, key: str, *given: Any) -> Iterator[list[Any]]:
+    def each(self, key: str, chosen: str, *given: Any) -> Iterator[_Shown]:
         """Orders a picture after each painting alone."""
         yield from self._ordered(key, given, _after_each)
 
-    def load(self, key: str) -> Iterator[list[Any]]:
+    def go_on(
+        self, key: str, chosen: str, photo: str | None, paintings: list[str] | None, *given: Any
+    ) -> Iterator[_Shown]:
+        """Orders a picture that begins with the result that is shown.
+
+        Where the page has no photo or paintings, those of the result are taken.
+        """
+        before = next((each for each in self._results(key) if each.path.name == chosen), None)
+        if before is None:
+            yield {self._on.status: "**This result is deleted by now.**"}
+            return
+        inputs = before.inputs
+        pictures = photo or inputs.content, paintings or list(inputs.styles)
+        yield from self._ordered(
+            key, (*pictures, *given), lambda order: [_from_result(order, before.path)]
+        )
+
+    def load(self, key: str) -> Iterator[_Shown]:
         """Shows a visitor who comes back the results, and the picture that is at work."""
-        if not key or not (self._work.visitor_orders(key) or self._work.visitor(key).results):
-            yield [gr.skip()] * 5 + [key or secrets.token_urlsafe(24)]
+        if not key or not (self._work.visitor_orders(key) or self._results(key)):
+            yield {self._on.key: key or secrets.token_urlsafe(24)}
             return
         yield from self._followed(key)
 
@@ -108,20 +137,19 @@ class _Handlers:
         self._work.stop(key)
         return "Stopping after this step."
 
-    def again(self, key: str, event: gr.SelectData) -> list[Any]:
+    def again(self, key: str, event: gr.SelectData) -> _Shown:
         """Shows an earlier result with its settings."""
         order = self._result(key, event.index + 1)
-        return [
-            order.words, (order.inputs.content, str(order.path)), str(order.path),
-            *controls.values(order.config.to_dict()),
-        ]  # fmt: skip
+        values = controls.values(order.config.to_dict())
+        settings = zip(self._on.settings, values, strict=True)
+        return {self._on.status: order.words, **self._chosen(order), **dict(settings)}
 
     def download(self, key: str, kind: str) -> list[Any]:
         """Returns the newest result in another format."""
         try:
             return [str(self._work.saved(key, kind)), gr.skip()]
         except errors.StyleTransferError as error:
-            return [gr.skip(), f"**{_without_folders(str(error))}**"]
+            return [gr.skip(), f"**{painter.without_folders(str(error))}**"]
 
     def compare(self, key: str, one: int, other: int) -> list[Any]:
         """Shows two results, and the settings that differ."""
@@ -129,29 +157,34 @@ class _Handlers:
         rows = controls.differing(left.config, right.config)
         return [(str(left.path), str(right.path)), rows]
 
+    def _results(self, key: str) -> list[painter.Order]:
+        return self._work.visitor(key).results if key else []
+
     def _result(self, key: str, number: int) -> painter.Order:
-        results = self._work.visitor(key).results if key else []
+        results = self._results(key)
         if not 1 <= int(number or 0) <= len(results):
             raise gr.Error(f"There are {len(results)} results; {number} is none of them.")
         return results[int(number) - 1]
 
     def _ordered(
-        self, key: str, given: Sequence[Any], orders: Callable[..., Sequence[_Order]]
-    ) -> Iterator[list[Any]]:
+        self,
+        key: str,
+        given: Sequence[Any],
+        orders: Callable[[painter.Order], Sequence[painter.Order]],
+    ) -> Iterator[_Shown]:
         key = key or secrets.token_urlsafe(24)
         try:
-            for each in orders(*self._read(key, *given)):
-                self._work.order(key, *each)
+            self._work.order(key, *orders(self._read(key, *given)))
         except errors.StyleTransferError as error:
-            said = _without_folders(str(error))
-            yield [f"**{said}**", *[gr.skip()] * 4, key]
+            said = painter.without_folders(str(error))
+            yield {self._on.status: f"**{said}**", self._on.key: key}
             return
         yield from self._followed(key)
 
     def _read(
         self, key: str, photo: str | None, paintings: list[str] | None, brush: Any,
         mask: str | None, keep: bool, *values: Any,
-    ) -> tuple[jobs.Paths, Any]:  # fmt: skip
+    ) -> painter.Order:  # fmt: skip
         if not photo or not paintings:
             missing = "a photo" if not photo else "a painting"
             raise errors.ConfigError(f"Choose {missing} first.")
@@ -159,7 +192,7 @@ class _Handlers:
         painted = _painted(brush)
         regions = mask if painted is None else painted
         if regions is None:
-            return jobs.Paths(photo, tuple(paintings)), config
+            return painter.Order(jobs.Paths(photo, tuple(paintings)), config)
         if len(paintings) > len(COLOURS):
             raise errors.ConfigError(
                 f"there are {len(COLOURS)} colours to paint with and {len(paintings)} paintings; "
@@ -170,49 +203,87 @@ class _Handlers:
         masks = painter.region_masks(regions, colours, folder)
         if keep:
             config = config.replace(outside="keep")
-        return jobs.Paths(photo, tuple(paintings), *masks), config
+        return painter.Order(jobs.Paths(photo, tuple(paintings), *masks), config)
 
-    def _followed(self, key: str) -> Iterator[list[Any]]:
+    def _followed(self, key: str) -> Iterator[_Shown]:
         """Yields what the page shows until all orders of a visitor are over."""
-        order, last, shown = None, None, len(self._work.visitor(key).results)
-        yield [gr.skip(), *self._finished(key)[1:]]
+        on, order, last, shown = self._on, None, None, len(self._results(key))
+        start = {on.key: key, **self._finished(key)}
+        yield {on_page: value for on_page, value in start.items() if on_page is not on.status}
         for order in self._work.follow(key):
             ahead = self._work.ahead(key)
             words = f"{ahead} before you. " if ahead else ""
-            results = self._work.visitor(key).results
-            gallery = gr.skip() if len(results) == shown else self._gallery(key)
-            new = order.preview is not None and order.preview is not last
-            picture = gr.Image(order.preview, visible=True) if new else gr.skip()
-            last, shown = order.preview, len(results)
-            yield [words + order.words, picture, gr.skip(), gr.skip(), gallery, key]
+            now: _Shown = {on.status: words + order.words}
+            if order.preview is not None and order.preview is not last:
+                last = order.preview
+                now[on.preview] = gr.Image(last, visible=True)
+            if len(self._results(key)) != shown:
+                shown = len(self._results(key))
+                now[on.results] = self._gallery(key)
+            yield now
         end = self._finished(key)
-        yield [order.words if order else end[0], *end[1:]]  # Also of one without a picture.
+        if order:
+            end[on.status] = order.words  # Also of one without a picture.
+        yield end
 
-    def _finished(self, key: str) -> list[Any]:
-        results = self._work.visitor(key).results
+    def _finished(self, key: str) -> _Shown:
+        results, on = self._results(key), self._on
         if not results:
-            return [*[gr.skip()] * 5, key]
-        newest = results[0]
-        before_after = (newest.inputs.content, str(newest.path))
-        hidden = gr.Image(None, visible=False)
-        return [newest.words, hidden, before_after, str(newest.path), self._gallery(key), key]
+            return {}
+        sheet = self._work.sheet(key)
+        return {
+            on.status: results[0].words,
+            on.preview: gr.Image(None, visible=False),
+            on.results: self._gallery(key),
+            on.sheet: sheet and str(sheet),
+            on.at_sheet: gr.Column(visible=bool(sheet)),
+            **self._chosen(results[0]),
+        }
+
+    def _chosen(self, order: painter.Order) -> _Shown:
+        on = self._on
+        return {
+            on.slider: (order.inputs.content, str(order.path)),
+            on.download: str(order.path),
+            on.chosen: order.path.name,
+            on.at_chosen: gr.Row(visible=True),
+        }
 
     def _gallery(self, key: str) -> list[tuple[str, str]]:
-        results = self._work.visitor(key).results
         return [
-            (str(order.path), f"{number}: strength {order.config.strength:g}")
-            for number, order in enumerate(results, 1)
+            (str(order.path), f"{number}: {order.label or _label(order)}")
+            for number, order in enumerate(self._results(key), 1)
         ]
 
 
-def _at_strengths(inputs: jobs.Paths, config: Config) -> list[_Order]:
-    return [(inputs, config.replace(strength=strength)) for strength in _VARIANTS]
+def _label(order: painter.Order) -> str:
+    return f"strength {order.config.strength:g}{', gone on' if order.start else ''}"
 
 
-def _after_each(inputs: jobs.Paths, config: Config) -> list[_Order]:
+def _from_result(order: painter.Order, path: Path) -> painter.Order:
+    config = order.config.replace(init=configs.GIVEN, init_noise=0.0)
+    return dataclasses.replace(order, config=config, start=str(path))
+
+
+def _at_strengths(order: painter.Order) -> list[painter.Order]:
+    return [
+        dataclasses.replace(
+            order, config=order.config.replace(strength=each), label=f"strength {each:g}"
+        )
+        for each in _VARIANTS
+    ]
+
+
+def _after_each(order: painter.Order) -> list[painter.Order]:
+    inputs = order.inputs
     if inputs.style_masks:
         raise errors.ConfigError("Regions of several paintings blend them; clear the regions.")
-    return [(dataclasses.replace(inputs, styles=(style,)), config) for style in inputs.styles]
+    return [
+        dataclasses.replace(
+            order, inputs=dataclasses.replace(inputs, styles=(style,)), label=Path(style).name
+        )
+        for style in inputs.styles
+    ]
 
 
 def _painted(brush: Any) -> np.ndarray | None:
@@ -257,11 +328,9 @@ def _settings_of(path: str) -> list[Any]:
     try:
         found = recipe.essence(recipe.load(path))["config"]
     except errors.StyleTransferError as error:
-        return [f"**{_without_folders(str(error))}**", *[gr.skip()] * len(controls.fields())]
-    return [f"The settings are those of {Path(path).name}.", *controls.values(found)]
-
-
-def _without_folders(text: str) -> str:
-    """Returns a message without the server's folders in it."""
-    words = [os.path.basename(word) if word.startswith("/") else word for word in text.split(" ")]
-    return " ".join(words)
+        said = painter.without_folders(str(error))
+        return [f"**{said}**", *[gr.skip()] * len(controls.fields())]
+    words = f"The settings are those of {Path(path).name}"
+    if found.get("init", "content") not in configs.INITIALISATIONS:
+        words += ", but for the picture that it went on from"
+    return [f"{words}.", *controls.values(found)]

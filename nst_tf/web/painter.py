@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import os
 import secrets
 import shutil
 import threading
@@ -17,7 +18,9 @@ import numpy as np
 
 from nst_tf import callbacks, errors, jobs
 from nst_tf import config as configs
-from nst_tf.imaging import images
+from nst_tf.imaging import images, sheet
+from nst_tf.jobs import outcome as outcomes
+from nst_tf.jobs import running
 
 if TYPE_CHECKING:
     from nst_tf.engine import transfer
@@ -65,6 +68,8 @@ class Order:
     Attributes:
         inputs: the pictures.
         config: the settings.
+        label: what sets it apart from others that are ordered with it.
+        start: path of the result that it goes on from, or an empty text.
         path: the file of the result.
         preview: the picture so far, uint8 `(height, width, 3)`, or None.
         words: where it stands, for the visitor.
@@ -74,11 +79,26 @@ class Order:
 
     inputs: jobs.Paths
     config: configs.StyleTransferConfig
-    path: Path
+    label: str = ""
+    start: str = ""
+    path: Path = Path()
     preview: np.ndarray | None = None
     words: str = "Waiting."
     stopping: bool = False
     picture: Result | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """The files that it is made from."""
+        given = self.inputs
+        named = given.content, *given.styles, given.content_mask, *given.style_masks, self.start
+        return [path for path in named if path]
+
+    @property
+    def job(self) -> jobs.Job:
+        """The job, whose recipe would name the path of the result that it goes on from."""
+        config = self.config.replace(init=self.start) if self.start else self.config
+        return jobs.Job(self.inputs, config, jobs.Outputs(str(self.path)))
 
 
 @dataclasses.dataclass(eq=False)
@@ -89,11 +109,13 @@ class Visitor:
         folder: folder of this visitor's results.
         orders: orders that wait or are at work, in their order.
         results: orders that are over and have a picture, the newest first.
+        together: the orders that were given last.
     """
 
     folder: Path
     orders: list[Order] = dataclasses.field(default_factory=list)
     results: list[Order] = dataclasses.field(default_factory=list)
+    together: Sequence[Order] = ()
 
 
 class Painter:
@@ -113,7 +135,8 @@ class Painter:
         self._visitors: dict[str, Visitor] = {}
         self._turns: collections.deque[str] = collections.deque()
         self._at_work: Order | None = None
-        self._engine: transfer.StyleTransfer | None = None
+        self._own: transfer.StyleTransfer | None = None
+        self._other: transfer.StyleTransfer | None = None
         self._changed = threading.Condition()
         self._ended = False
         self._thread = threading.Thread(target=self._work, name="nst_tf-paint", daemon=True)
@@ -129,32 +152,38 @@ class Painter:
                 self._visitors[key] = Visitor(folder)
             return self._visitors[key]
 
-    def order(self, key: str, inputs: jobs.Paths, config: configs.StyleTransferConfig) -> Order:
-        """Takes an order of a visitor.
+    def order(self, key: str, *orders: Order) -> None:
+        """Takes orders of a visitor: all of them, or none.
 
         Raises:
-            StyleTransferError: it is beyond the limits, or its pictures or settings are no good.
+            StyleTransferError: they are beyond the limits, or pictures or settings are no good.
         """
-        visitor, limits = self.visitor(key), self.limits
-        for path in (inputs.content, *inputs.styles, *filter(None, [inputs.content_mask])):
-            images.size(path, limits.pixels)
-        name = f"{Path(inputs.content).stem[:60]}_{secrets.token_hex(4)}.png"
-        order = Order(inputs, config, visitor.folder / name)
-        levels = jobs.check(self._job(order))
-        longest = max(levels[-1].height, levels[-1].width)
-        if longest > limits.side:
-            raise errors.ConfigError(
-                f"the picture would have a side of {longest} pixels, and {limits.side} are allowed "
-                "here. Lower image_size."
-            )
+        visitor = self.visitor(key)
+        for order in orders:
+            self._check(order, visitor.folder)
         with self._changed:
-            if sum(len(each.orders) for each in self._visitors.values()) >= limits.waiting:
+            waiting = sum(len(each.orders) for each in self._visitors.values())
+            if waiting + len(orders) > self.limits.waiting:
                 raise errors.ConfigError("too many pictures are waiting; try again in a while.")
-            visitor.orders.append(order)
+            visitor.orders += orders
+            visitor.together = orders
             if key not in self._turns:
                 self._turns.append(key)
             self._changed.notify_all()
-        return order
+
+    def _check(self, order: Order, folder: Path) -> None:
+        """Checks an order, and names its file."""
+        for path in order.files:
+            images.size(path, self.limits.pixels)
+        name = f"{Path(order.inputs.content).stem[:60]}_{secrets.token_hex(4)}.png"
+        order.path = folder / name
+        finest = jobs.check(order.job)[-1]
+        longest = max(finest.height, finest.width)
+        if longest > self.limits.side:
+            raise errors.ConfigError(
+                f"the picture would have a side of {longest} pixels, and {self.limits.side} are "
+                "allowed here. Lower image_size."
+            )
 
     def stop(self, key: str) -> None:
         """Stops the visitor's orders: the picture at work is kept as it is, others are dropped."""
@@ -204,6 +233,25 @@ class Painter:
         path = newest.path.with_name(f"{newest.path.stem}{'-16' if bits == 16 else ''}{suffix}")
         return picture.save(path, bits, overwrite=True)
 
+    def sheet(self, key: str) -> Path | None:
+        """Returns the sheet of the pictures that a visitor ordered last, if they are several.
+
+        It is drawn once all of them are over. Those without a picture are left out.
+        """
+        visitor = self.visitor(key)
+        with self._changed:
+            over = not set(visitor.orders) & set(visitor.together)
+            found = [order for order in visitor.together if order in visitor.results]
+        if not over or len(found) < 2:
+            return None
+        path = found[0].path.with_name(f"{found[0].path.stem}_sheet.png")
+        if not path.exists():
+            try:
+                images.save(sheet.draw(_sheet_of(found)), path, overwrite=True)
+            except errors.StyleTransferError:
+                return None  # The photo may be deleted by now.
+        return path
+
     def close(self) -> None:
         """Ends after the current step, and deletes all files."""
         with self._changed:
@@ -241,14 +289,19 @@ class Painter:
         """Builds the network and compiles the steps, so that the first picture comes soon."""
         grey = np.random.default_rng(0).random((_ROUGH_SIDE, _ROUGH_SIDE, 3), np.float32)
         config = configs.StyleTransferConfig(image_size=_ROUGH_SIDE, steps=(2, 2), levels=2)
-        self._own_engine().with_config(config).stylize(grey, grey[::-1])
+        self._engine_for(config).with_config(config).stylize(grey, grey[::-1])
 
-    def _own_engine(self) -> transfer.StyleTransfer:
+    def _engine_for(self, config: configs.StyleTransferConfig) -> transfer.StyleTransfer:
+        """Returns an engine with the network of some settings. The last other one is kept, too."""
         from nst_tf.engine import transfer
 
-        if self._engine is None:
-            self._engine = transfer.StyleTransfer(configs.StyleTransferConfig())
-        return self._engine
+        if self._own is None:
+            self._own = transfer.StyleTransfer(configs.StyleTransferConfig())
+        for engine in (self._own, self._other):
+            if engine and running.fits(config, engine):
+                return engine
+        self._other = transfer.StyleTransfer(config)
+        return self._other
 
     def _end(self, key: str, order: Order, outcome: jobs.Outcome) -> None:
         """Moves an order to the results. Called with the lock."""
@@ -266,9 +319,9 @@ class Painter:
     def _painted(self, order: Order) -> jobs.Outcome:
         try:
             self._show_rough(order)
-            outcome = self._made(order, order.config, order.path)
+            outcome = self._made(order, order.job)
         except Exception as error:  # The thread serves all visitors.
-            return jobs.Outcome("failed", f"it has failed ({errors.reason(error)}).", error=error)
+            return outcomes.of_error(error)
         order.picture = outcome.picture
         return dataclasses.replace(outcome, picture=None)
 
@@ -279,47 +332,65 @@ class Painter:
             order.words = "A rough picture first."
             with contextlib.suppress(errors.StyleTransferError):  # Some settings allow none.
                 small = order.config.replace(image_size=_ROUGH_SIDE, steps=_ROUGH_STEPS, levels=1)
-                self._made(order, small, None)
+                self._made(order, jobs.Job(order.inputs, small))
 
-    def _made(
-        self, order: Order, config: configs.StyleTransferConfig, path: Path | None
-    ) -> jobs.Outcome:
-        job = self._job(order, config, path)
-        return jobs.run(job, self._own_engine(), [_Feed(order, self.limits.seconds, self._tell)])
-
-    def _job(
-        self,
-        order: Order,
-        config: configs.StyleTransferConfig | None = None,
-        path: Path | None = None,
-    ) -> jobs.Job:
-        outputs = jobs.Outputs(str(path)) if path else jobs.Outputs()
-        return jobs.Job(order.inputs, config or order.config, outputs)
+    def _made(self, order: Order, job: jobs.Job) -> jobs.Outcome:
+        feed = _Feed(order, self.limits.seconds, self._tell)
+        return jobs.run(_without_path(job), self._engine_for(job.config), [feed])
 
     def _tell(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
     def _sweep(self) -> None:
-        """Deletes results, and forgets visitors, that are too old."""
-        while not self._ended:
-            time.sleep(min(_SWEEP_SECONDS, self.limits.kept_seconds / 4))
+        """Deletes files, and forgets visitors, that are too old."""
+        while True:
+            time.sleep(min(_SWEEP_SECONDS, self.limits.kept_seconds / 20))
             oldest = time.time() - self.limits.kept_seconds
             with self._changed:
+                if self._ended:
+                    return
                 for key, visitor in list(self._visitors.items()):
-                    visitor.results = [each for each in visitor.results if _newer(each, oldest)]
+                    _delete_before(oldest, visitor)
                     idle = not visitor.orders and not visitor.results
                     if idle and _changed(visitor.folder) < oldest:
                         del self._visitors[key]
                         shutil.rmtree(visitor.folder, ignore_errors=True)
 
 
-def _newer(order: Order, oldest: float) -> bool:
-    """Returns whether a result is newer than a time; deletes it if it is not."""
-    if _changed(order.path) >= oldest:
-        return True
-    order.path.unlink(missing_ok=True)
-    return False
+def _delete_before(oldest: float, visitor: Visitor) -> None:
+    """Deletes a visitor's files before a time, unless they are still needed."""
+    needed = {path for order in visitor.orders for path in order.files}
+    for path in visitor.folder.iterdir():
+        if str(path) not in needed and _changed(path) < oldest:
+            path.unlink(missing_ok=True)
+    visitor.results = [each for each in visitor.results if each.path.exists()]
+
+
+def _without_path(job: jobs.Job) -> jobs.Job:
+    """Returns a job whose recipe names the initial picture by its hash, not by its path."""
+    if not job.config.goes_on or not isinstance(job.inputs, jobs.Paths):
+        return job
+    given = jobs.read_pictures(job.inputs, job.config)
+    return dataclasses.replace(job, inputs=given, config=job.config.replace(init=configs.GIVEN))
+
+
+def _sheet_of(orders: Sequence[Order]) -> sheet.Sheet:
+    """Returns the photo and the results beside each other."""
+    given, pictures = orders[0].inputs, [sheet.shown(order.path) for order in orders]
+    height, width = max((each.shape[:2] for each in pictures), key=max)
+    photo = images.resize(sheet.shown(given.content), height, width)
+    styles = list(dict.fromkeys(style for order in orders for style in order.inputs.styles))
+    names = " and ".join(Path(style).name for style in styles)
+    return sheet.Sheet(
+        title=f"{Path(given.content).name} after {names}",
+        note="",
+        sources=[sheet.shown(style) for style in styles],
+        rows=[""],
+        columns=["photo", *(order.label for order in orders)],
+        pictures=[[photo, *pictures]],
+        size=(height, width),
+    )
 
 
 def _changed(path: Path) -> float:
@@ -334,7 +405,13 @@ def _in_words(outcome: jobs.Outcome) -> str:
         return f"Done in {outcome.seconds:.0f} s."
     if outcome.status == "stopped":
         return "Stopped; this is the picture so far." if outcome.path else "Stopped."
-    return f"{outcome.reason[:1].upper()}{outcome.reason[1:]}"
+    return without_folders(f"{outcome.reason[:1].upper()}{outcome.reason[1:]}")
+
+
+def without_folders(text: str) -> str:
+    """Returns a message without the server's folders in it."""
+    words = [os.path.basename(word) if word.startswith("/") else word for word in text.split(" ")]
+    return " ".join(words)
 
 
 class _Feed(callbacks.Callback):
