@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,20 @@ footer { display: none !important; }
 }
 """
 _SCRIPT = """() => {
-  const mend = () => document.querySelectorAll(".empty[aria-label]:not([role])")
-    .forEach((each) => each.setAttribute("role", "img"));
+  const names = NAMES;
+  const mend = () => {
+    document.querySelectorAll(".empty[aria-label]:not([role])")
+      .forEach((each) => each.setAttribute("role", "img"));
+    document.querySelectorAll("#brush button.color:not([aria-label])")
+      .forEach((each, at) => each.setAttribute("aria-label", names[at]));
+    document.querySelectorAll("button:not([aria-label]):has(> .image-frame)")
+      .forEach((each) => each.setAttribute("aria-label", "picture"));
+    document.querySelectorAll("#results button img").forEach((each) => { each.alt = ""; });
+  };
   new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });
   mend();
-}"""
-"""Gives a role to places without a picture, which screen readers need to read their label."""
+}""".replace("NAMES", json.dumps(NAMES))
+"""Mends what screen readers miss: roles, names of buttons and colours, captions told twice."""
 THEME: dict[str, Any] = {
     "css": _CSS, "js": _SCRIPT, "head_paths": Path(__file__).with_name("viewer.html"),
 }  # fmt: skip
