@@ -64,7 +64,13 @@ def transfer():
 
 @pytest.fixture(scope="module")
 def rebuilt(transfer):
-    """Returns a function to a transfer with other settings and the same network."""
+    """Returns a function to a transfer with other settings, and what fits them of the first."""
+    return transfer.replace
+
+
+@pytest.fixture(scope="module")
+def fresh(transfer):
+    """Returns a function to a transfer with other settings, which has only the network."""
 
     def build(**changes):
         return nst_tf.StyleTransfer(SETTINGS.replace(**changes), transfer.backbone)
@@ -289,9 +295,9 @@ def test_the_seed_chooses_the_noise(rebuilt):
     assert np.abs(one - other).mean() > 0.1
 
 
-def test_runs_in_two_threads_equal_runs_in_a_row(rebuilt):
+def test_runs_in_two_threads_equal_runs_in_a_row(fresh):
     photos = [pixels(seed) for seed in (10, 11)]
-    shared, separate = rebuilt(steps=(6,)), [rebuilt(steps=(6,)) for _ in photos]
+    shared, separate = fresh(steps=(6,)), [fresh(steps=(6,)) for _ in photos]
     expected = [shared.stylize(photo, PAINTING) for photo in photos]
     with futures.ThreadPoolExecutor(2) as threads:
         together = [threads.submit(shared.stylize, photo, PAINTING) for photo in photos]
@@ -305,9 +311,9 @@ def test_runs_in_two_threads_equal_runs_in_a_row(rebuilt):
         np.testing.assert_array_equal(picture, wanted)
 
 
-def test_runs_in_two_threads_in_tiles_equal_runs_in_a_row(rebuilt):
+def test_runs_in_two_threads_in_tiles_equal_runs_in_a_row(fresh):
     photos = [pixels(seed, 80, 96) for seed in (10, 11)]
-    shared = rebuilt(image_size=96, tile_size=24, steps=(4,))
+    shared = fresh(image_size=96, tile_size=24, steps=(4,))
     expected = [shared.stylize(photo, PAINTING) for photo in photos]
     with futures.ThreadPoolExecutor(2) as threads:
         found = list(threads.map(lambda photo: shared.stylize(photo, PAINTING), photos))
@@ -339,8 +345,8 @@ def test_a_network_goes_as_soon_as_its_picture_is_made():
     assert len(networks) == before
 
 
-def test_sizes_and_masks_leave_nothing_in_memory(rebuilt):
-    transfer = rebuilt(image_size=0, steps=(1,))
+def test_sizes_and_masks_leave_nothing_in_memory(fresh):
+    transfer = fresh(image_size=0, steps=(1,))
     counts = []
     for number in range(8):
         mask = np.zeros((40, 48, 3), np.uint8)
@@ -417,9 +423,9 @@ def test_a_painting_does_not_go_on_across_its_border_where_the_picture_does(monk
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_the_second_photo_costs_nothing_but_its_steps(rebuilt, monkeypatch):
+def test_the_second_photo_costs_nothing_but_its_steps(fresh, monkeypatch):
     """Neither are steps traced again, whatever its size, nor targets of the style computed."""
-    transfer = rebuilt(image_size=64, levels=2)
+    transfer = fresh(image_size=64, levels=2)
     traced, value = [], objective.Objective.value
     monkeypatch.setattr(
         objective.Objective, "value", lambda *given: traced.append(1) or value(*given)
@@ -662,7 +668,7 @@ def test_divergence_hands_over_a_finite_picture(rebuilt, optimizer):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_a_loss_that_breaks_late_leaves_the_last_good_picture(rebuilt, optimizer, monkeypatch):
+def test_a_loss_that_breaks_late_leaves_the_last_good_picture(fresh, optimizer, monkeypatch):
     compile_step, broken = steps.compile_step, []
 
     def breakable(*arguments, **options):
@@ -675,7 +681,7 @@ def test_a_loss_that_breaks_late_leaves_the_last_good_picture(rebuilt, optimizer
         return step
 
     monkeypatch.setattr(steps, "compile_step", breakable)
-    transfer, recorder = rebuilt(optimizer=optimizer, steps=(20,), average=0.0), Recorder()
+    transfer, recorder = fresh(optimizer=optimizer, steps=(20,), average=0.0), Recorder()
 
     class Break(callbacks.Callback):
         """Makes every step after the fourth aim at what is no number."""
@@ -700,9 +706,9 @@ def test_a_loss_that_breaks_late_leaves_the_last_good_picture(rebuilt, optimizer
         {"optimizer": "rmsprop", "laplacian_bands": 3, "learning_rate": 20.0},
     ],
 )
-def test_a_rate_that_explodes_is_halved_until_it_does_not(rebuilt, tile_size, changes, caplog):
+def test_a_rate_that_explodes_is_halved_until_it_does_not(fresh, tile_size, changes, caplog):
     settings = {"clip_pixels": False, "final_rate": 0.01, **changes}
-    transfer = rebuilt(steps=(40,), tile_size=tile_size, **settings)
+    transfer = fresh(steps=(40,), tile_size=tile_size, **settings)
     history = callbacks.History()
     with caplog.at_level("WARNING", "nst_tf"):
         picture = transfer.stylize(PHOTO, PAINTING, [history])
