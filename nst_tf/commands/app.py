@@ -40,12 +40,15 @@ def _command(values: Any) -> int:
     options: AppOptions = flags.to_dataclass(values, AppOptions)
     auth = [_account(text) for text in options.auth]
     with tempfile.TemporaryDirectory(prefix="nst_tf-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
+        uploads = Path(folder) / "uploads"
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ["HF_HUB_OFFLINE"] = "1"
         console.load_tensorflow([configs.StyleTransferConfig()])
         try:
-            from nst_tf.web import page, painter
+            from starlette.middleware import Middleware
+
+            from nst_tf.web import own_files, page, painter
         except ModuleNotFoundError as error:
             raise errors.StyleTransferError(
                 f"the page needs the package {error.name}: pip install -r requirements-web.txt, or "
@@ -53,9 +56,11 @@ def _command(values: Any) -> int:
             ) from error
         names = [field.name for field in dataclasses.fields(painter.Limits)]
         limits = painter.Limits(**{name: getattr(options, name) for name in names})
-        work = painter.Painter(Path(folder) / "results", limits)
+        work = painter.Painter(Path(folder) / "results", limits, uploads)
         try:
-            _serve(page.build(work, limits.kept_seconds), page.THEME, options, auth, folder)
+            guard = Middleware(own_files.OwnFiles, folder=Path(folder))
+            look = {**page.THEME, "app_kwargs": {"middleware": [guard]}}
+            _serve(page.build(work, limits.kept_seconds), look, options, auth, folder)
         finally:
             work.close()
     return 0

@@ -37,6 +37,7 @@ footer { display: none !important; }
 #examples { overflow-x: auto; }
 #examples table { table-layout: fixed; width: 100%; }
 #seen, #results { overflow-x: hidden; }
+#sheet .image-frame { margin-top: 1.8rem; }
 .gradio-container :is(#seen, #results) .grid-container {
   grid-template-columns: repeat(auto-fill, minmax(110px, 1fr)) !important;
 }

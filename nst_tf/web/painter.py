@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -40,6 +41,7 @@ KINDS = {
 """Suffix and bits of a channel of the formats for download."""
 _MOST_RESULTS = 24  # Of a visitor; older ones go.
 _SWEEP_SECONDS = 60.0
+_TOKEN = re.compile("_[0-9a-f]{8}")  # In the name of a result.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,11 +129,12 @@ class Painter:
     Args:
         folder: folder for results; what is older than the limit is deleted.
         limits: what a visitor may ask for.
+        copies: folder where Gradio keeps, in folders, uploads and copies of what it shows.
     """
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, copies: Path) -> None:
         self.limits = limits
-        self._folder = folder
+        self._folder, self._copies = folder, copies
         self._visitors: dict[str, Visitor] = {}
         self._turns: collections.deque[str] = collections.deque()
         self._at_work: Order | None = None
@@ -351,20 +354,24 @@ class Painter:
                 if self._ended:
                     return
                 for key, visitor in list(self._visitors.items()):
-                    _delete_before(oldest, visitor)
+                    self._delete_before(oldest, visitor)
                     idle = not visitor.orders and not visitor.results
                     if idle and _changed(visitor.folder) < oldest:
                         del self._visitors[key]
                         shutil.rmtree(visitor.folder, ignore_errors=True)
 
-
-def _delete_before(oldest: float, visitor: Visitor) -> None:
-    """Deletes a visitor's files before a time, unless they are still needed."""
-    needed = {path for order in visitor.orders for path in order.files}
-    for path in visitor.folder.iterdir():
-        if str(path) not in needed and _changed(path) < oldest:
+    def _delete_before(self, oldest: float, visitor: Visitor) -> None:
+        """Deletes a visitor's files before a time, unless they are still needed."""
+        needed = {path for order in visitor.orders for path in order.files}
+        for path in visitor.folder.iterdir():
+            if str(path) in needed or _changed(path) >= oldest:
+                continue
             path.unlink(missing_ok=True)
-    visitor.results = [each for each in visitor.results if each.path.exists()]
+            # Gradio deletes most copies of what it shows, but not all.
+            for token in _TOKEN.findall(path.name):
+                for copy in self._copies.glob(f"*/*{token}*"):
+                    copy.unlink(missing_ok=True)
+        visitor.results = [each for each in visitor.results if each.path.exists()]
 
 
 def _without_path(job: jobs.Job) -> jobs.Job:

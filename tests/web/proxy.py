@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import httpx
 import uvicorn
@@ -27,16 +27,16 @@ def serving(address: str, path: str) -> Iterator[str]:
         address: address of the page.
         path: the path, such as `/paint`, which the page itself is not asked for.
     """
-    client = httpx.AsyncClient(timeout=None)
+    transport = httpx.AsyncHTTPTransport()  # A client would keep the cookies of all visitors.
 
     async def forward(request: Request) -> Response:
-        ask = client.build_request(
+        ask = httpx.Request(
             request.method,
             f"{address}/{request.path_params['rest']}?{request.url.query}",
             headers=request.headers.raw,  # With the host that the browser asked.
             content=request.stream(),
         )
-        answer = await client.send(ask, stream=True)
+        answer = await transport.handle_async_request(ask)
         headers = {
             name: value for name, value in answer.headers.items() if name not in _OF_ONE_CONNECTION
         }
@@ -47,15 +47,10 @@ def serving(address: str, path: str) -> Iterator[str]:
             background=BackgroundTask(answer.aclose),
         )
 
-    @contextlib.asynccontextmanager
-    async def life(app: Starlette) -> AsyncIterator[None]:
-        yield
-        await client.aclose()
-
     methods = ["GET", "HEAD", "POST", "PUT", "DELETE"]
-    app = Starlette(routes=[Route(path + "/{rest:path}", forward, methods=methods)], lifespan=life)
+    app = Starlette(routes=[Route(path + "/{rest:path}", forward, methods=methods)])
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     while not server.started:

@@ -18,9 +18,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import proxy
 import pytest
 from PIL import Image
 
@@ -39,6 +40,7 @@ if not CHROMIUM:
 
 SMALL = {"image_size": "64", "steps": "4", "levels": "1"}
 SECONDS = 120.0
+KEPT = 150.0  # Seconds, in which other tests run.
 
 
 class Server:
@@ -181,7 +183,9 @@ def pixels(data: bytes | Path) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_the_download_is_what_the_command_makes(visit, pictures, command_environment, tmp_path):
+def test_the_download_is_what_the_command_makes_and_for_its_visitor_alone(
+    visit, pictures, command_environment, tmp_path
+):
     visitor = visit()
     visitor.give(*pictures)
     visitor.set(**SMALL)
@@ -195,6 +199,21 @@ def test_the_download_is_what_the_command_makes(visit, pictures, command_environ
     ]  # fmt: skip
     subprocess.run(command, env=command_environment, check=True, capture_output=True)
     assert found == (tmp_path / "made.png").read_bytes()
+    addresses = [
+        visitor.page.get_attribute(each, name)
+        for each, name in (("#photo img", "src"), ("#download a", "href"), ("#results img", "src"))
+    ]
+    another = visit().page  # Gets none of them, nor may name them.
+    for each in addresses:
+        assert visitor.page.request.get(each).ok
+        assert another.request.get(each).status == 403
+        path = each.partition("file=")[2]
+        for way in (path.replace("/uploads/", "/uploads/../uploads/"), path + "/../x"):
+            assert another.request.get(each.replace(path, way)).status in (403, 404)
+        call = each.partition("file=")[0] + "call/_to_paint_on"
+        data = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}]}
+        assert another.request.post(call, data=data).status == 403
+        assert visitor.page.request.post(call, data=data).ok
     visitor.paint("go-on")
     visitor.wait_for_results(2)
     (tmp_path / "on.png").write_bytes(gone_on := visitor.result())
@@ -204,6 +223,59 @@ def test_the_download_is_what_the_command_makes(visit, pictures, command_environ
     assert b"nst_tf-" not in gone_on  # No folder of the server.
     assert len(visitor.hosts()) == 1
     assert not visitor.errors
+
+
+class Behind(NamedTuple):
+    """A page behind a proxy, and a visitor who has an account."""
+
+    served: Server
+    address: str
+    visitor: Visitor
+
+
+@pytest.fixture(scope="module")
+def behind(command_environment, tmp_path_factory, browser) -> Iterator[Behind]:
+    served = Server(
+        command_environment, tmp_path_factory.mktemp("behind"), "--auth=me:word",
+        "--root_path=/paint", f"--kept_seconds={KEPT}",
+    )  # fmt: skip
+    with proxy.serving(served.address, "/paint") as address, new_page(browser) as page:
+        visitor = Visitor(page)
+        page.goto(f"{address}/")
+        for label, word in (("username", "me"), ("password", "word")):
+            page.get_by_label(label).fill(word)
+        page.get_by_role("button", name="Login").click()
+        page.wait_for_selector("#paint")
+        yield Behind(served, address, visitor)
+    served.process.kill()
+    served.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def kept_files(behind: Behind, pictures) -> list[str]:
+    """The addresses of an upload and of a result."""
+    visitor = behind.visitor
+    visitor.give(*pictures)
+    visitor.set(**SMALL)
+    visitor.paint()
+    visitor.wait("Done")
+    assert pixels(visitor.result()).shape[1] == 64
+    upload = visitor.page.get_attribute("#photo img", "src")
+    return [upload, visitor.page.get_attribute("#download a", "href")]
+
+
+def test_behind_a_proxy_under_a_path_all_goes_by_that_path(behind: Behind, kept_files):
+    asked = [each for each in behind.visitor.addresses if each.startswith("http")]
+    strays = [each for each in asked if not each.startswith(f"{behind.address}/")]
+    assert not strays
+    for each in kept_files:
+        assert behind.visitor.page.request.get(each).ok
+        with pytest.raises(urllib.error.HTTPError) as found:  # Without the account.
+            urllib.request.urlopen(each)
+        assert found.value.code == 403
+    with pytest.raises(urllib.error.HTTPError) as found:
+        urllib.request.urlopen(f"{behind.address}/config")
+    assert found.value.code == 401
 
 
 def test_screenshot(visit):
@@ -524,10 +596,13 @@ def test_a_path_of_the_server_is_no_upload(server: Server, content_path: Path):
     assert "event: error" in said and "complete" not in said
 
 
-def test_ctrl_c_ends_it_and_nothing_is_left(command_environment, tmp_path: Path):
-    served = Server(command_environment, tmp_path, "--auth=me:word")
-    with pytest.raises(urllib.error.HTTPError) as found:
-        urllib.request.urlopen(f"{served.address}/config")
-    assert found.value.code == 401
-    assert served.end() == 0
-    assert not [name for name in os.listdir(tmp_path) if name.startswith("nst_tf-")]
+def test_old_files_go_and_ctrl_c_leaves_nothing(behind: Behind, kept_files):
+    page, folder = behind.visitor.page, behind.served.folder
+    page.goto("about:blank")
+    ends = time.monotonic() + KEPT + SECONDS
+    results = "nst_tf-*/results/*/*"
+    while any(page.request.get(each).ok for each in kept_files) or list(folder.glob(results)):
+        assert time.monotonic() < ends
+        time.sleep(1)
+    assert behind.served.end() == 0
+    assert not [name for name in os.listdir(folder) if name.startswith("nst_tf-")]

@@ -26,7 +26,9 @@ KEPT = 20.0  # Seconds; files are looked at 20 times as often.
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch) -> Iterator[painter.Painter]:
     monkeypatch.setattr(painter.Painter, "_warm_up", lambda self: None)
-    found = painter.Painter(tmp_path, painter.Limits(waiting=3, kept_seconds=KEPT))
+    found = painter.Painter(
+        tmp_path / "results", painter.Limits(waiting=3, kept_seconds=KEPT), tmp_path / "copies"
+    )
     yield found
     found.close()
 
@@ -50,7 +52,9 @@ def painted(work: painter.Painter, *orders: painter.Order) -> list[painter.Order
     return work.visitor("key").results
 
 
-def test_the_life_of_results(work: painter.Painter, order: painter.Order, monkeypatch):
+def test_the_life_of_results(
+    work: painter.Painter, order: painter.Order, tmp_path: Path, monkeypatch
+):
     built, build = [], objective.build_backbone
     monkeypatch.setattr(
         objective, "build_backbone", lambda *given: built.append(1) or build(*given)
@@ -85,13 +89,17 @@ def test_the_life_of_results(work: painter.Painter, order: painter.Order, monkey
         work.order("key", *(dataclasses.replace(order) for _ in range(4)))
     assert not work.visitor_orders("key")
 
-    # What is old is deleted.
+    # What is old is deleted, with copies that are shown.
+    copy = tmp_path / "copies" / "hash" / second.path.name
+    copy.parent.mkdir(parents=True)
+    copy.touch()
     folder = first.path.parent
     work.visitor("key").orders.append(second)  # Which still needs the first.
     for path in folder.iterdir():
         os.utime(path, (0, 0))
     until(lambda: not second.path.exists())
     assert list(folder.iterdir()) == [first.path]
+    assert not copy.exists()
     assert work.visitor("key").results == [first]
     work.visitor("key").orders.clear()
     until(lambda: not first.path.exists())
