@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         callbacks,
         engine,
         errors,
+        film,
         imaging,
         jobs,
         losses,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nst_tf.config import StyleTransferConfig
     from nst_tf.engine.result import Result
     from nst_tf.engine.transfer import StyleTransfer, stylize
+    from nst_tf.film import stylize_film
     from nst_tf.jobs import stylize_many
 
 __version__ = "0.1.0"
@@ -42,6 +44,7 @@ __all__ = [
     "callbacks",
     "engine",
     "errors",
+    "film",
     "imaging",
     "jobs",
     "losses",
@@ -49,6 +52,7 @@ __all__ = [
     "optimizers",
     "presets",
     "stylize",
+    "stylize_film",
     "stylize_many",
 ]
 
@@ -58,6 +62,7 @@ _HOMES = {
     "StyleTransfer": "nst_tf.engine.transfer",
     "StyleTransferConfig": "nst_tf.config",
     "stylize": "nst_tf.engine.transfer",
+    "stylize_film": "nst_tf.film",
     "stylize_many": "nst_tf.jobs",
 }
 
@@ -68,6 +73,7 @@ _LIGHT = (
     "StyleTransferConfig",
     "callbacks",
     "errors",
+    "film",
     "imaging",
     "jobs",
     "presets",

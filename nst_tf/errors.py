@@ -23,6 +23,10 @@ class ImageError(StyleTransferError):
     """An input picture cannot be read or used."""
 
 
+class ClipError(ImageError):
+    """A clip cannot be read or used."""
+
+
 class WeightsError(StyleTransferError):
     """The weights of a backbone cannot be found, downloaded or verified."""
 

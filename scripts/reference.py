@@ -22,6 +22,7 @@ SECTIONS = {
     "Files of `nst-stylize`": options.FileOptions,
     "The picture": config.StyleTransferConfig,
     "`nst-batch`": options.BatchOptions,
+    "`nst-film`": options.FilmOptions,
     "`nst-app`": options.AppOptions,
     "Files of `nst-sweep`": options.SweepOptions,
 }

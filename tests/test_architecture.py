@@ -27,6 +27,7 @@ LEVELS = [
     {"callbacks"},
     {"engine"},
     {"jobs"},
+    {"film"},
     {"web"},
     {"commands"},
     {"__main__"},

@@ -18,7 +18,13 @@ from typing import Any
 from absl import flags
 
 from nst_tf import config, errors
-from nst_tf.commands.options import AppOptions, BatchOptions, FileOptions, SweepOptions
+from nst_tf.commands.options import (
+    AppOptions,
+    BatchOptions,
+    FileOptions,
+    FilmOptions,
+    SweepOptions,
+)
 
 ALL = (FileOptions, config.StyleTransferConfig)
 """The dataclasses whose fields are the flags of the command."""
@@ -28,6 +34,9 @@ SWEEP = (SweepOptions, config.StyleTransferConfig)
 
 BATCH = (BatchOptions, config.StyleTransferConfig)
 """The dataclasses whose fields are the flags of the batch."""
+
+FILM = (FilmOptions, config.StyleTransferConfig)
+"""The dataclasses whose fields are the flags of the film."""
 
 APP = (AppOptions,)
 """The dataclass whose fields are the flags of the page."""

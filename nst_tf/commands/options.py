@@ -215,6 +215,114 @@ class BatchOptions(_Options):
 
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FilmOptions(_Options):
+    """The files of one film, its frames, and how they follow each other."""
+
+    content: str = setting(
+        "",
+        "Film",
+        "the clip to repaint (required): a video file, a GIF, APNG or WebP, or a folder of "
+        "numbered pictures",
+        path="read",
+        first=True,
+    )
+    style: tuple[str, ...] = setting(
+        (), "Film", _STYLE_HELP, repeated=True, path="read", first=True
+    )
+    output: str = setting(
+        "",
+        "Film",
+        "where to write the film: .mp4, .mov, .mkv, .webm, .gif, .apng or .webp; without a suffix, "
+        "a folder of pictures; empty makes an MP4 name from both inputs in the current folder",
+        path="write",
+        first=True,
+    )
+    overwrite: bool = setting(False, "Film", "replace a film that exists", first=True)
+    resume: bool = setting(
+        False,
+        "Film",
+        "go on with the frames of a film that was not finished, in '<output>.frames'",
+        first=True,
+    )
+    preset: str = _preset_knob("Film")
+    content_mask: str = setting(
+        "",
+        "Film",
+        "the regions of the clip: a picture of its first frame's, which follows the motion, or a "
+        "clip",
+        path="read",
+    )
+    style_mask: tuple[str, ...] = setting((), "Film", _STYLE_MASK_HELP, repeated=True, path="read")
+    start: float = setting(
+        0.0, "Film", "seconds of the clip to leave out", first=True, rule=at_least(0, "0 or above")
+    )
+    end: float = setting(
+        0.0,
+        "Film",
+        "second of the clip to end at; 0 for its end",
+        first=True,
+        rule=at_least(0, "0 or above"),
+    )
+    every: int = setting(
+        1, "Film", "take each so-many-th frame; times are kept", rule=at_least(1, "1 or more")
+    )
+    frame_rate: float = setting(
+        0.0,
+        "Film",
+        "frames a second of a folder of pictures; 0 for 25",
+        rule=at_least(0, "0 or above"),
+    )
+    audio: bool = setting(True, "Film", "copy the audio of the clip as it is")
+    cuts: tuple[str, ...] = setting(
+        ("auto",),
+        "Film",
+        "numbers of the frames that begin a new shot, from 0; auto finds them, none for one shot",
+    )
+    fade: tuple[str, ...] = setting(
+        (),
+        "Film",
+        "FRAME:SHARE,FRAME:SHARE,... share of the painting by frame, 0 to 1, as in 0:0,48:1; the "
+        "rest is the clip",
+    )
+    later_steps: int = setting(
+        10,
+        "Film",
+        "most steps of a frame after the first one of its shot, at full size",
+        rule=at_least(1, "1 or more"),
+    )
+    keyframe_every: int = setting(
+        1,
+        "Film",
+        "paint each so-many-th frame, and fill in the others along the motion from both sides",
+        first=True,
+        rule=at_least(1, "1 or more"),
+    )
+    loop: bool = setting(False, "Film", "make the end go over into the beginning")
+    previous_weight: float = setting(
+        1000.0,
+        "Film",
+        "weight of the difference from the frame before, along the motion",
+        rule=at_least(0, "0 or above"),
+    )
+    first_weight: float = setting(
+        300.0,
+        "Film",
+        "weight of the difference from the first frame of the shot, along the motion",
+        rule=at_least(0, "0 or above"),
+    )
+    preview: bool = setting(
+        False, "Film", "write '<output>.preview.mp4', which can be played while it grows"
+    )
+    workers: int = setting(
+        1,
+        "Film",
+        "shots in the making at a time, each in a process of its own with its share of the cores",
+        rule=at_least(1, "1 or more"),
+    )
+
+
+@documented
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AppOptions(_Options):
     """How the page in the browser is served."""
 
@@ -238,7 +346,7 @@ class AppOptions(_Options):
     kept_seconds: float = setting(3600.0, "Page", "after which uploads and results are deleted")
 
 
-def paths(options: FileOptions | SweepOptions) -> sources.Paths:
+def paths(options: FileOptions | SweepOptions | FilmOptions) -> sources.Paths:
     """Returns the input pictures of a command; a folder stands for all pictures in it.
 
     Raises:

@@ -120,6 +120,12 @@ class StyleTransfer:
     Raises:
         ConfigError: the settings do not fit each other, the network or this machine.
         WeightsError: the weights of the backbone cannot be had.
+
+    Attributes:
+        config: the settings, with the name and the precision of the network.
+        backbone: the network.
+        least_side: shortest side of a picture that the network can use, in pixels; 0 for
+            `pyramid.minimum_side`.
     """
 
     @host.undisturbed
@@ -143,10 +149,10 @@ class StyleTransfer:
             backbone = typing.cast(backbones.Backbone, self.config.backbone)
         self.backbone = backbone or objectives.build_backbone(self.config)
         self.config = settled(self.config.replace(backbone=self.config.network_name), self.backbone)
-        self._least = 0  # Pixels of the shortest side; 0 derives it from VGG layer names.
+        self.least_side = 0
         if self.backbone.architecture is None:
             self.config = self.config.replace(backbone=configs.CUSTOM)
-            self._least = self.backbone.least_side
+            self.least_side = self.backbone.least_side
         elif not backbone and self.config.backbone == "auto":
             self.config = self.config.replace(backbone=self.backbone.name)
         if objective is None:
@@ -263,7 +269,7 @@ class StyleTransfer:
     ) -> results.Result:
         """Returns the result for pictures that are decoded."""
         sizes = [style.size for style in given.styles]
-        levels = pyramid.plan(self.config, given.content.size, sizes, self._least)
+        levels = pyramid.plan(self.config, given.content.size, sizes, self.least_side)
         shown = inputs.prepare(
             self.config, given.content, given.styles, given.content_mask, given.style_masks
         )
@@ -632,7 +638,7 @@ class StyleTransfer:
         views[losses.STYLE] = [
             objectives.View(style.resized(*size), walk.shown.style_weights(index, *size))
             for index, style in enumerate(walk.shown.styles)
-            for size in [pyramid.style_size(self.config, style.size, level, self._least)]
+            for size in [pyramid.style_size(self.config, style.size, level, self.least_side)]
         ]
         return views
 
@@ -662,7 +668,7 @@ class StyleTransfer:
     ) -> objectives.Targets:
         """Returns the targets of a style picture, computed at the first use at each size."""
         style, cache = walk.shown.styles[index], walk.compiled.style_targets
-        size = pyramid.style_size(self.config, style.size, level, self._least)
+        size = pyramid.style_size(self.config, style.size, level, self.least_side)
         key = (*walk.shown.style_key(index), *size, plan.of_styles)  # Other tiles, other rounding.
         kept = cache.get(key)
         if kept is None:

@@ -158,6 +158,7 @@ def match(
     method: str,
     space: str,
     weights: np.ndarray | None = None,
+    like: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns a picture in the colours of another.
 
@@ -167,20 +168,27 @@ def match(
         method: a key of `METHODS`.
         space: a key of `SPACES`, the space in which colours are compared.
         weights: weights of the picture's pixels, `(height, width)`, or None for all alike.
+        like: the picture whose colours become those of the palette, so that several pictures are
+            moved alike; None for the picture itself. The weights are of its pixels.
     """
     kind, pixels = SPACES[space], rgb.reshape(-1, 3)
-    share = np.broadcast_to(np.float32(1), len(pixels)) if weights is None else weights.reshape(-1)
-    parts = [slice(first, first + _PART) for first in range(0, len(pixels), _PART)]
+    source = pixels if like is None else like.reshape(-1, 3)
+    share = np.broadcast_to(np.float32(1), len(source)) if weights is None else weights.reshape(-1)
 
     def encoded(colours: np.ndarray) -> np.ndarray:
         return kind.encode(colours) / kind.scale
 
     other = encoded(palette.reshape(-1, 3))
-    move = METHODS[method](((encoded(pixels[part]), share[part]) for part in parts), other)
+    weighted = ((encoded(source[part]), share[part]) for part in _parts(len(source)))
+    move = METHODS[method](weighted, other)
     found = np.empty(pixels.shape, np.float32)
-    for part in parts:
+    for part in _parts(len(pixels)):
         found[part] = _decoded(move(encoded(pixels[part])) * kind.scale, space)
     return found.reshape(rgb.shape)
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(first, first + _PART) for first in range(0, count, _PART)]
 
 
 def in_palette(

@@ -129,18 +129,32 @@ class Inputs:
         """Whether `finished` changes anything."""
         return bool(self.palettes) or self.colors_of is not None or self.kept is not None
 
-    def matched_to_palettes(self, picture: np.ndarray) -> np.ndarray:
-        """Returns a picture `(height, width, 3)` in the colours of `palettes`."""
-        weights = self.content_weights(*picture.shape[:2])[0]
-        regions = weights[..., 1:] if self.matched.shares else np.ones_like(picture[..., :1])
+    def matched_to_palettes(
+        self, picture: np.ndarray, like: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Returns a picture `(height, width, 3)` in the colours of `palettes`.
+
+        Args:
+            picture: the picture.
+            like: the picture whose colours become those of the palettes, `(h, w, 3)`; None for
+                the picture itself.
+        """
+        regions = self._regions_at(picture)
         found = picture.copy()
         for index, palette in enumerate(self.palettes):
             region = regions[..., index]
-            moved = color.match(picture, palette, self.method, _PALETTE_SPACE, region)
+            own = region if like is None else self._regions_at(like)[..., index]
+            moved = color.match(picture, palette, self.method, _PALETTE_SPACE, own, like)
             moved -= picture
             moved *= self.extent * region[..., np.newaxis]
             found += moved
         return found
+
+    def _regions_at(self, picture: np.ndarray) -> np.ndarray:
+        """Returns the regions in the size of a picture, or one of all of it."""
+        if not self.matched.shares:
+            return np.ones_like(picture[..., :1])
+        return self.content_weights(*picture.shape[:2])[0][..., 1:]
 
 
 def prepare(

@@ -126,7 +126,7 @@ class Neighbours(Loss):
         sought = _Columns(content.activations, query, inside)
         matches = self._matches(sought, palette)
         chosen, places = np.unique(matches, return_inverse=True)
-        tables = palette.tables(chosen)
+        tables = {layer: _table(each) for layer, each in self._rows(palette, chosen).items()}
         cells = np.zeros(inside.shape, np.int64)
         cells[inside] = places.reshape(-1)
         sizes = content.activations.sizes(*query.shape[:2])
@@ -140,18 +140,31 @@ class Neighbours(Loss):
 
     def _matches(self, sought: _Columns, palette: _Palette) -> np.ndarray:
         """Returns the number of the match of each cell inside, in their order."""
-        choices = nearest.Choices(palette.columns(), len(sought))
+        return self._searched(sought, palette, sought.inside)
+
+    def _searched(self, sought: _Columns, palette: _Palette, wanted: np.ndarray) -> np.ndarray:
+        """Returns the number of the match of each wanted cell, in their order."""
+        count = int(wanted.sum())
+        choices = self._choices(palette, len(sought))
         mean = sought.mean()
         penalties: np.ndarray | None = None
         prices = np.zeros(len(palette))
         found: list[np.ndarray] = []
         for _ in range(_ROUNDS if self.evenness else 1):
-            found.append(sought.nearest(choices, mean, penalties))
+            found.append(sought.nearest(choices, mean, penalties, wanted))
             uses = np.bincount(found[-1], minlength=len(prices))
             # The prices of the rounds add up, as in an auction.
-            prices += uses * len(uses) / max(1, len(sought)) / _ROUNDS
+            prices += uses * len(uses) / max(1, count) / _ROUNDS
             penalties = (self.evenness * prices).astype(np.float32)
         return min(found, key=lambda each: int(np.square(np.bincount(each)).sum()))
+
+    def _choices(self, palette: _Palette, searches: int) -> nearest.Choices:
+        """Returns the columns of a palette, to be searched for about so many others."""
+        return nearest.Choices(palette.columns(), searches)
+
+    def _rows(self, palette: _Palette, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the activations at chosen cells, as `_Palette.rows`."""
+        return palette.rows(chosen)
 
     def statistics(self, features: tf.Tensor, weights: tf.Tensor, target: Statistics) -> Statistics:
         places = tf.cast(target["places"][..., 0], tf.int32)
@@ -200,18 +213,18 @@ class _Columns:
     """
 
     def __init__(self, activations: Activations, picture: np.ndarray, inside: np.ndarray) -> None:
-        self._activations, self._picture, self._inside = activations, picture, inside
+        self._activations, self._picture, self.inside = activations, picture, inside
         few = len(self) <= FEW
         self._kept = list(self._walk()) if few else None
 
     def __len__(self) -> int:
-        return int(self._inside.sum())
+        return int(self.inside.sum())
 
     def _walk(self) -> Iterator[tuple[slice, slice, tf.Tensor]]:
         """Returns the cells of each patch, and the columns of those inside."""
-        for patch, rows, columns in _patches(self._activations, self._picture, self._inside):
+        for patch, rows, columns in _patches(self._activations, self._picture, self.inside):
             seen = columns_at(patch, self._activations.strides, rows, columns)
-            yield rows, columns, tf.boolean_mask(seen, self._inside[rows, columns])
+            yield rows, columns, tf.boolean_mask(seen, self.inside[rows, columns])
 
     def _all(self) -> Iterable[tuple[slice, slice, tf.Tensor]]:
         return self._walk() if self._kept is None else self._kept
@@ -221,14 +234,27 @@ class _Columns:
         return sum(tf.reduce_sum(seen, 0) for _, _, seen in self._all()) / len(self)
 
     def nearest(
-        self, choices: nearest.Choices, mean: tf.Tensor, penalties: np.ndarray | None
+        self,
+        choices: nearest.Choices,
+        mean: tf.Tensor,
+        penalties: np.ndarray | None,
+        wanted: np.ndarray,
     ) -> np.ndarray:
-        """Returns the number of the choice nearest to each column, the mean taken off."""
-        found = np.zeros(self._inside.shape, np.int64)
+        """Returns the number of the choice nearest to each wanted column, the mean taken off.
+
+        Args:
+            choices: the columns to choose from.
+            mean: the mean.
+            penalties: penalties of the choices, or None.
+            wanted: which of the cells inside are wanted, `(rows, columns)`.
+        """
+        found = np.zeros(self.inside.shape, np.int64)
         for rows, columns, seen in self._all():
-            numbers = choices.nearest(seen - mean, penalties)
-            found[rows, columns][self._inside[rows, columns]] = numbers
-        return found[self._inside]
+            here = wanted[rows, columns]
+            if here.any():
+                asked = tf.boolean_mask(seen, here[self.inside[rows, columns]])
+                found[rows, columns][here] = choices.nearest(asked - mean, penalties)
+        return found[wanted]
 
 
 class _Offered(NamedTuple):
@@ -299,11 +325,10 @@ class _Palette:
         assert found is not None
         return found
 
-    def tables(self, chosen: np.ndarray) -> dict[str, tf.Tensor]:
-        """Returns the activations at some cells by layer, of length 1, `(1, 1, rows, channels)`.
+    def rows(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the activations at some cells by layer, `(cells, positions, channels)`.
 
-        A cell has a row for each of its positions, at least one. They have the form of a picture,
-        so that one graph serves any number of them.
+        A cell has as many positions as the layer has there, at least one.
         """
         place = np.full(self._count + 1, -1)  # The last is for cells that are not offered.
         place[chosen] = np.arange(len(chosen))
@@ -319,11 +344,14 @@ class _Palette:
                     if layer not in found:
                         found[layer] = arrays.empty((len(chosen), *values.shape[1:]), np.float32)
                     found[layer][numbers[down, across]] = values
-        return {layer: _table(found[layer]) for layer in self._strides}
+        return {layer: found[layer] for layer in self._strides}
 
 
 def _table(values: np.ndarray) -> tf.Tensor:
-    """Returns vectors of length 1, `(1, 1, rows, channels)`, in the memory of `values`."""
+    """Returns vectors of length 1, `(1, 1, rows, channels)`, in the memory of `values`.
+
+    They have the form of a picture, so that one graph serves any number of them.
+    """
     rows = values.reshape(-1, values.shape[-1])
     rows /= nearest.lengths(rows)[:, np.newaxis]
     return tf.identity(arrays.to_tensor(rows[np.newaxis, np.newaxis]))  # On the device of the run.
