@@ -654,7 +654,7 @@ def test_transparent_pictures_are_shown_on_white(tmp_path: Path):
     rgba = np.full((4, 4, 4), 60, np.uint8)
     rgba[:2, :, 3], rgba[2:, :, 3] = 0, 255
     Image.fromarray(rgba).save(tmp_path / "cut.png")
-    shown = command._shown(tmp_path / "cut.png", 100)
+    shown = sheet.shown(tmp_path / "cut.png", 100)
     np.testing.assert_allclose(shown[:2], 1)
     np.testing.assert_allclose(shown[2:], 60 / 255, atol=1e-6)
 
