@@ -100,10 +100,10 @@ def chained(engine: nst_tf.StyleTransfer, frames: Sequence[np.ndarray], peer: st
         references = {}
         if peer:
             weights = near if peer == "ruder" else np.ones_like(near)
-            references["previous"] = moved[0], _grey(weights)
+            references["previous"] = moved[0], weights
         if peer == "ruder":
             far, second = flows[-1].holds, moved[-1]
-            references["second"] = second, _grey(np.maximum(far - near, 0))
+            references["second"] = second, np.maximum(far - near, 0)
         made = later.stylize(content, painting, init=start, references=references)
         found.append(made.numpy())
     return found
@@ -120,10 +120,6 @@ def _later(engine: nst_tf.StyleTransfer, peer: str) -> nst_tf.StyleTransfer:
     ]
     made = objective.Objective(engine.backbone, terms)
     return nst_tf.StyleTransfer(config, engine.backbone, objective=made)
-
-
-def _grey(weights: np.ndarray) -> np.ndarray:
-    return np.repeat(weights[..., np.newaxis], 3, axis=2)
 
 
 CONTENDERS: dict[str, Callable[[nst_tf.StyleTransfer, Sequence[np.ndarray]], Pictures]] = {

@@ -26,6 +26,14 @@ def _preset_knob(group: str) -> Any:
     return setting("", group, text, first=True)
 
 
+def _style_knob(group: str) -> Any:
+    return setting((), group, _STYLE_HELP, repeated=True, path="read", first=True)
+
+
+def _style_mask_knob(group: str, first: bool = True) -> Any:
+    return setting((), group, _STYLE_MASK_HELP, repeated=True, path="read", first=first)
+
+
 class _Options:
     """Base of all options: their values are checked, and converted to their types."""
 
@@ -39,13 +47,9 @@ class FileOptions(_Options):
     """The files of one run of the command."""
 
     content: str = setting("", "Files", "the photo to repaint (required)", path="read", first=True)
-    style: tuple[str, ...] = setting(
-        (), "Files", _STYLE_HELP, repeated=True, path="read", first=True
-    )
+    style: tuple[str, ...] = _style_knob("Files")
     content_mask: str = setting("", "Files", _CONTENT_MASK_HELP, path="read", first=True)
-    style_mask: tuple[str, ...] = setting(
-        (), "Files", _STYLE_MASK_HELP, repeated=True, path="read", first=True
-    )
+    style_mask: tuple[str, ...] = _style_mask_knob("Files")
     save_mask_overlay: str = setting(
         "",
         "Files",
@@ -108,13 +112,9 @@ class SweepOptions(_Options):
     """The files of one run of the sweep, and the settings that it varies."""
 
     content: str = setting("", "Sweep", "the photo to repaint (required)", path="read", first=True)
-    style: tuple[str, ...] = setting(
-        (), "Sweep", _STYLE_HELP, repeated=True, path="read", first=True
-    )
+    style: tuple[str, ...] = _style_knob("Sweep")
     content_mask: str = setting("", "Sweep", _CONTENT_MASK_HELP, path="read", first=True)
-    style_mask: tuple[str, ...] = setting(
-        (), "Sweep", _STYLE_MASK_HELP, repeated=True, path="read", first=True
-    )
+    style_mask: tuple[str, ...] = _style_mask_knob("Sweep")
     grid: tuple[str, ...] = setting(
         (),
         "Sweep",
@@ -226,9 +226,7 @@ class FilmOptions(_Options):
         path="read",
         first=True,
     )
-    style: tuple[str, ...] = setting(
-        (), "Film", _STYLE_HELP, repeated=True, path="read", first=True
-    )
+    style: tuple[str, ...] = _style_knob("Film")
     output: str = setting(
         "",
         "Film",
@@ -252,7 +250,7 @@ class FilmOptions(_Options):
         "clip",
         path="read",
     )
-    style_mask: tuple[str, ...] = setting((), "Film", _STYLE_MASK_HELP, repeated=True, path="read")
+    style_mask: tuple[str, ...] = _style_mask_knob("Film", first=False)
     start: float = setting(
         0.0, "Film", "seconds of the clip to leave out", first=True, rule=at_least(0, "0 or above")
     )

@@ -32,7 +32,7 @@ LAYOUTS = {
 _BT709, _BT601 = 1, 5  # Colour spaces, by the numbers of FFmpeg.
 _SPACES = (_BT709, 4, _BT601, 7, 9)  # Those that it converts from.
 _HIGH_DEFINITION = 720  # Rows.
-_HDR = ("smpte2084", "arib-std-b67", "SMPTE2084", "ARIB_STD_B67", 16, 18)  # PQ and HLG.
+_HIGH_RANGE = (16, 18)  # Transfer curves of PQ and HLG.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,6 +98,7 @@ class Clip(abc.ABC):
         origin: time of its first frame in the file, in seconds.
         aspect: width of a pixel by its height.
         audio: the codecs of its audio tracks.
+        high_range: whether it has a high dynamic range.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Clip(abc.ABC):
     origin: Fraction = Fraction(0)
     aspect: Fraction = Fraction(1)
     audio: tuple[str, ...] = ()
+    high_range: bool = False
 
     @abc.abstractmethod
     def frames(self, part: Part) -> Iterator[Frame]:
@@ -188,7 +190,7 @@ class VideoFile(Clip):
         self.size = (width, height) if first.rotation % 180 else (height, width)
         self.bits = max(part.bits for part in first.format.components)
         self.transparent = any(part.is_alpha for part in first.format.components)
-        self.high_range = str(getattr(first.color_trc, "name", first.color_trc)) in map(str, _HDR)
+        self.high_range = int(first.color_trc) in _HIGH_RANGE
 
     @contextlib.contextmanager
     def container(self) -> Iterator[Any]:
@@ -217,8 +219,8 @@ class VideoFile(Clip):
                 nonlocal previous, seen
                 for frame in self._decoded(container):
                     seen += 1
-                    timed = frame.pts is not None
-                    previous = self._time(frame) if timed else previous + 1 / self.rate
+                    following = previous + 1 / self.rate
+                    previous = following if frame.pts is None else self._time(frame)
                     yield previous - self.origin, frame
 
             for number, time, frame in part.chosen(timed()):

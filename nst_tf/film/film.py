@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def check(film: Film) -> clips.Clip:
         raise errors.OutputError(f"{path}: cannot be written ({errors.reason(error)}).") from error
     if clip.transparent and not writing.keeps_transparency(path):
         logger.info("%s holds no transparency; the film is laid on white.", path.suffix)
-    if getattr(clip, "high_range", False):
+    if clip.high_range:
         logger.warning(
             "%s has a high dynamic range, which is read as if it had none: it may look pale.",
             clip.name,
@@ -221,7 +222,7 @@ class _Preview:
 
     def grow(self) -> None:
         """Appends the frames that have been painted in the meantime."""
-        while self._path and self._count < self._frames.painted():
+        while self._path and self._frames.has(self._count):
             frame = self._frames[self._count]
             if self._video is None:
                 self._video = writing.Video(
@@ -242,15 +243,14 @@ def survey(film: Film, clip: clips.Clip) -> painting.Survey:
     Raises:
         ClipError: the clip is damaged, or no frame is left.
     """
-    times, samples = [], []
+    times: list[Fraction] = []
 
-    def seen() -> Iterator[np.ndarray]:
+    def pixels() -> Iterator[np.ndarray]:
         for frame in clip.frames(film.part):
             times.append(frame.time)
-            samples.append(shots.sampled(frame.picture.pixels))
             yield frame.picture.pixels
 
-    begins = shots.cuts(seen())
+    begins, samples = shots.survey(pixels())
     if not times:
         raise errors.ClipError(
             f"{clip.name}: there is no frame between --start and --end; it is {clip.seconds:.2f} s "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -213,8 +213,8 @@ class Shot:
         new = float((flow.holds < _HELD).mean()) >= self._coherence.least_new
         start = self._start(content, before, flow.holds, mask, new)
         references = {
-            PREVIOUS: (before, _in_grey(flow.holds)),
-            FIRST: (far.carried(state.first_picture).clip(0, 1), _in_grey(far.holds)),
+            PREVIOUS: (before, flow.holds),
+            FIRST: (far.carried(state.first_picture).clip(0, 1), far.holds),
         }
         engine = self._engine_of_later(shown)
         watchers = callbacks if new else [*callbacks, Settled(self._coherence.settled)]
@@ -411,7 +411,3 @@ def _carried(matches: np.ndarray, flow: flows.Flow) -> np.ndarray:
         from_row.clip(0, matches.shape[0] - 1), from_column.clip(0, matches.shape[1] - 1)
     ]
     return np.where(flow.holds[at] >= _HELD, found, -1)
-
-
-def _in_grey(weights: np.ndarray) -> Any:
-    return np.repeat(weights[..., np.newaxis], 3, axis=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -73,6 +73,18 @@ def ranges(count: int, begins: Iterable[int]) -> list[range]:
             f"frames; expected numbers from 1 to {max(1, count - 1)}."
         )
     return [range(begin, end) for begin, end in zip(begins, [*begins[1:], count], strict=True)]
+
+
+def survey(frames: Iterable[np.ndarray]) -> tuple[list[int], list[np.ndarray]]:
+    """Returns `cuts` and the `sampled` pixels of each frame, from one pass through the frames."""
+    samples: list[np.ndarray] = []
+
+    def seen() -> Iterator[np.ndarray]:
+        for frame in frames:
+            samples.append(sampled(frame))
+            yield frame
+
+    return cuts(seen()), samples
 
 
 def sampled(pixels: np.ndarray) -> np.ndarray:

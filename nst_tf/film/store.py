@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -181,7 +182,10 @@ class Frames(Sequence[clips.Frame]):
     def __iter__(self) -> Iterator[clips.Frame]:
         return (self[number] for number in range(len(self)))
 
+    def has(self, number: int) -> bool:
+        """Returns whether there is such a frame, and it is painted."""
+        return number < len(self) and self._store.has(number)
+
     def painted(self) -> int:
         """Returns how many frames are painted before the first that is not."""
-        numbers = (number for number in range(len(self)) if not self._store.has(number))
-        return next(numbers, len(self))
+        return next(number for number in itertools.count() if not self.has(number))

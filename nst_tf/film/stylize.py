@@ -46,8 +46,7 @@ def stylize_film(
     """
     config, coherence = config or configs.StyleTransferConfig(), coherence or Coherence()
     read = _reader(frames, config.max_pixels)
-    samples: list[np.ndarray] = []
-    found = shots.cuts(_sampling(read(), samples))
+    found, samples = shots.survey(picture.pixels for picture in read())
     ranges = shots.ranges(len(samples), found if cuts is None else cuts)
     engine = engine.with_config(config) if engine else transfer.StyleTransfer(config)
     given = styles if isinstance(styles, (list, tuple)) else [styles]
@@ -68,12 +67,3 @@ def _reader(frames: Any, most: int) -> Any:
         return lambda: (frame.picture for frame in clip.frames(clips.Part()))
     pictures = [images.load(each, most) for each in frames]
     return lambda: iter(pictures)
-
-
-def _sampling(
-    pictures: Iterator[images.Picture], samples: list[np.ndarray]
-) -> Iterator[np.ndarray]:
-    """Returns the pixels of pictures, and keeps samples of them."""
-    for picture in pictures:
-        samples.append(shots.sampled(picture.pixels))
-        yield picture.pixels

@@ -189,12 +189,13 @@ def _write_video(
             sound = (
                 _Sound(stack, clip, part, shift, video.container) if audio and clip.audio else None
             )
-            for index, (frame, seconds) in enumerate(
-                zip(frames, _durations(frames, clip, part), strict=True)
-            ):
-                if sound and index:
-                    sound.copy(frame.time + begin)
-                video.add(frame, frame.time + begin, seconds)
+            last = part.every * clip.last_duration()
+            for frame, following in itertools.pairwise(itertools.chain(frames, [None])):
+                assert frame
+                end = following.time if following else frame.time + last
+                video.add(frame, frame.time + begin, end - frame.time)
+                if sound and following:
+                    sound.copy(end + begin)
             if sound:
                 sound.copy(None)
             video.close()

@@ -23,7 +23,8 @@ from nst_tf.runtime import limits, signals
 
 logger = logging.getLogger("nst_tf")
 
-_CONTEXT = multiprocessing.get_context("spawn")  # A fork would inherit TensorFlow's threads.
+CONTEXT = multiprocessing.get_context("spawn")
+"""How processes are started. A fork would inherit TensorFlow's threads."""
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 _worker: Worker | None = None
 
@@ -72,10 +73,10 @@ class Process:
         set_up: Callable[[], None] | None,
     ) -> None:
         self._report = report
-        self._heard, self._said = _CONTEXT.Pipe(duplex=False)
-        self._stop, self._told = _CONTEXT.Pipe(duplex=False)[::-1]
+        self._heard, self._said = CONTEXT.Pipe(duplex=False)
+        self._stop, self._told = CONTEXT.Pipe(duplex=False)[::-1]
         arguments = share, self._said, self._told, set_up
-        self._pool = pebble.ProcessPool(1, context=_CONTEXT, initializer=_begin, initargs=arguments)
+        self._pool = pebble.ProcessPool(1, context=CONTEXT, initializer=_begin, initargs=arguments)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -138,18 +139,23 @@ def _begin(
     share: Share, said: Connection, told: Connection, set_up: Callable[[], None] | None
 ) -> None:
     global _worker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signals.ignore()  # A signal to all processes of a terminal is for the program alone.
-    for name in _THREADS:
-        os.environ[name] = str(share.threads)
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    limits.share_memory(share.processes)
+    begin(share)
     send = _Sender(said)
     logger.addHandler(_Handler(send))
     logger.setLevel(logging.INFO)
     if set_up:
         set_up()
     _worker = Worker(send, told.poll, share.device)
+
+
+def begin(share: Share) -> None:
+    """Makes this process a worker: it keeps to its share, and ends with the program."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signals.ignore()  # A signal to all processes of a terminal is for the program alone.
+    for name in _THREADS:
+        os.environ[name] = str(share.threads)
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    limits.share_memory(share.processes)
 
 
 class _Sender:
